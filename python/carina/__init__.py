@@ -1,0 +1,10 @@
+"""One model, many clinical tasks: foundation models for chest imaging.
+
+The heavy work runs in Rust (``carina._core``); this package is its face.
+"""
+
+from carina._core import num_threads, set_num_threads
+from carina.errors import CarinaError
+
+__all__ = ["CarinaError", "num_threads", "set_num_threads"]
+__version__ = "0.1.0"

@@ -1,0 +1,8 @@
+//! Studies: manifests, batches, the cache, augmentation, synthetic films.
+
+mod study;
+
+pub use study::{
+    Attributes, Dataset, Film, FindingBox, FindingMask, MaskPixels, Pixels, Record, Report, Study,
+    Value,
+};

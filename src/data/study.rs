@@ -1,0 +1,136 @@
+//! A study: the films, the words and the truth about one visit of one patient.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ndarray::Array2;
+use serde::{Deserialize, Serialize};
+
+use crate::imaging::{Image, View};
+
+/// Where the pixels of a film are.
+#[derive(Clone, Debug)]
+pub enum Pixels {
+    /// In a file that [`crate::imaging::read`] opens.
+    File(PathBuf),
+    /// In memory.
+    Memory(Arc<Image>),
+}
+
+/// One film of a study.
+#[derive(Clone, Debug)]
+pub struct Film {
+    /// Where the pixels are.
+    pub pixels: Pixels,
+    /// The view as the manifest states it; [`View::Unknown`] leaves it to the file.
+    pub view: View,
+}
+
+/// The sections of a report; a section that is not there is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Report {
+    /// Why the study was made.
+    pub indication: String,
+    /// What is seen.
+    pub findings: String,
+    /// What it means.
+    pub impression: String,
+}
+
+impl Report {
+    /// The sections that have text, joined by a space.
+    pub fn text(&self) -> String {
+        let sections = [&self.findings, &self.impression];
+        let filled: Vec<&str> =
+            sections.iter().map(|s| s.trim()).filter(|s| !s.is_empty()).collect();
+        filled.join(" ")
+    }
+}
+
+/// A box around a finding, in pixels of the original film: left, top, right, bottom.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FindingBox {
+    /// What is in the box.
+    pub finding: String,
+    /// Left edge x0, top edge y0, right edge x1, bottom edge y1, in original pixels.
+    pub corners: [f32; 4],
+}
+
+/// The exact extent of a finding or structure on the original film.
+#[derive(Clone, Debug)]
+pub struct FindingMask {
+    /// What is masked.
+    pub finding: String,
+    /// True where it is (rows, columns); a file is read on demand.
+    pub mask: MaskPixels,
+}
+
+/// Where a mask is.
+#[derive(Clone, Debug)]
+pub enum MaskPixels {
+    /// In an image file; non-zero is inside.
+    File(PathBuf),
+    /// In memory.
+    Memory(Arc<Array2<bool>>),
+}
+
+/// A finding said more closely.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Attributes {
+    /// What is described.
+    pub finding: String,
+    /// `left`, `right`, `bilateral` or empty, from the patient's point of view.
+    pub side: String,
+    /// `upper`, `middle`, `lower`, … or empty.
+    pub zone: String,
+    /// `small`, `mild`, `moderate`, `large`, `severe`, … or empty.
+    pub severity: String,
+}
+
+/// A value of the clinical record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// A number with the unit that its column name states.
+    Number(f64),
+    /// A word.
+    Text(String),
+}
+
+/// The clinical record: column name to value; what is missing is absent.
+pub type Record = BTreeMap<String, Value>;
+
+/// One visit of one patient. Absent truth is empty, never guessed.
+#[derive(Clone, Debug, Default)]
+pub struct Study {
+    /// Name of the study, unique in its data set.
+    pub id: String,
+    /// Name of the patient; what splits and intervals go by.
+    pub patient: String,
+    /// The films, the frontal one first.
+    pub films: Vec<Film>,
+    /// The report.
+    pub report: Report,
+    /// One value for each of the data set's findings: 1 present, 0 absent, −1 uncertain, NaN unknown.
+    pub labels: Vec<f32>,
+    /// Boxes on the first film.
+    pub boxes: Vec<FindingBox>,
+    /// Masks on the first film.
+    pub masks: Vec<FindingMask>,
+    /// Findings said more closely.
+    pub attributes: Vec<Attributes>,
+    /// The clinical record.
+    pub record: Record,
+}
+
+/// Studies that share one list of findings.
+#[derive(Clone, Debug, Default)]
+pub struct Dataset {
+    /// What the columns of every study's labels mean.
+    pub findings: Vec<String>,
+    /// The studies, in the manifest's order.
+    pub studies: Vec<Arc<Study>>,
+}

@@ -1,0 +1,1 @@
+//! Protocols: what is asked of a model, how it is scored and reported.

@@ -1,0 +1,1 @@
+//! Bridges from image tokens to language: pooling and resampling.

@@ -1,0 +1,1 @@
+//! Fused operations as candle custom ops, each with its forward and its backward.

@@ -1,0 +1,168 @@
+//! The named parameters of a model: created from a seed, read by layers through a `VarBuilder`.
+//!
+//! candle's own initialisers cannot be seeded on the CPU; here each tensor's values depend on the
+//! seed and its own name only, so adding a layer never changes another.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use candle::{DType, Device, Shape, Tensor, Var};
+use candle_nn::var_builder::SimpleBackend;
+use candle_nn::{Init, VarBuilder};
+
+use crate::random::Random;
+use crate::{Error, Result};
+
+/// Named tensors that can be trained, saved and loaded. Clones share the tensors.
+#[derive(Clone, Debug)]
+pub struct Parameters {
+    seed: u64,
+    device: Device,
+    vars: Arc<Mutex<BTreeMap<String, Var>>>,
+}
+
+impl Parameters {
+    /// An empty set; layers built on [`Self::builder`] fill it with float32 tensors.
+    pub fn new(seed: u64, device: &Device) -> Self {
+        Self { seed, device: device.clone(), vars: Arc::default() }
+    }
+
+    /// What layers take their weights from; a name asked for the first time is initialised.
+    pub fn builder(&self) -> VarBuilder<'static> {
+        VarBuilder::from_backend(Box::new(self.clone()), DType::F32, self.device.clone())
+    }
+
+    /// The device that holds the tensors.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Every tensor by name, in the order of names; running statistics included.
+    pub fn all(&self) -> Vec<(String, Var)> {
+        self.lock().iter().map(|(name, var)| (name.clone(), var.clone())).collect()
+    }
+
+    /// The tensors that gradients reach: all but running statistics.
+    pub fn trainable(&self) -> Vec<(String, Var)> {
+        self.all().into_iter().filter(|(name, _)| !is_statistic(name)).collect()
+    }
+
+    /// One tensor.
+    pub fn get(&self, name: &str) -> Option<Var> {
+        self.lock().get(name).cloned()
+    }
+
+    /// Overwrites the values of `name`.
+    pub fn set(&self, name: &str, value: &Tensor) -> Result<()> {
+        let var = self
+            .get(name)
+            .ok_or_else(|| Error::value(name, "found no parameter of this name in the model"))?;
+        if var.dims() != value.dims() {
+            return Err(Error::shape(name, format!("{:?}", var.dims()), value.dims()));
+        }
+        Ok(var.set(&value.to_dtype(var.dtype())?.to_device(&self.device)?)?)
+    }
+
+    /// How many numbers the parameters hold.
+    pub fn count(&self) -> usize {
+        self.lock().values().map(|var| var.elem_count()).sum()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Var>> {
+        self.vars.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether `name` is a running statistic: saved with the model, never trained.
+pub fn is_statistic(name: &str) -> bool {
+    name.ends_with("running_mean") || name.ends_with("running_var")
+}
+
+impl SimpleBackend for Parameters {
+    fn get(
+        &self,
+        shape: Shape,
+        name: &str,
+        init: Init,
+        dtype: DType,
+        device: &Device,
+    ) -> candle::Result<Tensor> {
+        let mut vars = self.lock();
+        if let Some(var) = vars.get(name) {
+            if var.shape() != &shape {
+                let (found, asked) = (var.dims(), shape.dims());
+                candle::bail!("parameter `{name}` has shape {found:?}, a layer expects {asked:?}");
+            }
+            return Ok(var.as_tensor().clone());
+        }
+        let values = draw(self.seed, name, &shape, init);
+        let var = Var::from_tensor(&Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?)?;
+        let tensor = var.as_tensor().clone();
+        vars.insert(name.to_owned(), var);
+        Ok(tensor)
+    }
+
+    fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> candle::Result<Tensor> {
+        let var = self.lock().get(name).cloned();
+        var.map(|var| var.as_tensor().clone())
+            .ok_or_else(|| candle::Error::Msg(format!("no parameter `{name}`")))
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.lock().contains_key(name)
+    }
+}
+
+fn draw(seed: u64, name: &str, shape: &Shape, init: Init) -> Vec<f32> {
+    let mut random = Random::new(seed, &[fnv(name)]);
+    let n = shape.elem_count();
+    let (mean, spread, normal) = match init {
+        Init::Const(value) => return vec![value as f32; n],
+        Init::Randn { mean, stdev } => (mean, stdev, true),
+        Init::Uniform { lo, up } => (f64::midpoint(lo, up), (up - lo) / 2.0, false),
+        Init::Kaiming { dist, fan, non_linearity } => {
+            let std = non_linearity.gain() / (fan.for_shape(shape) as f64).sqrt();
+            match dist {
+                candle_nn::init::NormalOrUniform::Normal => (0.0, std, true),
+                candle_nn::init::NormalOrUniform::Uniform => (0.0, std * 3f64.sqrt(), false),
+            }
+        }
+    };
+    let mut one = || if normal { random.normal() } else { random.range(-1.0, 1.0) };
+    (0..n).map(|_| (mean + spread * one()) as f32).collect()
+}
+
+/// FNV-1a: a name as a number that no library update can change.
+fn fnv(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_depend_on_the_seed_and_the_name_only() {
+        let init = Init::Randn { mean: 0.0, stdev: 1.0 };
+        let build = |seed, names: &[&str]| {
+            let parameters = Parameters::new(seed, &Device::Cpu);
+            for name in names {
+                parameters.builder().get_with_hints(4, name, init).unwrap();
+            }
+            parameters.get("b").unwrap().to_vec1::<f32>().unwrap()
+        };
+        assert_eq!(build(1, &["a", "b"]), build(1, &["b"]));
+        assert_ne!(build(1, &["b"]), build(2, &["b"]));
+    }
+
+    #[test]
+    fn a_misshapen_value_is_refused_by_name() {
+        let parameters = Parameters::new(0, &Device::Cpu);
+        parameters.builder().get_with_hints((2, 3), "w", Init::Const(0.0)).unwrap();
+        let wrong = Tensor::zeros((3, 2), DType::F32, &Device::Cpu).unwrap();
+        let error = parameters.set("w", &wrong).unwrap_err().to_string();
+        assert_eq!(error, "w: expected shape [2, 3], got [3, 2]");
+    }
+}

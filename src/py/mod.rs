@@ -1,0 +1,27 @@
+//! The extension module `carina._core`: thin classes over the core.
+//!
+//! A method here converts its arguments, calls the core through [`call::quick`] or
+//! [`call::long`], and converts the answer. Logic belongs in the core.
+
+mod call;
+mod error;
+mod system;
+
+/// Page faults of the system's allocator cost a fifth to a third of candle's time on a CPU.
+/// The allocator serves this extension only; the host process keeps its own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Rust core of carina; use the classes of the package instead.
+#[pyo3::pymodule(name = "_core", gil_used = true)]
+mod module {
+    #[pymodule_export]
+    use super::system::{doctor_facts, num_threads, set_num_threads};
+
+    #[pymodule_init]
+    #[allow(clippy::unnecessary_wraps)] // the signature that pyo3 asks for
+    fn init(_module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+        super::system::keep_freed_pages();
+        Ok(())
+    }
+}

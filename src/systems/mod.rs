@@ -1,0 +1,1 @@
+//! Configurations of the one architecture: config, assembly, forward.

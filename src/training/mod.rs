@@ -1,0 +1,1 @@
+//! Losses, optimiser, schedules, the training loop and its checkpoints.
