@@ -10,6 +10,8 @@ mod batch_norm;
 mod conv;
 mod dropout;
 mod embedding;
+#[cfg(test)]
+mod gradients;
 mod linear;
 mod mlp;
 mod norm;
@@ -20,12 +22,15 @@ mod pool;
 pub mod position;
 mod rope;
 mod softmax;
+#[cfg(test)]
+pub(crate) mod testing;
+mod windows;
 
 pub use activation::Activation;
 pub use attend::{Attend, attend};
 pub use attention::{Attention, AttentionConfig, AttentionInput, AttentionLayout};
 pub use batch_norm::BatchNorm2d;
-pub use conv::{Conv2d, Conv2dConfig, Window, conv2d};
+pub use conv::{Conv2d, Conv2dConfig, conv2d};
 pub use dropout::{DropPath, Dropout};
 pub use embedding::Embedding;
 pub use linear::{Bias, Linear, Lora, linear};
@@ -37,3 +42,4 @@ pub use patch::{PatchEmbed2d, PatchEmbed2dConfig, PatchEmbed3d, PatchEmbed3dConf
 pub use pool::{adaptive_avg_pool2d, avg_pool2d, max_pool2d};
 pub use rope::{Rope, RopeLayout};
 pub use softmax::softmax;
+pub use windows::Window;
