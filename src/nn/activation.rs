@@ -1,0 +1,38 @@
+//! The pointwise nonlinearities.
+//!
+//! Source: Hendrycks and Gimpel 2016, "Gaussian Error Linear Units", arXiv:1606.08415.
+
+use candle::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+
+/// A pointwise nonlinearity, by the name that configurations use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `max(x, 0)`.
+    Relu,
+    /// `x Φ(x)`, with the exact normal distribution function.
+    #[default]
+    Gelu,
+    /// GELU by its tanh approximation.
+    GeluTanh,
+    /// `x σ(1.702 x)`, the GELU of CLIP.
+    QuickGelu,
+    /// `x σ(x)`, also called swish.
+    Silu,
+}
+
+impl Activation {
+    /// Applies the function to every value of `x`.
+    pub fn apply(self, x: &Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Self::Relu => x.relu()?,
+            Self::Gelu => x.gelu_erf()?,
+            Self::GeluTanh => x.gelu()?,
+            Self::QuickGelu => (x * candle_nn::ops::sigmoid(&(x * 1.702)?)?)?,
+            Self::Silu => x.silu()?,
+        })
+    }
+}
