@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use candle::{DType, Device, Tensor};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use super::header::{self, Entry};
 use crate::{Error, Result, files};
@@ -107,6 +108,25 @@ impl Checkpoint {
         }
         let tensor = Tensor::from_raw_buffer(&bytes, dtype, &entry.shape, device)?;
         Ok(if dtype.is_float() { tensor.to_dtype(DType::F32)? } else { tensor })
+    }
+
+    /// SHA-256 over the content of all shards, in hexadecimal.
+    pub fn sha256(&self) -> Result<String> {
+        let mut digest = Sha256::new();
+        let mut buffer = vec![0; 1 << 20];
+        for (path, file) in &self.shards {
+            let failed = |source| Error::io(path, source);
+            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            file.seek(SeekFrom::Start(0)).map_err(failed)?;
+            loop {
+                let count = file.read(&mut buffer).map_err(failed)?;
+                if count == 0 {
+                    break;
+                }
+                digest.update(&buffer[..count]);
+            }
+        }
+        Ok(files::sha256_hex(&digest.finalize()))
     }
 
     fn add(&mut self, path: &Path) -> Result<()> {
