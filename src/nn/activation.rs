@@ -5,7 +5,7 @@
 use candle::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, kernels};
+use crate::{Error, Result, kernels};
 
 /// A pointwise nonlinearity, by the name that configurations use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,22 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// The function that Hugging Face's `hidden_act` names.
+    pub fn from_hf(name: &str) -> Result<Self> {
+        Ok(match name {
+            "relu" => Self::Relu,
+            "gelu" => Self::Gelu,
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Self::GeluTanh,
+            "quick_gelu" => Self::QuickGelu,
+            "silu" | "swish" => Self::Silu,
+            other => {
+                let why =
+                    format!("found {other:?}, expected relu, gelu, gelu_new, quick_gelu, silu");
+                return Err(Error::config("hidden_act", why));
+            }
+        })
+    }
+
     /// Applies the function to every value of `x`.
     pub fn apply(self, x: &Tensor) -> Result<Tensor> {
         if kernels::serve(&[x]) {
