@@ -5,15 +5,23 @@ use std::sync::Arc;
 use ndarray::Array2;
 
 use super::{Film, FindingMask, MaskPixels, Pixels};
-use crate::imaging::{Image, View};
+use crate::imaging::{self, Image, View};
 use crate::{Error, Result};
 
 impl Film {
+    /// The view as far as it is known without reading a file.
+    pub fn view(&self) -> View {
+        match &self.pixels {
+            Pixels::Memory(image) if self.view == View::Unknown => image.view,
+            _ => self.view,
+        }
+    }
+
     /// The film; the view that the manifest states goes before that of the file.
     pub fn read(&self) -> Result<Arc<Image>> {
         let image = match &self.pixels {
             Pixels::Memory(image) => Arc::clone(image),
-            Pixels::File(path) => Arc::new(read(path)?),
+            Pixels::File(path) => Arc::new(imaging::read(path)?),
         };
         if self.view == View::Unknown || image.view == self.view {
             return Ok(image);
@@ -28,7 +36,7 @@ impl FindingMask {
         match &self.mask {
             MaskPixels::Memory(mask) => Ok(Arc::clone(mask)),
             MaskPixels::File(path) => {
-                let image = read(path)?;
+                let image = imaging::read(path)?;
                 Ok(Arc::new(image.pixels.mapv(|value| value.abs() > 0.0)))
             }
         }
@@ -44,16 +52,4 @@ pub(super) fn check_finite(pixels: &ndarray::Array3<f32>) -> Result<()> {
         );
         Err(Error::value("pixels", why))
     })
-}
-
-fn read(path: &std::path::Path) -> Result<Image> {
-    let bytes = crate::files::read(path)?;
-    let film =
-        image::load_from_memory(&bytes).map_err(|why| Error::format(path, why.to_string()))?;
-    let film = film.into_luma16();
-    let (width, height) = (film.width() as usize, film.height() as usize);
-    let values = film.into_raw().into_iter().map(|v| f32::from(v) / 257.0).collect();
-    Array2::from_shape_vec((height, width), values)
-        .map(Image::from_pixels)
-        .map_err(|why| Error::format(path, why.to_string()))
 }

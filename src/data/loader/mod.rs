@@ -19,7 +19,7 @@ pub use epoch::Epoch;
 
 use super::film::check_finite;
 use super::{Augment, Cache, Dataset};
-use crate::imaging::Image;
+use crate::imaging::{Image, Recipe, Step};
 use crate::random::Random;
 use crate::{Error, Result};
 
@@ -47,6 +47,13 @@ impl Prepare {
         Self { hash: hash.into(), ranges: Vec::new(), run: Box::new(run) }
     }
 
+    /// Preparation by a recipe.
+    pub fn from_recipe(recipe: Recipe) -> Self {
+        let ranges = ranges_after(&recipe);
+        let hash = recipe.hash();
+        Self::new(hash, move |image| Ok(recipe.apply(image)?.0)).with_ranges(ranges)
+    }
+
     /// Says which values black and white have in each channel, when they are not 0 and 1; one pair
     /// serves all channels. Augmentation works between them.
     #[must_use]
@@ -60,6 +67,26 @@ impl Prepare {
         check_finite(&prepared)?;
         Ok(prepared)
     }
+}
+
+/// Black and white in each channel, once the steps of `recipe` are done.
+fn ranges_after(recipe: &Recipe) -> Vec<[f32; 2]> {
+    let mut ranges = vec![[0.0, 1.0]];
+    for step in &recipe.steps {
+        match step {
+            Step::Channels { count } => ranges = vec![ranges[0]; *count],
+            Step::Normalize { mean, std } => {
+                for (channel, range) in ranges.iter_mut().enumerate() {
+                    let of = |values: &[f32]| {
+                        values.get(channel).or(values.first()).copied().unwrap_or(1.0)
+                    };
+                    *range = range.map(|value| (value - of(mean)) / of(std));
+                }
+            }
+            _ => {}
+        }
+    }
+    ranges
 }
 
 impl std::fmt::Debug for Prepare {

@@ -191,6 +191,15 @@ fn one_of_several_films_is_drawn_in_every_epoch() {
 }
 
 #[test]
+fn a_recipe_tells_augmentation_where_black_and_white_are() {
+    let prepare = Prepare::from_recipe(Recipe::preset("imagenet-224").unwrap());
+    assert_eq!(prepare.ranges.len(), 3);
+    let [black, white] = prepare.ranges[1];
+    assert!((black + 0.456 / 0.224).abs() < 1e-5 && (white - 0.544 / 0.224).abs() < 1e-5);
+    assert_eq!(Prepare::from_recipe(Recipe::film(8)).ranges.len(), 1);
+}
+
+#[test]
 fn an_empty_data_set_and_senseless_options_are_refused() {
     let make = |dataset, options| {
         let cache = Arc::new(Cache::none());

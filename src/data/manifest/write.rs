@@ -9,8 +9,8 @@ use ndarray::Array2;
 use serde_json::{Map, Value as Json, json};
 
 use super::Arrays;
-use crate::data::{Dataset, MaskPixels, Pixels, Report, Study, Value};
-use crate::imaging::{Image, View};
+use crate::data::{Dataset, Film, MaskPixels, Pixels, Report, Study, Value};
+use crate::imaging::{self, Image, View};
 use crate::progress::Progress;
 use crate::{Error, Result, files};
 
@@ -28,8 +28,8 @@ pub enum Stored<'a> {
 /// Writes `dataset` as JSON Lines to `path`, atomically.
 ///
 /// Paths below the folder of `path` become relative to it. Films in memory are written as PNG in
-/// a folder beside the manifest (`NAME_images`): their range, or lowest to highest value, spread
-/// over 16 bits; films of range 0 to 255 keep their 8-bit values. Masks become 0/255 PNG.
+/// a folder beside the manifest (`NAME_images`), their display range (or extremes) spread over 16
+/// bits; spacing and units are not kept. Masks become 0/255 PNG.
 pub fn write(dataset: &Dataset, path: &Path, progress: &Progress) -> Result<()> {
     progress.set_total(dataset.len());
     let folder = match path.parent() {
@@ -43,18 +43,20 @@ pub fn write(dataset: &Dataset, path: &Path, progress: &Progress) -> Result<()> 
     let mut lines = Vec::with_capacity(dataset.len());
     for study in &dataset.studies {
         let mut store = |stored: Stored<'_>| -> Result<Json> {
-            let png = match stored {
-                Stored::File(file) => return Ok(json!(relative(file, &folder)?)),
-                Stored::Image(image) => film_png(image)?,
-                Stored::Mask(mask) => mask_png(mask)?,
-            };
+            if let Stored::File(file) = stored {
+                return Ok(json!(relative(file, &folder)?));
+            }
             if !made {
                 files::create_folder(&folder.join(&pixels))?;
                 made = true;
             }
             let name = format!("{pixels}/{number:07}.png");
             number += 1;
-            files::write_atomic(&folder.join(&name), &png)?;
+            match stored {
+                Stored::Image(image) => imaging::write_png(image, &folder.join(&name))?,
+                Stored::Mask(mask) => files::write_atomic(&folder.join(&name), &mask_png(mask)?)?,
+                Stored::File(_) => {}
+            }
             Ok(json!(name))
         };
         lines.push(Json::Object(row(study, &dataset.findings, &mut store)?).to_string());
@@ -111,8 +113,9 @@ fn row(
         Pixels::Memory(image) => store(Stored::Image(image)),
     });
     put("image", Json::Array(films.collect::<Result<_>>()?));
-    if study.films.iter().any(|film| film.view != View::Unknown) {
-        put("view", study.films.iter().map(|film| json!(film.view)).collect());
+    let views: Vec<View> = study.films.iter().map(Film::view).collect();
+    if views.iter().any(|view| *view != View::Unknown) {
+        put("view", json!(views));
     }
     if study.report != Report::default() {
         put("report", json!(study.report));
@@ -164,41 +167,15 @@ fn relative(file: &Path, folder: &Path) -> Result<String> {
     Ok(file.strip_prefix(&folder).unwrap_or(&file).to_string_lossy().into_owned())
 }
 
-/// A film as PNG, its range spread over the integers.
-fn film_png(image: &Image) -> Result<Vec<u8>> {
-    let found = || {
-        let start = [f32::INFINITY, f32::NEG_INFINITY];
-        image.pixels.iter().fold(start, |[low, high], &v| [low.min(v), high.max(v)])
-    };
-    let [low, high] = image.range.unwrap_or_else(found);
-    let (height, width) = (image.pixels.nrows() as u32, image.pixels.ncols() as u32);
-    let mut png = Cursor::new(Vec::new());
-    let whole = image.pixels.iter().all(|v| v.fract().abs() < f32::EPSILON);
-    let written = if whole && low.abs() < f32::EPSILON && (high - 255.0).abs() < f32::EPSILON {
-        let bytes = image.pixels.iter().map(|&v| v as u8).collect();
-        image::GrayImage::from_raw(width, height, bytes)
-            .map(|film| film.write_to(&mut png, image::ImageFormat::Png))
-    } else {
-        let scale = 65535.0 / (high - low).max(f32::MIN_POSITIVE);
-        let words = image.pixels.iter().map(|&v| ((v - low) * scale).round() as u16).collect();
-        image::ImageBuffer::<image::Luma<u16>, Vec<u16>>::from_raw(width, height, words)
-            .map(|film| film.write_to(&mut png, image::ImageFormat::Png))
-    };
-    finished(written, png)
-}
-
+/// A mask as PNG of 0 and 255.
 fn mask_png(mask: &Array2<bool>) -> Result<Vec<u8>> {
     let mut png = Cursor::new(Vec::new());
     let bytes = mask.iter().map(|&inside| if inside { 255 } else { 0 }).collect();
     let written = image::GrayImage::from_raw(mask.ncols() as u32, mask.nrows() as u32, bytes)
         .map(|film| film.write_to(&mut png, image::ImageFormat::Png));
-    finished(written, png)
-}
-
-fn finished(written: Option<image::ImageResult<()>>, png: Cursor<Vec<u8>>) -> Result<Vec<u8>> {
     match written {
         Some(Ok(())) => Ok(png.into_inner()),
-        Some(Err(why)) => Err(Error::value("image", format!("cannot be written as PNG: {why}"))),
-        None => Err(Error::value("image", "cannot be written as PNG: too large")),
+        Some(Err(why)) => Err(Error::value("mask", format!("cannot be written as PNG: {why}"))),
+        None => Err(Error::value("mask", "cannot be written as PNG: too large")),
     }
 }
