@@ -5,6 +5,7 @@
 
 mod call;
 mod error;
+mod phantom;
 mod system;
 
 /// Page faults of the system's allocator cost a fifth to a third of candle's time on a CPU.
@@ -15,6 +16,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Rust core of carina; use the classes of the package instead.
 #[pyo3::pymodule(name = "_core", gil_used = true)]
 mod module {
+    #[pymodule_export]
+    use super::phantom::phantom_debug;
     #[pymodule_export]
     use super::system::{doctor_facts, num_threads, set_num_threads};
 
