@@ -8,6 +8,7 @@ mod loader;
 pub mod manifest;
 mod report;
 mod split;
+pub mod phantom;
 mod study;
 mod warp;
 

@@ -6,6 +6,7 @@
 mod call;
 mod error;
 mod imaging;
+mod phantom;
 mod system;
 
 /// Page faults of the system's allocator cost a fifth to a third of candle's time on a CPU.
@@ -18,6 +19,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod module {
     #[pymodule_export]
     use super::imaging::{Geometry, Image, Recipe, decode_dicom, read_film, recipe_presets};
+    use super::phantom::phantom_debug;
     #[pymodule_export]
     use super::system::{doctor_facts, num_threads, set_num_threads};
 
