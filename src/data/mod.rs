@@ -1,5 +1,6 @@
 //! Studies: manifests, batches, the cache, augmentation, synthetic films.
 
+pub mod index;
 mod study;
 
 pub use study::{
