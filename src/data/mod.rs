@@ -9,6 +9,7 @@ pub mod manifest;
 mod report;
 mod split;
 pub mod phantom;
+pub mod index;
 mod study;
 mod warp;
 

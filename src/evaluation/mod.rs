@@ -3,3 +3,4 @@
 mod zero_shot;
 
 pub use zero_shot::{Scoring, Sides, scores as zero_shot_scores};
+pub mod probe;

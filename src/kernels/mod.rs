@@ -20,3 +20,7 @@ pub(crate) use buffer::serve;
 pub(crate) use linear::linear;
 pub(crate) use norm::{layer_norm, rms_norm};
 pub(crate) use softmax::softmax;
+
+mod mapped;
+
+pub use mapped::MappedFile;
