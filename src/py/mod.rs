@@ -6,6 +6,7 @@
 mod call;
 mod error;
 mod imaging;
+//mod model;
 mod phantom;
 mod system;
 
@@ -20,6 +21,8 @@ mod module {
     #[pymodule_export]
     use super::imaging::{Geometry, Image, Recipe, decode_dicom, read_film, recipe_presets};
     use super::phantom::phantom_debug;
+    #[pymodule_export]
+    use super::system::num_threads as _nt;
     #[pymodule_export]
     use super::system::{doctor_facts, num_threads, set_num_threads};
 

@@ -11,7 +11,7 @@ use candle_nn::{Init, VarBuilder};
 use serde::{Deserialize, Serialize};
 
 use crate::fusion::AttentionPool;
-use crate::language::{Bert, BertConfig, TextPooling, Tokens};
+use crate::language::{Bert, BertConfig, TextPooling, TokenBatch};
 use crate::nn::{Bias, Linear, Parameters, Pass};
 use crate::vision::{ImageEncoder, ImageEncoderConfig, TokenGrid, VisionEncoder};
 use crate::{Error, Result};
@@ -75,10 +75,10 @@ impl ElixrConfig {
             );
             return Err(Error::config("pool_heads", why));
         }
-        if self.text_length > self.text.max_position_embeddings {
+        if self.text_length > self.text.max_positions {
             let why = format!(
-                "found {}, expected at most text.max_position_embeddings = {}",
-                self.text_length, self.text.max_position_embeddings
+                "found {}, expected at most text.max_positions = {}",
+                self.text_length, self.text.max_positions
             );
             return Err(Error::config("text_length", why));
         }
@@ -123,7 +123,7 @@ impl Elixr {
             text: Bert::new(&config.text, vb.pp("text"))?,
             text_pooling: config.text_pooling,
             text_proj: Linear::new(
-                config.text.hidden_size,
+                config.text.dim,
                 embedding,
                 Bias::Without,
                 vb.pp("text_proj"),
@@ -148,9 +148,10 @@ impl Elixr {
     }
 
     /// Unit embeddings (T, E) of texts.
-    pub fn embed_text(&self, tokens: &Tokens, pass: &Pass) -> Result<Tensor> {
-        let states = self.text.forward(tokens, pass)?; // (T, N, D)
-        unit(&self.text_proj.forward(&self.text_pooling.apply(&states, &tokens.mask)?)?)
+    pub fn embed_text(&self, tokens: &TokenBatch, pass: &Pass) -> Result<Tensor> {
+        let (ids, mask) = tokens.to_tensors(self.logit_scale.device())?;
+        let states = self.text.forward(&ids, Some(&mask), pass)?; // (T, N, D)
+        unit(&self.text_proj.forward(&self.text_pooling.apply(&states, &mask)?)?)
     }
 
     /// Cosine similarities (B, T): for each film and text the largest over the queries.

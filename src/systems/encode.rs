@@ -10,7 +10,7 @@ use crate::data::{Cache, Dataset, Loader, LoaderOptions, Prepare, RowError};
 use crate::imaging::Recipe;
 use crate::nn::Pass;
 use crate::progress::Progress;
-use crate::Result;
+use crate::{Error, Result};
 
 /// What of a film is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,7 +63,7 @@ impl Model {
         let options = LoaderOptions::sequential(batch_size.min(dataset.len()));
         let prepare = prepare(self.spec().recipe.clone());
         let loader = Loader::new(Arc::clone(dataset), prepare, cache, options)?;
-        for batch in loader.epoch_from(0, 0, progress)? {
+        for batch in loader.epoch(0)? {
             let batch = batch?;
             let seen = batch.indices.len() + batch.failures.len();
             failures.extend(batch.failures);
@@ -93,9 +93,18 @@ impl Model {
         })
     }
 
+    /// The shape (C, H, W) that the recipe brings every film to.
+    pub fn output_shape(&self) -> Result<[usize; 3]> {
+        let recipe = &self.spec().recipe;
+        recipe.output_shape().ok_or_else(|| {
+            let why = "its steps leave the shape open, expected a fixed one".to_owned();
+            Error::config("recipe", why)
+        })
+    }
+
     /// The shape of one row, found by encoding one blank film.
     fn row_shape(&self, level: Level) -> Result<Vec<usize>> {
-        let [c, h, w] = self.spec().recipe.output_shape()?;
+        let [c, h, w] = self.output_shape()?;
         let blank = Tensor::zeros((1, c, h, w), candle::DType::F32, self.device())?;
         Ok(self.features(&blank, level)?.dims()[1..].to_vec())
     }

@@ -1,5 +1,6 @@
 //! A model: its specification, its parameters and its towers; one folder on disk.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle::{Device, Tensor};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::elixr::{Elixr, ElixrConfig};
 use crate::imaging::Recipe;
-use crate::language::{Tokenizer, Tokens};
+use crate::language::{TokenBatch, Tokenizer};
 use crate::nn::{Parameters, Pass};
 use crate::weights::{self, Checkpoint, LoadReport, NameMap, Strictness};
 use crate::{Error, Result, files};
@@ -108,6 +109,7 @@ impl Model {
         let mut spec = spec;
         let SystemConfig::Elixr(config) = &mut spec.system;
         config.text.vocab_size = tokenizer.vocab_size();
+        let tokenizer = tokenizer.with_max_length(config.text_length)?;
         let parameters = Parameters::new(seed, device);
         let towers = Elixr::new(config, &parameters.builder())?;
         Ok(Self { spec, parameters, towers, tokenizer })
@@ -123,11 +125,13 @@ impl Model {
             let why = format!("found format {}, expected {FORMAT}", spec.format);
             return Err(Error::format(&path, why));
         }
-        let tokenizer = Tokenizer::from_file(&folder.join("tokenizer.json"))?;
+        let path = folder.join("tokenizer.json");
+        let length = spec.elixr().text_length;
+        let tokenizer = Tokenizer::from_json(&files::read(&path)?, length)?;
         let model = Self::create(spec, tokenizer, 0, device)?;
         let checkpoint = Checkpoint::open(&folder.join("model.safetensors"))?;
         let report =
-            weights::load(&model.parameters, &checkpoint, &NameMap::none(), Strictness::Strict)?;
+            weights::load(&model.parameters, &checkpoint, &NameMap::named("plain")?, Strictness::Strict)?;
         Ok((model, report))
     }
 
@@ -140,8 +144,9 @@ impl Model {
             .into_iter()
             .map(|(name, var)| (name, var.as_tensor().clone()))
             .collect();
-        weights::save(&tensors, &folder.join("model.safetensors"), &[])?;
-        self.tokenizer.save(&folder.join("tokenizer.json"))?;
+        weights::save(&tensors, &folder.join("model.safetensors"), &BTreeMap::new())?;
+        let tokenizer = self.tokenizer.to_json()?;
+        files::write_atomic(&folder.join("tokenizer.json"), tokenizer.as_bytes())?;
         let text = serde_json::to_string_pretty(&self.spec)
             .map_err(|error| Error::Internal(format!("config.json: {error}")))?;
         files::write_atomic(&folder.join("config.json"), text.as_bytes())
@@ -193,8 +198,8 @@ impl Model {
     }
 
     /// Tokens of `texts`, ready for the text tower.
-    pub fn tokenize(&self, texts: &[String]) -> Result<Tokens> {
-        self.tokenizer.encode(texts, self.spec.elixr().text_length, self.device())
+    pub fn tokenize(&self, texts: &[String]) -> Result<TokenBatch> {
+        self.tokenizer.encode(texts)
     }
 
     /// Unit embeddings (T, E) of `texts`.

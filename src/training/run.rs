@@ -17,7 +17,6 @@ use super::validate;
 use crate::data::{Augment, Cache, Dataset, Loader, LoaderOptions};
 use crate::nn::Pass;
 use crate::progress::Progress;
-use crate::random::Random;
 use crate::systems::{Model, prepare};
 use crate::{Error, Result, files};
 
@@ -174,10 +173,10 @@ impl<'a> Run<'a> {
         let mut gradients = Gradients::default();
         let mut clock = Instant::now();
         let last = batches(self.dataset.len(), self.stage.batch_size);
-        for (offset, batch) in loader.epoch_from(epoch as u64, first, self.progress)?.enumerate() {
+        for (offset, batch) in loader.epoch_from(epoch as u64, first)?.enumerate() {
             let batch = batch?;
             for failure in &batch.failures {
-                self.fail(&failure.to_string());
+                self.fail(&format!("row {}: {}", failure.index, failure.message));
             }
             let number = first + offset + 1; // batches of this epoch done, this one included
             if !batch.indices.is_empty() {

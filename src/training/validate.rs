@@ -8,7 +8,7 @@ use ndarray::Array2;
 use super::objective::{self, Films, Target};
 use super::stage::Stage;
 use crate::data::{Dataset, Loader};
-use crate::metrics;
+use crate::metrics::{Measure, Policy, Samples, Setting};
 use crate::nn::Pass;
 use crate::progress::Progress;
 use crate::systems::Model;
@@ -25,7 +25,7 @@ pub(super) fn measure(
     let target = Target::new(dataset, stage)?;
     let mut scores = Array2::from_elem((dataset.len(), dataset.findings.len()), f32::NAN);
     let (mut sum, mut films_seen) = (0.0, 0);
-    for batch in loader.epoch_from(0, 0, progress)? {
+    for batch in loader.epoch(0)? {
         let batch = batch?;
         progress.check()?;
         if batch.indices.len() < 2 {
@@ -51,9 +51,11 @@ fn mean_auroc(dataset: &Dataset, scores: &Array2<f32>) -> f64 {
     let targets = dataset.targets(crate::data::Policy::Ignore);
     let each = targets.columns().into_iter().zip(scores.columns()).filter_map(|(truth, score)| {
         let pairs = truth.iter().zip(score).filter(|(t, s)| !t.is_nan() && !s.is_nan());
-        let (truth, score): (Vec<bool>, Vec<f64>) =
-            pairs.map(|(t, s)| (*t > 0.5, f64::from(*s))).unzip();
-        metrics::auroc(&truth, &score)
+        let (truth, score): (Vec<f64>, Vec<f64>) =
+            pairs.map(|(t, s)| (f64::from(*t), f64::from(*s))).unzip();
+        let samples = Samples::new(&truth, &score, Policy::Ignore).ok()?;
+        let area = Measure::Auroc.value(&samples, &samples.ones(), &Setting::default());
+        (!area.is_nan()).then_some(area)
     });
     let each: Vec<f64> = each.collect();
     if each.is_empty() { f64::NAN } else { each.iter().sum::<f64>() / each.len() as f64 }

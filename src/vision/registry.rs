@@ -5,7 +5,7 @@ use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
 use super::resnet::{ResNet, ResNetConfig};
-use super::vit::{Vit, VitConfig};
+use super::{Vit, VitConfig};
 use super::{TokenGrid, VisionEncoder};
 use crate::Result;
 use crate::nn::Pass;
@@ -26,7 +26,7 @@ macro_rules! encoders {
 
             /// Width D of the tokens.
             pub fn dim(&self) -> usize {
-                match self { $(Self::$Name(config) => config.dim()),+ }
+                match self { $(Self::$Name(config) => config.token_dim()),+ }
             }
         }
 
@@ -46,6 +46,10 @@ macro_rules! encoders {
         impl VisionEncoder for ImageEncoder {
             fn forward(&self, pixels: &Tensor, pass: &Pass) -> Result<TokenGrid> {
                 match self { $(Self::$Name(encoder) => encoder.forward(pixels, pass)),+ }
+            }
+
+            fn dim(&self) -> usize {
+                match self { $(Self::$Name(encoder) => encoder.dim()),+ }
             }
         }
     };

@@ -101,7 +101,7 @@ impl ResNetConfig {
     }
 
     /// Channels of the last feature map, which are the width of the tokens.
-    pub fn dim(&self) -> usize {
+    pub fn token_dim(&self) -> usize {
         self.widths.last().map_or(0, |width| width * self.block.expansion())
     }
 }
@@ -197,6 +197,7 @@ pub struct ResNet {
     stem: ConvNorm,
     stem_pool: bool,
     channels: usize,
+    dim: usize,
     blocks: Vec<Block>,
 }
 
@@ -219,7 +220,8 @@ impl ResNet {
                 from = width * config.block.expansion();
             }
         }
-        Ok(Self { stem, stem_pool: config.stem_pool, channels: config.channels, blocks })
+        let &ResNetConfig { stem_pool, channels, .. } = config;
+        Ok(Self { stem, stem_pool, channels, dim: from, blocks })
     }
 }
 
@@ -239,5 +241,9 @@ impl VisionEncoder for ResNet {
         let (_, _, h, w) = x.dims4()?;
         let tokens = x.flatten_from(2)?.transpose(1, 2)?; // (B, H·W, C)
         Ok(TokenGrid { tokens, grid: (h, w), pooled: None })
+    }
+
+    fn dim(&self) -> usize {
+        self.dim
     }
 }
