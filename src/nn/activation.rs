@@ -5,7 +5,7 @@
 use candle::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, Result, kernels};
 
 /// A pointwise nonlinearity, by the name that configurations use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,15 @@ impl Activation {
 
     /// Applies the function to every value of `x`.
     pub fn apply(self, x: &Tensor) -> Result<Tensor> {
+        if kernels::serve(&[x]) {
+            return Ok(match self {
+                Self::Relu => kernels::apply_relu(x)?,
+                Self::Gelu => kernels::apply_gelu(x)?,
+                Self::GeluTanh => kernels::apply_gelu_tanh(x)?,
+                Self::QuickGelu => kernels::apply_quick_gelu(x)?,
+                Self::Silu => kernels::apply_silu(x)?,
+            });
+        }
         Ok(match self {
             Self::Relu => x.relu()?,
             Self::Gelu => x.gelu_erf()?,

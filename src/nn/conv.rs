@@ -5,6 +5,7 @@ use candle_nn::VarBuilder;
 
 use super::Bias;
 use super::linear::uniform;
+use super::windows::{Window, windows};
 use crate::{Error, Result};
 
 /// The geometry of a [`Conv2d`]; kernel, stride and padding are square.
@@ -47,33 +48,6 @@ pub struct Conv2d {
     bias: Option<Tensor>,
     window: Window,
     groups: usize,
-}
-
-/// Where a sliding window goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// Side of the window.
-    pub kernel: usize,
-    /// Step between windows.
-    pub stride: usize,
-    /// Padding on each side.
-    pub padding: usize,
-}
-
-impl Window {
-    /// How many windows fit into `size` pixels; an error when none does.
-    pub fn count(&self, size: usize) -> Result<usize> {
-        if self.kernel == 0 || self.stride == 0 {
-            let why = format!("found kernel {} and stride {}", self.kernel, self.stride);
-            return Err(Error::value("window", format!("{why}, expected at least 1")));
-        }
-        let padded = size + 2 * self.padding;
-        if padded < self.kernel {
-            let why = format!("kernel {} does not fit {padded} padded pixels", self.kernel);
-            return Err(Error::value("window", why));
-        }
-        Ok((padded - self.kernel) / self.stride + 1)
-    }
 }
 
 impl Conv2d {
@@ -126,11 +100,22 @@ pub fn conv2d(
     if !fits {
         return Err(Error::shape("conv2d", format!("(B, {channels}, H, W)"), x.dims()));
     }
-    window.count(x.dim(2)?)?;
-    window.count(x.dim(3)?)?;
-    let y = x.contiguous()?.conv2d(weight, window.padding, window.stride, 1, groups)?;
+    let y = unfolded(x, weight, window, groups)?;
     match bias {
         Some(bias) => Ok(y.broadcast_add(&bias.reshape((1, (), 1, 1))?)?),
         None => Ok(y),
     }
+}
+
+/// The convolution as a product with every window. candle's own has no gradient where the stride
+/// leaves a rest.
+fn unfolded(x: &Tensor, weight: &Tensor, window: Window, groups: usize) -> Result<Tensor> {
+    let (batch, channels, height, width) = x.dims4()?;
+    let (h, w) = (window.count(height)?, window.count(width)?);
+    let (outputs, taps) = (weight.dim(0)?, window.kernel * window.kernel);
+    let x = windows(x, window, 0.0)?.reshape((batch, channels, h * w, taps))?.transpose(2, 3)?;
+    let x = x.reshape((batch, groups, channels / groups * taps, h * w))?;
+    let weight = weight.reshape((groups, outputs / groups, channels / groups * taps))?;
+    let weight = weight.broadcast_left(batch)?;
+    Ok(weight.contiguous()?.matmul(&x)?.reshape((batch, outputs, h, w))?)
 }

@@ -5,7 +5,7 @@
 use candle::{D, Tensor};
 use candle_nn::{Init, VarBuilder};
 
-use crate::{Error, Result};
+use crate::{Error, Result, kernels};
 
 /// Whether a layer adds a bias.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,6 +123,9 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     let (out_dim, in_dim) = weight.dims2()?;
     if x.rank() == 0 || x.dim(D::Minus1)? != in_dim {
         return Err(Error::shape("linear", format!("(…, {in_dim})"), x.dims()));
+    }
+    if kernels::serve(&[x, weight]) {
+        return Ok(kernels::linear(x, weight, bias)?);
     }
     let mut shape = x.dims().to_vec();
     shape[x.rank() - 1] = out_dim;

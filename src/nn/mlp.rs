@@ -51,6 +51,7 @@ impl Mlp {
 
 /// `down(silu(gate(x)) · up(x))` without biases; parameters `gate_proj`, `up_proj`, `down_proj`.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_field_names)] // the checkpoint's names
 pub struct SwiGlu {
     gate_proj: Linear,
     up_proj: Linear,

@@ -11,6 +11,8 @@ mod block;
 mod conv;
 mod dropout;
 mod embedding;
+#[cfg(test)]
+mod gradients;
 mod layer_scale;
 mod linear;
 mod mlp;
@@ -22,13 +24,16 @@ mod pool;
 pub mod position;
 mod rope;
 mod softmax;
+#[cfg(test)]
+pub(crate) mod testing;
+mod windows;
 
 pub use activation::Activation;
 pub use attend::{Attend, attend};
 pub use attention::{Attention, AttentionConfig, AttentionInput, AttentionLayout};
 pub use batch_norm::BatchNorm2d;
 pub use block::{Block, BlockConfig};
-pub use conv::{Conv2d, Conv2dConfig, Window, conv2d};
+pub use conv::{Conv2d, Conv2dConfig, conv2d};
 pub use dropout::{DropPath, Dropout};
 pub use embedding::Embedding;
 pub use layer_scale::LayerScale;
@@ -41,3 +46,4 @@ pub use patch::{PatchEmbed2d, PatchEmbed2dConfig, PatchEmbed3d, PatchEmbed3dConf
 pub use pool::{adaptive_avg_pool2d, avg_pool2d, max_pool2d};
 pub use rope::{Rope, RopeLayout};
 pub use softmax::softmax;
+pub use windows::Window;

@@ -6,7 +6,7 @@
 use candle::{D, Tensor};
 use candle_nn::{Init, VarBuilder};
 
-use crate::{Error, Result};
+use crate::{Error, Result, kernels};
 
 /// Zero mean and unit variance, then scale and shift; parameters `weight` and `bias` (D).
 #[derive(Clone, Debug)]
@@ -52,6 +52,9 @@ impl RmsNorm {
 /// Normalises `x` (…, D) to zero mean and unit variance, times `weight` plus `bias` (D).
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
     check(x, weight, "layer norm")?;
+    if kernels::serve(&[x, weight, bias]) {
+        return Ok(kernels::layer_norm(x, weight, bias, eps)?);
+    }
     let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
     let unit = centred.broadcast_div(&(variance + eps)?.sqrt()?)?;
@@ -61,6 +64,9 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
 /// Normalises `x` (…, D) to unit root mean square, times `weight` (D).
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     check(x, weight, "RMS norm")?;
+    if kernels::serve(&[x, weight]) {
+        return Ok(kernels::rms_norm(x, weight, eps)?);
+    }
     let square = x.sqr()?.mean_keepdim(D::Minus1)?;
     Ok(x.broadcast_div(&(square + eps)?.sqrt()?)?.broadcast_mul(weight)?)
 }

@@ -1,8 +1,8 @@
 //! Pooling of feature maps; windows may overlap.
 
-use candle::{D, DType, Device, Tensor};
+use candle::{D, Device, Tensor};
 
-use super::Window;
+use super::windows::{Window, windows};
 use crate::{Error, Result};
 
 /// The largest value of each window of `x` (B, C, H, W); padding never wins.
@@ -51,34 +51,6 @@ fn checked(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<W
     Ok(window)
 }
 
-/// All windows of `x` (B, C, H, W), laid out as (B, C, H', W', K·K).
-fn windows(x: &Tensor, window: Window, filler: f64) -> Result<Tensor> {
-    let (batch, channels, height, width) = x.dims4()?;
-    let (h, w, k) = (window.count(height)?, window.count(width)?, window.kernel);
-    let x = pad(&pad(x, 2, window.padding, filler)?, 3, window.padding, filler)?;
-    let x = x.index_select(&taps(h, window, x.device())?, 2)?;
-    let x = x.index_select(&taps(w, window, x.device())?, 3)?; // (B, C, H'·K, W'·K)
-    let x = x.reshape((batch, channels, h, k, w, k))?.permute((0, 1, 2, 4, 3, 5))?;
-    Ok(x.reshape((batch, channels, h, w, k * k))?)
-}
-
-fn taps(count: usize, window: Window, device: &Device) -> Result<Tensor> {
-    let Window { kernel, stride, .. } = window;
-    let taps = (0..count).flat_map(|o| (0..kernel).map(move |i| (o * stride + i) as u32));
-    let taps: Vec<u32> = taps.collect();
-    Ok(Tensor::from_vec(taps, count * kernel, device)?)
-}
-
-fn pad(x: &Tensor, axis: usize, padding: usize, filler: f64) -> Result<Tensor> {
-    if padding == 0 {
-        return Ok(x.clone());
-    }
-    let mut shape = x.dims().to_vec();
-    shape[axis] = padding;
-    let edge = Tensor::full(filler as f32, shape, x.device())?.to_dtype(x.dtype())?;
-    Ok(Tensor::cat(&[&edge, x, &edge], axis)?)
-}
-
 /// The matrix (`cells`, `size`) that averages as PyTorch's adaptive pooling does.
 fn cells(size: usize, cells: usize, like: &Tensor) -> Result<Tensor> {
     let mut matrix = vec![0.0f64; cells * size];
@@ -87,6 +59,5 @@ fn cells(size: usize, cells: usize, like: &Tensor) -> Result<Tensor> {
         row[start..end].fill(1.0 / (end - start) as f64);
     }
     let matrix = Tensor::from_vec(matrix, (cells, size), &Device::Cpu)?;
-    let dtype = if like.dtype() == DType::F64 { DType::F64 } else { like.dtype() };
-    Ok(matrix.to_dtype(dtype)?.to_device(like.device())?)
+    Ok(matrix.to_dtype(like.dtype())?.to_device(like.device())?)
 }

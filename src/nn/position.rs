@@ -118,7 +118,9 @@ fn wide_taps(row: &mut [f64], centre: f64, scale: f64) {
         *weight = cubic((j as f64 - centre + 0.5) / scale, -0.5);
     }
     let sum: f64 = row.iter().sum();
-    row.iter_mut().for_each(|weight| *weight /= sum);
+    for weight in row {
+        *weight /= sum;
+    }
 }
 
 /// Keys' cubic kernel with parameter `a`.
@@ -145,7 +147,7 @@ fn table(rows: Vec<f32>, n: usize, dim: usize, device: &Device) -> Result<Tensor
 }
 
 fn check_dim(dim: usize, divisor: usize) -> Result<()> {
-    if dim == 0 || dim % divisor != 0 {
+    if dim == 0 || !dim.is_multiple_of(divisor) {
         let why = format!("found {dim}, expected a multiple of {divisor}");
         return Err(Error::value("position features", why));
     }

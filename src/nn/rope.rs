@@ -1,6 +1,6 @@
 //! Rotary position embedding.
 //!
-//! Source: Su et al. 2021, "RoFormer", arXiv:2104.09864.
+//! Source: Su et al. 2021, "Rotary Position Embedding", arXiv:2104.09864.
 
 use candle::{D, Device, Tensor};
 
@@ -9,7 +9,7 @@ use crate::{Error, Result};
 /// Which two features turn together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RopeLayout {
-    /// Feature i with i + D / 2, as in LLaMA's checkpoints for transformers.
+    /// Feature i with i + D / 2, as in the checkpoints of the transformers library.
     #[default]
     Halves,
     /// Feature 2 i with 2 i + 1, as in the original paper.
@@ -33,7 +33,7 @@ impl Rope {
         layout: RopeLayout,
         device: &Device,
     ) -> Result<Self> {
-        if dim == 0 || dim % 2 != 0 {
+        if dim == 0 || !dim.is_multiple_of(2) {
             return Err(Error::config("rope.dim", format!("found {dim}, expected an even number")));
         }
         let half = dim / 2;
