@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle::{Device, Tensor};
+use carina::language::{Bert, BertConfig};
 use carina::nn::{Parameters, Pass};
 use carina::vision::{VisionEncoder, Vit, VitConfig, VitLayout};
 use carina::weights::{Checkpoint, NameMap, Strictness, load};
@@ -138,4 +139,69 @@ fn dinov2() {
 #[test]
 fn dinov2_with_registers() {
     check_hugging_face("dinov2_registers", VitLayout::Dinov2Hf);
+}
+
+fn check_bert(case: &str, offset: usize) {
+    let folder = folder("bert", case);
+    let config = BertConfig::from_hf_file(&folder.join("config.json")).unwrap();
+    assert_eq!(config.position_offset, offset);
+    let parameters = Parameters::new(0, &Device::Cpu);
+    let model = Bert::new(&config, parameters.builder()).unwrap();
+    let map = NameMap::named("bert").unwrap();
+    let weights = Checkpoint::open(&folder).unwrap();
+    assert!(load(&parameters, &weights, &map, Strictness::Strict).unwrap().complete());
+    let expected = Expected::open(&folder);
+    let (ids, mask) = (expected.get("ids"), expected.get("mask"));
+    let tokens = model.forward(&ids, Some(&mask), &Pass::inference()).unwrap();
+    let pooled = model.pool(&tokens).unwrap().unwrap();
+    let real = mask.to_dtype(candle::DType::F32).unwrap().unsqueeze(2).unwrap();
+    assert_close("tokens", &tokens.broadcast_mul(&real).unwrap(), &expected.get("tokens"));
+    assert_close("pooled", &pooled, &expected.get("pooled"));
+    let loss = ((tokens * expected.get("tokens_weight")).unwrap().sum_all().unwrap()
+        + (pooled * expected.get("pooled_weight")).unwrap().sum_all().unwrap())
+    .unwrap();
+    let gradients = loss.backward().unwrap();
+    assert_gradients(&folder, "bert", &parameters, &gradients, |parameters| {
+        Bert::new(&config, parameters.builder()).unwrap();
+    });
+}
+
+#[test]
+fn bert_with_padding_and_pooler() {
+    check_bert("bert", 0);
+}
+
+#[test]
+fn roberta_with_its_shifted_positions() {
+    check_bert("roberta", 2);
+}
+
+#[test]
+fn old_names_and_prefixes_load_alike() {
+    let folder = folder("bert", "bert");
+    let weights = Checkpoint::open(&folder).unwrap();
+    let renamed: Vec<(String, Tensor)> = weights
+        .keys()
+        .map(|key| {
+            let old = key.replace("LayerNorm.weight", "LayerNorm.gamma");
+            let old = old.replace("LayerNorm.bias", "LayerNorm.beta");
+            (format!("module.bert.{old}"), weights.tensor(key, &Device::Cpu).unwrap())
+        })
+        .collect();
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("model.safetensors");
+    carina::weights::save(&renamed, &path, &std::collections::BTreeMap::new()).unwrap();
+    let config = BertConfig::from_hf_file(&folder.join("config.json")).unwrap();
+    let open = |checkpoint: &Checkpoint| {
+        let parameters = Parameters::new(0, &Device::Cpu);
+        Bert::new(&config, parameters.builder()).unwrap();
+        let map = NameMap::named("bert").unwrap();
+        let report = load(&parameters, checkpoint, &map, Strictness::Strict).unwrap();
+        let word = parameters.get("embeddings.LayerNorm.weight").unwrap();
+        (report.renamed, report.matched.len(), word.to_vec1::<f32>().unwrap())
+    };
+    let (none, matched, values) = open(&weights);
+    let (all, same, again) = open(&Checkpoint::open(&path).unwrap());
+    assert_eq!((none, all, same), (0, matched, matched));
+    assert_eq!(values, again);
 }
