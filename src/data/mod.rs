@@ -4,12 +4,12 @@ mod augment;
 mod cache;
 mod dataset;
 mod film;
+pub mod index;
 mod loader;
 pub mod manifest;
+pub mod phantom;
 mod report;
 mod split;
-pub mod phantom;
-pub mod index;
 mod study;
 mod warp;
 

@@ -107,7 +107,8 @@ impl Tokenizer {
             .filter(|token| pieces.contains_key(**token))
             .map(|token| AddedToken::from(*token, true))
             .collect();
-        let model = WordPiece::from_bytes(vocab).map_err(wrong)?;
+        let model = WordPiece::read_bytes(vocab.as_bytes()).map_err(wrong)?;
+        let model = WordPiece::builder().vocab(model).build().map_err(wrong)?;
         let mut inner = tokenizers::Tokenizer::new(model);
         inner
             .with_normalizer(Some(BertNormalizer::new(true, true, None, lowercase)))

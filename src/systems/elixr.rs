@@ -122,12 +122,7 @@ impl Elixr {
             image_proj: Linear::new(dim, embedding, Bias::Without, vb.pp("image_proj"))?,
             text: Bert::new(&config.text, vb.pp("text"))?,
             text_pooling: config.text_pooling,
-            text_proj: Linear::new(
-                config.text.dim,
-                embedding,
-                Bias::Without,
-                vb.pp("text_proj"),
-            )?,
+            text_proj: Linear::new(config.text.dim, embedding, Bias::Without, vb.pp("text_proj"))?,
             // exp(2.66) = 1 / 0.07, CLIP's start; the bias is SigLIP's, and rests at 0 for CLIP.
             logit_scale: constant("logit_scale", (1f64 / 0.07).ln())?,
             logit_bias: constant("logit_bias", 0.0)?,
@@ -135,11 +130,20 @@ impl Elixr {
         })
     }
 
-    /// Encodes `pixels` (B, C, H, W).
-    pub fn image(&self, pixels: &Tensor, pass: &Pass) -> Result<ImageFeatures> {
-        let grid = self.image.forward(pixels, pass)?;
+    /// Tokens of `pixels` (B, C, H, W).
+    pub fn encode_image(&self, pixels: &Tensor, pass: &Pass) -> Result<TokenGrid> {
+        self.image.forward(pixels, pass)
+    }
+
+    /// Lets the queries look at the tokens.
+    pub fn gather(&self, grid: TokenGrid) -> Result<ImageFeatures> {
         let queries = self.pool.forward(&grid.tokens, None)?; // (B, Q, D)
         Ok(ImageFeatures { grid, queries })
+    }
+
+    /// Encodes `pixels` (B, C, H, W) for inference.
+    pub fn image(&self, pixels: &Tensor) -> Result<ImageFeatures> {
+        self.gather(self.encode_image(pixels, &Pass::inference())?)
     }
 
     /// Unit embeddings (B, Q, E) of what the queries gathered.
@@ -147,11 +151,21 @@ impl Elixr {
         unit(&self.image_proj.forward(&features.queries)?)
     }
 
-    /// Unit embeddings (T, E) of texts.
-    pub fn embed_text(&self, tokens: &TokenBatch, pass: &Pass) -> Result<Tensor> {
+    /// One vector (T, D) for each text.
+    pub fn encode_text(&self, tokens: &TokenBatch, pass: &Pass) -> Result<Tensor> {
         let (ids, mask) = tokens.to_tensors(self.logit_scale.device())?;
         let states = self.text.forward(&ids, Some(&mask), pass)?; // (T, N, D)
-        unit(&self.text_proj.forward(&self.text_pooling.apply(&states, &mask)?)?)
+        self.text_pooling.apply(&states, &mask) // (T, D)
+    }
+
+    /// Unit embeddings (T, E) of the vectors that [`Self::encode_text`] gives.
+    pub fn project_text(&self, states: &Tensor) -> Result<Tensor> {
+        unit(&self.text_proj.forward(states)?)
+    }
+
+    /// Unit embeddings (T, E) of texts, for inference.
+    pub fn text(&self, tokens: &TokenBatch) -> Result<Tensor> {
+        self.project_text(&self.encode_text(tokens, &Pass::inference())?)
     }
 
     /// Cosine similarities (B, T): for each film and text the largest over the queries.

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::Model;
 use crate::data::{Cache, Dataset, Loader, LoaderOptions, Prepare, RowError};
 use crate::imaging::Recipe;
-use crate::nn::Pass;
 use crate::progress::Progress;
 use crate::{Error, Result};
 
@@ -83,7 +82,7 @@ impl Model {
     /// Features of `pixels` (B, C, H, W), one row a film.
     pub fn features(&self, pixels: &Tensor, level: Level) -> Result<Tensor> {
         let towers = self.towers();
-        let features = towers.image(pixels, &Pass::inference())?;
+        let features = towers.image(pixels)?;
         Ok(match level {
             Level::Pooled => features.queries.mean(1)?,
             Level::Queries => features.queries,

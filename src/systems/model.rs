@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::elixr::{Elixr, ElixrConfig};
 use crate::imaging::Recipe;
 use crate::language::{TokenBatch, Tokenizer};
-use crate::nn::{Parameters, Pass};
+use crate::nn::Parameters;
 use crate::weights::{self, Checkpoint, LoadReport, NameMap, Strictness};
 use crate::{Error, Result, files};
 
@@ -130,8 +130,12 @@ impl Model {
         let tokenizer = Tokenizer::from_json(&files::read(&path)?, length)?;
         let model = Self::create(spec, tokenizer, 0, device)?;
         let checkpoint = Checkpoint::open(&folder.join("model.safetensors"))?;
-        let report =
-            weights::load(&model.parameters, &checkpoint, &NameMap::named("plain")?, Strictness::Strict)?;
+        let report = weights::load(
+            &model.parameters,
+            &checkpoint,
+            &NameMap::named("plain")?,
+            Strictness::Strict,
+        )?;
         Ok((model, report))
     }
 
@@ -204,7 +208,7 @@ impl Model {
 
     /// Unit embeddings (T, E) of `texts`.
     pub fn embed_text(&self, texts: &[String]) -> Result<Tensor> {
-        self.towers.embed_text(&self.tokenize(texts)?, &Pass::inference())
+        self.towers.text(&self.tokenize(texts)?)
     }
 
     /// A hash that changes with any weight or setting: embeddings carry it.

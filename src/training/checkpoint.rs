@@ -139,7 +139,9 @@ mod tests {
         write(&path, &state, &tensors).unwrap();
         let (read_state, read_tensors) = read(&path, &state.identity).unwrap();
         assert_eq!(read_state, state);
-        let bits = |t: &Tensor| t.to_vec1::<f32>().unwrap().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let bits = |t: &Tensor| {
+            t.to_vec1::<f32>().unwrap().iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+        };
         assert_eq!(bits(&read_tensors.weights["a.b"]), bits(&tensors.weights["a.b"]));
     }
 

@@ -9,6 +9,8 @@ mod objective;
 mod run;
 mod schedule;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 pub use adamw::{AdamW, AdamWConfig};

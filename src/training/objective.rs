@@ -21,11 +21,25 @@ pub(super) struct Target {
     labels: Array2<f32>,
     /// Weight of a present and of an absent label, for each finding.
     weights: Vec<[f32; 2]>,
+    /// Whether the towers stand still: they then run as in inference, without a graph.
+    frozen: Frozen,
+}
+
+/// Which towers no parameter of learns.
+#[derive(Clone, Copy, Debug)]
+struct Frozen {
+    image: bool,
+    text: bool,
 }
 
 impl Target {
     /// Checks that `dataset` has what the stage's objective needs.
-    pub(super) fn new(dataset: &Dataset, stage: &Stage) -> Result<Self> {
+    pub(super) fn new(model: &Model, dataset: &Dataset, stage: &Stage) -> Result<Self> {
+        let learning = model.parameters().trainable();
+        let still = |prefix: &str| {
+            !learning.iter().any(|(name, _)| name.starts_with(prefix) && stage.trains(name))
+        };
+        let frozen = Frozen { image: still("image."), text: still("text.") };
         let needs = |what: &str| {
             let why = format!("stage `{}` needs {what}, the data set has none", stage.name);
             Err(Error::value("dataset", why))
@@ -36,7 +50,7 @@ impl Target {
                     return needs("reports");
                 }
                 if *same != Same::Labels {
-                    return Ok(Self { labels: Array2::zeros((0, 0)), weights: Vec::new() });
+                    return Ok(Self { labels: Array2::zeros((0, 0)), weights: Vec::new(), frozen });
                 }
                 (Policy::Ignore, false)
             }
@@ -48,7 +62,7 @@ impl Target {
             return needs("known labels");
         }
         let weights = labels.columns().into_iter().map(|column| class_weights(column, balance));
-        Ok(Self { weights: weights.collect(), labels })
+        Ok(Self { weights: weights.collect(), labels, frozen })
     }
 
     /// The labels of one study as a key that equal studies share.
@@ -93,15 +107,26 @@ pub(super) fn evaluate(
     epoch: Option<usize>,
     pass: &Pass,
 ) -> Result<Outcome> {
-    let features = model.towers().image(&films.pixels, pass)?;
-    let device = model.device();
+    let (towers, device, still) = (model.towers(), model.device(), Pass::inference());
+    let grid = if target.frozen.image {
+        towers.encode_image(&films.pixels, &still)?.detach()
+    } else {
+        towers.encode_image(&films.pixels, pass)?
+    };
+    let features = towers.gather(grid)?;
     match &stage.objective {
         Objective::Contrastive { loss: pair, same, text, drop_sentence } => {
             let drop = epoch.map(|epoch| (*drop_sentence, epoch));
             let texts = texts(dataset, &films.indices, *text, drop, stage.seed);
-            let films_at = model.towers().embed_image(&features)?;
-            let texts_at = model.towers().embed_text(&model.tokenize(&texts)?, pass)?;
-            let logits = model.towers().logits(&Elixr::similarity(&films_at, &texts_at)?)?;
+            let films_at = towers.embed_image(&features)?;
+            let tokens = model.tokenize(&texts)?;
+            let states = if target.frozen.text {
+                towers.encode_text(&tokens, &still)?.detach()
+            } else {
+                towers.encode_text(&tokens, pass)?
+            };
+            let texts_at = towers.project_text(&states)?;
+            let logits = towers.logits(&Elixr::similarity(&films_at, &texts_at)?)?;
             let same = pairs(*same, &texts, target, &films.indices, device)?;
             let loss = match pair {
                 PairLoss::Clip => loss::clip(&logits, &same)?,
@@ -110,7 +135,7 @@ pub(super) fn evaluate(
             Ok(Outcome { loss, logits: None })
         }
         Objective::Supcon { temperature, .. } => {
-            let at = model.towers().embed_image(&features)?; // (B, Q, E)
+            let at = towers.embed_image(&features)?; // (B, Q, E)
             let (batch, queries, width) = at.dims3()?;
             // Each query votes for itself: the mean of their similarities is that of the
             // concatenation, whose length is √Q.
@@ -120,7 +145,7 @@ pub(super) fn evaluate(
             Ok(Outcome { loss: loss::supcon(&z, &same, *temperature)?, logits: None })
         }
         Objective::Supervised { smoothing, .. } => {
-            let logits = model.towers().classify(&features)?;
+            let logits = towers.classify(&features)?;
             let (targets, known) = label_tensors(target, &films.indices, *smoothing, device)?;
             let loss = loss::binary(&logits, &targets, &known)?;
             Ok(Outcome { loss, logits: Some(logits) })
@@ -220,7 +245,10 @@ mod tests {
         let text = "One. Two. Three.";
         for seed in 0..50 {
             let kept = without_some_sentences(text, 0.95, &mut Random::new(seed, &[]));
-            assert!(!kept.is_empty() && text.contains(kept.trim()) || kept.contains(". "), "{kept}");
+            assert!(
+                !kept.is_empty() && text.contains(kept.trim()) || kept.contains(". "),
+                "{kept}"
+            );
         }
     }
 }

@@ -71,10 +71,10 @@ pub fn run(
     if dataset.is_empty() {
         return Err(Error::value("dataset", "found no study, expected at least one"));
     }
-    let target = Target::new(dataset, stage)?;
     if matches!(stage.objective, Objective::Supervised { .. }) {
         model.set_findings(&dataset.findings)?;
     }
+    let target = Target::new(model, dataset, stage)?;
     let history = Run::start(model, dataset, validation, stage, options, progress, target)?.go()?;
     let line = format!(
         "{}: {} studies, {} epochs, batch {}, peak rate {}, seed {}",
@@ -149,7 +149,9 @@ impl<'a> Run<'a> {
     fn epochs(&mut self, first: usize, mut batch: usize) -> Result<()> {
         let loader = self.loader(self.dataset, true)?;
         for epoch in first..self.stage.epochs {
-            self.epoch(&loader, epoch, batch)?;
+            if self.epoch(&loader, epoch, batch)? {
+                return Ok(());
+            }
             batch = 0;
             if let Some(validation) = self.validation {
                 let row = self.validate(validation, epoch)?;
@@ -168,8 +170,8 @@ impl<'a> Run<'a> {
         self.options.stop_after.is_some_and(|last| self.step >= last)
     }
 
-    /// Runs the epoch from its batch `first` on.
-    fn epoch(&mut self, loader: &Loader, epoch: usize, first: usize) -> Result<()> {
+    /// Runs the epoch from its batch `first` on; says whether it was told to stop on the way.
+    fn epoch(&mut self, loader: &Loader, epoch: usize, first: usize) -> Result<bool> {
         let mut gradients = Gradients::default();
         let mut clock = Instant::now();
         let last = batches(self.dataset.len(), self.stage.batch_size);
@@ -180,23 +182,25 @@ impl<'a> Run<'a> {
             }
             let number = first + offset + 1; // batches of this epoch done, this one included
             if !batch.indices.is_empty() {
-                let pixels = Tensor::from_vec(batch.pixels, batch.shape.as_slice(), self.model.device())?;
+                let pixels =
+                    Tensor::from_vec(batch.pixels, batch.shape.as_slice(), self.model.device())?;
                 let films = Films { pixels, indices: batch.indices };
                 self.learn(&films, epoch, number, &mut gradients)?;
             }
             if number % self.stage.accumulate == 0 || number == last {
                 self.advance(&mut gradients, epoch, &mut clock)?;
                 let every = self.options.checkpoint_steps;
-                if every > 0 && self.step % every == 0 && number < last {
+                let stops = self.stops() && number < last;
+                if stops || every > 0 && self.step.is_multiple_of(every) && number < last {
                     self.save(epoch, number)?;
                 }
-                if self.stops() {
-                    return Ok(());
+                if stops {
+                    return Ok(true);
                 }
             }
             self.progress.check()?;
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Adds the gradients of one micro-batch.
@@ -210,8 +214,15 @@ impl<'a> Run<'a> {
         let passes = (epoch * batches(self.dataset.len(), self.stage.batch_size) + number) as u64;
         let pass = Pass::training(self.stage.seed, passes);
         let (model, stage) = (self.model, self.stage);
-        let outcome =
-            objective::evaluate(model, stage, self.dataset, &self.target, films, Some(epoch), &pass)?;
+        let outcome = objective::evaluate(
+            model,
+            stage,
+            self.dataset,
+            &self.target,
+            films,
+            Some(epoch),
+            &pass,
+        )?;
         let value = f64::from(outcome.loss.to_scalar::<f32>()?);
         if !value.is_finite() {
             return Err(Error::Training(format!(
@@ -232,7 +243,12 @@ impl<'a> Run<'a> {
     }
 
     /// Takes one step along the gradients gathered so far.
-    fn advance(&mut self, gradients: &mut Gradients, epoch: usize, clock: &mut Instant) -> Result<()> {
+    fn advance(
+        &mut self,
+        gradients: &mut Gradients,
+        epoch: usize,
+        clock: &mut Instant,
+    ) -> Result<()> {
         let gathered = std::mem::take(gradients);
         let rate = self.stage.schedule.rate(self.step as usize, self.total as usize);
         self.step += 1;

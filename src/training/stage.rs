@@ -192,7 +192,9 @@ impl Stage {
                     return Err(number("batch_size", 1.0, "at least 2 for a contrastive loss"));
                 }
             }
-            Objective::Supcon { temperature, .. } => positive("objective.temperature", temperature)?,
+            Objective::Supcon { temperature, .. } => {
+                positive("objective.temperature", temperature)?
+            }
             Objective::Supervised { smoothing, .. } => share("objective.smoothing", smoothing)?,
         }
         Ok(())
@@ -234,7 +236,10 @@ mod tests {
     #[test]
     fn an_unknown_preset_lists_the_known_ones() {
         let error = Stage::preset("magic").unwrap_err().to_string();
-        assert_eq!(error, "stage: found \"magic\", expected one of contrastive, supcon, supervised");
+        assert_eq!(
+            error,
+            "stage: found \"magic\", expected one of contrastive, supcon, supervised"
+        );
     }
 
     #[test]

@@ -7,12 +7,12 @@ use ndarray::Array2;
 
 use super::objective::{self, Films, Target};
 use super::stage::Stage;
+use crate::Result;
 use crate::data::{Dataset, Loader};
 use crate::metrics::{Measure, Policy, Samples, Setting};
 use crate::nn::Pass;
 use crate::progress::Progress;
 use crate::systems::Model;
-use crate::Result;
 
 /// The mean loss, and the mean AUROC over the findings that have both classes (NaN without one).
 pub(super) fn measure(
@@ -22,7 +22,7 @@ pub(super) fn measure(
     loader: &Loader,
     progress: &Progress,
 ) -> Result<(f64, f64)> {
-    let target = Target::new(dataset, stage)?;
+    let target = Target::new(model, dataset, stage)?;
     let mut scores = Array2::from_elem((dataset.len(), dataset.findings.len()), f32::NAN);
     let (mut sum, mut films_seen) = (0.0, 0);
     for batch in loader.epoch(0)? {

@@ -5,8 +5,8 @@ use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
 use super::resnet::{ResNet, ResNetConfig};
-use super::{Vit, VitConfig};
 use super::{TokenGrid, VisionEncoder};
+use super::{Vit, VitConfig};
 use crate::Result;
 use crate::nn::Pass;
 

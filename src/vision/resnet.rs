@@ -229,7 +229,9 @@ impl VisionEncoder for ResNet {
     fn forward(&self, pixels: &Tensor, pass: &Pass) -> Result<TokenGrid> {
         match pixels.dims() {
             [_, channels, _, _] if *channels == self.channels => {}
-            got => return Err(Error::shape("pixels", format!("(B, {}, H, W)", self.channels), got)),
+            got => {
+                return Err(Error::shape("pixels", format!("(B, {}, H, W)", self.channels), got));
+            }
         }
         let mut x = Activation::Relu.apply(&self.stem.forward(pixels, pass)?)?; // (B, C, H/s, W/s)
         if self.stem_pool {
