@@ -3,7 +3,7 @@
 The heavy work runs in Rust (``carina._core``); this package is its face.
 """
 
-from carina._core import num_threads, set_num_threads
+from carina._core import LoadReport, num_threads, set_num_threads
 from carina.errors import CarinaError
 from carina.image import Geometry, Image, Recipe, decode, read
 
@@ -15,6 +15,13 @@ __all__ = [
     "decode",
     "num_threads",
     "read",
+from carina.text_encoder import TextEncoder
+
+__all__ = [
+    "CarinaError",
+    "LoadReport",
+    "TextEncoder",
+    "num_threads",
     "set_num_threads",
 ]
 __version__ = "0.1.0"

@@ -222,3 +222,92 @@ fn lower_cases(folder: &Path) -> Result<bool> {
         .map_err(|why| Error::format(&path, why.to_string()))?;
     Ok(json.get("do_lower_case").and_then(serde_json::Value::as_bool).unwrap_or(true))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn pieces(tokenizer: &Tokenizer, text: &str) -> Vec<String> {
+        let batch = tokenizer.encode(&[text]).unwrap();
+        batch.ids.iter().map(|&id| tokenizer.piece(id).unwrap()).collect()
+    }
+
+    #[test]
+    fn reports_are_made_of_whole_words_and_other_words_of_pieces() {
+        let tokenizer = Tokenizer::builtin().unwrap();
+        assert!((3000..5000).contains(&tokenizer.vocab_size()), "{tokenizer:?}");
+        let found = pieces(&tokenizer, "No PLEURAL effusion; 7 mm nodule.");
+        let words = ["[CLS]", "no", "pleural", "effusion", ";", "7", "mm", "nodule", ".", "[SEP]"];
+        assert_eq!(found, words);
+        let found = pieces(&tokenizer, "pneumoconiotic");
+        assert!(found.len() < 8 && found[2..found.len() - 1].iter().all(|p| p.starts_with("##")));
+    }
+
+    #[test]
+    fn the_words_of_ordinary_reports_are_in_the_vocabulary() {
+        let tokenizer = Tokenizer::builtin().unwrap();
+        let report = "The lungs are hyperinflated with flattened diaphragms. There is a moderate \
+            left pleural effusion with adjacent atelectasis. No pneumothorax is seen. The heart is \
+            mildly enlarged. An endotracheal tube terminates 4 cm above the carina. Degenerative \
+            changes are noted in the thoracic spine. Compared to the prior study, the right lower \
+            lobe consolidation has improved. Recommend follow up radiograph in six weeks.";
+        let split: Vec<String> =
+            pieces(&tokenizer, report).into_iter().filter(|p| p.starts_with("##")).collect();
+        assert!(split.is_empty(), "{split:?}");
+    }
+
+    #[test]
+    fn batches_are_padded_to_the_longest_and_cut_at_the_limit() {
+        let tokenizer = Tokenizer::builtin().unwrap().with_max_length(6).unwrap();
+        let long = "no ".repeat(50);
+        let batch = tokenizer.encode(&["", "clear lungs", &long]).unwrap();
+        assert_eq!((batch.rows, batch.columns), (3, 6));
+        assert_eq!([batch.length(0), batch.length(1), batch.length(2)], [2, 4, 6]);
+        assert_eq!(batch.ids[2..6], [tokenizer.pad_id(); 4]);
+        assert_eq!(Some(batch.ids[17]), tokenizer.id("[SEP]"));
+        let none = tokenizer.encode::<&str>(&[]).unwrap();
+        assert_eq!((none.rows, none.columns), (0, 0));
+    }
+
+    #[test]
+    fn a_tokenizer_survives_its_file() {
+        let tokenizer = Tokenizer::builtin().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_json().unwrap()).unwrap();
+        let again = Tokenizer::open(folder.path(), 128).unwrap();
+        let texts = ["Stable bibasilar opacities, 12 x 8 mm.", "[MASK] Ünïcödé 漢字"];
+        assert_eq!(tokenizer.encode(&texts).unwrap(), again.encode(&texts).unwrap());
+        let ids = again.encode(&texts[..1]).unwrap().ids;
+        assert_eq!(again.decode(&ids).unwrap(), "stable bibasilar opacities, 12 x 8 mm.");
+    }
+
+    #[test]
+    fn bad_files_and_endless_texts_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = |path: &Path| Tokenizer::open(path, 128).unwrap_err().to_string();
+        assert!(error(folder.path()).contains("expected tokenizer.json or vocab.txt"));
+        std::fs::write(folder.path().join("vocab.txt"), "[CLS]\n[SEP]\na\n").unwrap();
+        assert!(error(folder.path()).contains("found no [UNK], expected one"));
+        std::fs::write(folder.path().join("tokenizer.json"), "{}").unwrap();
+        assert!(error(folder.path()).contains("tokenizer.json: tokenizer: "));
+        let tokenizer = Tokenizer::builtin().unwrap();
+        let endless = "a".repeat(LONGEST_TEXT + 1);
+        let text = tokenizer.encode(&["a", &endless]).unwrap_err().to_string();
+        assert_eq!(text, "text 1: found 1048577 bytes, at most 1048576");
+        let text = tokenizer.with_max_length(2).unwrap_err().to_string();
+        assert_eq!(text, "max_length: found 2, expected at least 3: two are special tokens");
+    }
+
+    proptest! {
+        #[test]
+        fn ascii_text_never_needs_the_unknown_piece(text in "[ -~\\t\\n]{0,90}") {
+            static BUILT: std::sync::LazyLock<Tokenizer> =
+                std::sync::LazyLock::new(|| Tokenizer::builtin().unwrap());
+            let tokenizer = &*BUILT;
+            prop_assume!(!text.contains("[UNK]"));
+            let unknown = tokenizer.id("[UNK]").unwrap();
+            prop_assert!(!tokenizer.encode(&[text]).unwrap().ids.contains(&unknown));
+        }
+    }
+}

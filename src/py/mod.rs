@@ -4,6 +4,7 @@
 //! [`call::long`], and converts the answer. Logic belongs in the core.
 
 mod call;
+mod encoders;
 mod error;
 mod imaging;
 //mod model;
@@ -23,6 +24,7 @@ mod module {
     use super::phantom::phantom_debug;
     #[pymodule_export]
     use super::system::num_threads as _nt;
+    use super::encoders::{LoadReport, TextEncoder};
     #[pymodule_export]
     use super::system::{doctor_facts, num_threads, set_num_threads};
 

@@ -212,3 +212,79 @@ fn pickle(file: &Path) -> Error {
         ),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::save;
+    use std::fs;
+
+    fn write(path: &Path, name: &str) {
+        let tensor = Tensor::new(&[1f32, 2.0], &Device::Cpu).unwrap();
+        save(&[(name.to_owned(), tensor)], path, &BTreeMap::new()).unwrap();
+    }
+
+    fn error(path: &Path) -> String {
+        Checkpoint::open(path).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn shards_are_read_as_one_and_their_index_is_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        write(&at("m-1.safetensors"), "a");
+        write(&at("m-2.safetensors"), "b");
+        let index = |text: &str| fs::write(at("model.safetensors.index.json"), text).unwrap();
+        index(r#"{"weight_map": {"a": "m-1.safetensors", "b": "m-2.safetensors"}}"#);
+        let open = Checkpoint::open(folder.path()).unwrap();
+        assert_eq!(open.keys().collect::<Vec<_>>(), ["a", "b"]);
+        let b = open.tensor("b", &Device::Cpu).unwrap();
+        assert_eq!(b.to_vec1::<f32>().unwrap(), [1.0, 2.0]);
+        let missing = open.tensor("c", &Device::Cpu).unwrap_err().to_string();
+        assert!(missing.ends_with("found no tensor `c`"), "{missing}");
+        index(r#"{"weight_map": {"a": "../m-1.safetensors"}}"#);
+        assert!(error(folder.path()).contains("expected a file name in the same folder"));
+        index(r#"{"weight_map": {"c": "m-1.safetensors"}}"#);
+        assert!(error(folder.path()).contains("`c` should be in m-1.safetensors"));
+        index(r#"{"weight_map": {"a": "m-9.safetensors"}}"#);
+        assert!(error(folder.path()).contains("m-9.safetensors"));
+    }
+
+    #[test]
+    fn pickles_are_refused_with_the_way_to_convert_them() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("pytorch_model.bin"), b"PK").unwrap();
+        for path in [folder.path().to_owned(), folder.path().join("pytorch_model.bin")] {
+            let text = error(&path);
+            assert!(text.contains("a pickle can run any program"), "{text}");
+            assert!(text.contains("torch.load('pytorch_model.bin'"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_folder_without_weights_or_with_too_many_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(error(folder.path()).contains("found no weights, expected model.safetensors"));
+        write(&folder.path().join("x.safetensors"), "a");
+        Checkpoint::open(folder.path()).unwrap();
+        write(&folder.path().join("y.safetensors"), "a");
+        let text = error(folder.path());
+        assert!(
+            text.ends_with("found [\"x.safetensors\", \"y.safetensors\"]; name the one to open")
+        );
+        assert!(error(&folder.path().join("z.safetensors")).contains("No such file"));
+    }
+
+    #[test]
+    fn the_hash_follows_the_values() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        write(&path, "a");
+        let first = Checkpoint::open(&path).unwrap().sha256().unwrap();
+        assert_eq!(first, Checkpoint::open(&path).unwrap().sha256().unwrap());
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&path, bytes).unwrap();
+        assert_ne!(first, Checkpoint::open(&path).unwrap().sha256().unwrap());
+    }
+}

@@ -138,3 +138,70 @@ fn entries(
     }
     Ok(entries)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(header: &str, data: usize) -> std::result::Result<Header, String> {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.bytes());
+        bytes.resize(bytes.len() + data, 0);
+        parse_bytes(&bytes)
+    }
+
+    fn parse_bytes(bytes: &[u8]) -> std::result::Result<Header, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        std::fs::write(&path, bytes).unwrap();
+        read(&path, &mut File::open(&path).unwrap()).map_err(|error| error.to_string())
+    }
+
+    fn error(header: &str, data: usize) -> String {
+        parse(header, data).err().unwrap_or_else(|| panic!("{header} was accepted"))
+    }
+
+    const GOOD: &str = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F16","shape":[],"data_offsets":[8,10]}}"#;
+
+    #[test]
+    fn sound_headers_are_read_and_lies_are_named() {
+        assert_eq!(parse(GOOD, 10).unwrap().entries.len(), 2);
+        assert!(error(GOOD, 9).contains("found 9 bytes of data, expected 10"));
+        assert!(error(GOOD, 11).contains("cut off or padded"));
+        assert!(error(&GOOD.replace("[2]", "[3]"), 10).contains("found bytes 0..8 for shape [3]"));
+        assert!(error(&GOOD.replace("[2]", "[18446744073709551615,4]"), 10).contains("`a`"));
+        assert!(error(&GOOD.replace("[8,10]", "[6,8]"), 8).contains("overlap or leave a hole"));
+        assert!(error(&GOOD.replace("[8,10]", "[10,8]"), 10).contains("`b`: found bytes 10..8"));
+        assert!(error(&GOOD.replace("F16", "F12"), 10).contains("found element type \"F12\""));
+        assert!(
+            error(&GOOD.replace("\"b\"", &format!("\"{}\"", "b".repeat(2000))), 10)
+                .contains("a name of 2000 bytes")
+        );
+        assert!(error("{\"a\": 1}", 0).contains("`a`: invalid type"));
+        assert!(error("{", 0).contains("not valid JSON"));
+    }
+
+    #[test]
+    fn a_length_beyond_the_file_allocates_nothing() {
+        let mut bytes = u64::MAX.to_le_bytes().to_vec();
+        bytes.extend(b"{}");
+        let error = parse_bytes(&bytes).err().unwrap();
+        assert!(error.contains("found a header of 18446744073709551615 bytes in a file of 10"));
+        assert!(parse_bytes(b"PK").err().unwrap().contains("found 2 bytes"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_change_of_a_byte_makes_it_panic(place in 0usize..GOOD.len() + 8, byte: u8) {
+            let mut bytes = (GOOD.len() as u64).to_le_bytes().to_vec();
+            bytes.extend(GOOD.bytes());
+            bytes.resize(bytes.len() + 10, 0);
+            bytes[place] = byte;
+            if let Ok(header) = parse_bytes(&bytes) {
+                let end = header.entries.values().map(|e| e.start + e.bytes as u64).max();
+                prop_assert!(end.unwrap_or(0) <= bytes.len() as u64);
+            }
+        }
+    }
+}

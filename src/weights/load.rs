@@ -149,3 +149,130 @@ fn read(checkpoint: &Checkpoint, source: &Source, device: &Device) -> Result<Ten
 fn without_ones(shape: &[usize]) -> Vec<usize> {
     shape.iter().copied().filter(|&axis| axis != 1).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::weights::save;
+    use candle::DType;
+    use candle_nn::Init;
+
+    fn model() -> Parameters {
+        let parameters = Parameters::new(0, &Device::Cpu);
+        let vb = parameters.builder();
+        for (shape, name) in [((2, 3), "a.weight"), ((4, 1), "b.weight"), ((1, 3), "c")] {
+            vb.get_with_hints(shape, name, Init::Const(7.0)).unwrap();
+        }
+        parameters
+    }
+
+    fn checkpoint(tensors: &[(&str, &[usize])]) -> (tempfile::TempDir, Checkpoint) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let tensors: Vec<(String, Tensor)> = tensors
+            .iter()
+            .map(|(name, shape)| {
+                let n = shape.iter().product::<usize>() as u32;
+                let values = Tensor::arange(0, n, &Device::Cpu).unwrap().to_dtype(DType::BF16);
+                ((*name).to_owned(), values.unwrap().reshape(*shape).unwrap())
+            })
+            .collect();
+        save(&tensors, &path, &BTreeMap::new()).unwrap();
+        let checkpoint = Checkpoint::open(folder.path()).unwrap();
+        (folder, checkpoint)
+    }
+
+    fn values(parameters: &Parameters, name: &str) -> Vec<f32> {
+        parameters.get(name).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    fn map(text: &str) -> NameMap {
+        NameMap::from_toml(text).unwrap()
+    }
+
+    #[test]
+    fn half_precision_is_widened_and_names_are_translated() {
+        let (_folder, file) = checkpoint(&[("q", &[1, 3]), ("k", &[1, 3]), ("bc", &[7, 1])]);
+        let (_other, wrong) = checkpoint(&[("q", &[1, 3]), ("k", &[1, 2])]);
+        let rules = "[[merge]]\nfrom = [\"q\", \"k\"]\nto = \"a.weight\"\n\
+                     [[split]]\nfrom = \"bc\"\nto = [\"b.weight\", \"c\"]\nparts = [4, 3]";
+        let parameters = model();
+        let error = load(&parameters, &file, &map(rules), Strictness::Strict).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("1 misshapen: c (found [3, 1], expected [1, 3])"), "{text}");
+        let report = load(&parameters, &file, &map(rules), Strictness::Partial).unwrap();
+        assert_eq!(report.matched, ["a.weight", "b.weight"]);
+        assert_eq!((report.renamed, report.numbers), (2, 10));
+        assert_eq!(values(&parameters, "a.weight"), [0.0, 1.0, 2.0, 0.0, 1.0, 2.0]);
+        assert_eq!(values(&parameters, "b.weight"), [0.0, 1.0, 2.0, 3.0]);
+        assert_eq!(values(&parameters, "c"), [7.0; 3]);
+        let error = load(&parameters, &wrong, &map(rules), Strictness::Partial).unwrap_err();
+        assert!(error.to_string().contains("`q`, `k` differ in shape"), "{error}");
+    }
+
+    #[test]
+    fn strict_names_every_difference_and_touches_nothing() {
+        let (_folder, file) =
+            checkpoint(&[("a.weight", &[2, 3]), ("b.weight", &[1, 4]), ("d", &[1])]);
+        let parameters = model();
+        let plain = NameMap::named("plain").unwrap();
+        let error = load(&parameters, &file, &plain, Strictness::Strict).unwrap_err().to_string();
+        let expected = "1 keys matched; 1 missing: c; 1 unexpected: d; 1 misshapen: b.weight \
+                        (found [1, 4], expected [4, 1]); nothing was loaded";
+        assert!(error.ends_with(expected), "{error}");
+        assert_eq!(values(&parameters, "a.weight"), [7.0; 6]);
+        for strictness in [Strictness::AllowMissing, Strictness::AllowUnexpected] {
+            load(&parameters, &file, &plain, strictness).unwrap_err();
+        }
+        let report = load(&parameters, &file, &plain, Strictness::Partial).unwrap();
+        let table = report.to_string();
+        assert!(table.contains("\n  misshapen       1\n"), "{table}");
+        assert!(report.to_html().contains("<td>1</td><td style=\"text-align:left\">c</td>"));
+        assert_eq!(values(&parameters, "b.weight"), [7.0; 4]);
+    }
+
+    #[test]
+    fn missing_and_unexpected_keys_are_accepted_when_asked() {
+        let (_folder, more) = checkpoint(&[
+            ("a.weight", &[2, 3]),
+            ("b.weight", &[4, 1]),
+            ("c", &[1, 3]),
+            ("d", &[1]),
+        ]);
+        let plain = NameMap::named("plain").unwrap();
+        let report = load(&model(), &more, &plain, Strictness::AllowUnexpected).unwrap();
+        assert_eq!(report.unexpected, ["d"]);
+        let (_folder, fewer) = checkpoint(&[("a.weight", &[2, 3])]);
+        let report = load(&model(), &fewer, &plain, Strictness::AllowMissing).unwrap();
+        assert_eq!(report.missing, ["b.weight", "c"]);
+        let (_folder, other) = checkpoint(&[("z", &[1])]);
+        load(&model(), &other, &plain, Strictness::Partial).unwrap_err();
+    }
+
+    #[test]
+    fn a_part_of_a_larger_model_is_loaded_alone() {
+        let parameters = Parameters::new(0, &Device::Cpu);
+        let vb = parameters.builder();
+        vb.get_with_hints(3, "vision.w", Init::Const(7.0)).unwrap();
+        vb.get_with_hints(3, "text.w", Init::Const(7.0)).unwrap();
+        let (_folder, file) = checkpoint(&[("module.w", &[3])]);
+        let part = NameMap::named("plain").unwrap().under("vision.");
+        assert!(load(&parameters, &file, &part, Strictness::Strict).unwrap().complete());
+        assert_eq!(values(&parameters, "vision.w"), [0.0, 1.0, 2.0]);
+        assert_eq!(values(&parameters, "text.w"), [7.0; 3]);
+    }
+
+    #[test]
+    fn an_integer_tensor_is_no_weight() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let ids = Tensor::new(&[[1i64, 2, 3], [4, 5, 6]], &Device::Cpu).unwrap();
+        save(&[("a.weight".to_owned(), ids)], &path, &BTreeMap::new()).unwrap();
+        let plain = NameMap::named("plain").unwrap();
+        let file = Checkpoint::open(&path).unwrap();
+        let error = load(&model(), &file, &plain, Strictness::Partial).unwrap_err().to_string();
+        assert!(error.ends_with("`a.weight`: found element type I64, expected a float"), "{error}");
+    }
+}

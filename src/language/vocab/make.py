@@ -1,9 +1,10 @@
 """Makes ``radiology.txt``, the vocabulary of untrained models, from our own word lists.
 
-Run it from this folder: ``python make.py``. The lists are ``words_*.txt``: one group a
-line, words separated by spaces. A mark after a word asks for its other forms:
-``/s`` plural, ``/v`` verb (-s, -ed, -ing), ``/y`` adverb (-ly). ``pieces.txt`` holds word
-starts and, with ``##``, word ends, from which WordPiece builds words that are not listed.
+Run it from this folder: ``python make.py``. The lists are ``words_*.txt``: one
+group a line, words separated by spaces. A mark after a word asks for its other
+forms: ``/s`` plural, ``/v`` verb (-s, -ed, -ing), ``/y`` adverb (-ly). ``pieces.txt``
+holds word starts and, with ``##``, word ends, from which WordPiece builds words that
+are not listed.
 """
 
 import string

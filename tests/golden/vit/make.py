@@ -41,7 +41,9 @@ def expected(model, generator, run):
 
     pixels, other = image(16, 16).requires_grad_(), image(24, 12)
     tokens, pooled = run(pixels, False)
-    weights = [torch.randn(x.shape, generator=generator).double() for x in (tokens, pooled)]
+    weights = [
+        torch.randn(x.shape, generator=generator).double() for x in (tokens, pooled)
+    ]
     loss = (tokens * weights[0]).sum() + (pooled * weights[1]).sum()
     loss.backward()
     with torch.no_grad():
