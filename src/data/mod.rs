@@ -9,6 +9,7 @@ pub mod manifest;
 mod report;
 mod split;
 mod study;
+mod tensors;
 mod warp;
 
 pub use augment::Augment;
@@ -20,3 +21,4 @@ pub use study::{
     Attributes, Dataset, Film, FindingBox, FindingMask, MaskPixels, Pixels, Question, Record,
     Report, Study, Value,
 };
+pub use tensors::Tensors;

@@ -4,6 +4,7 @@
 //! [`call::long`], and converts the answer. Logic belongs in the core.
 
 mod call;
+mod data;
 mod error;
 mod system;
 
@@ -15,6 +16,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Rust core of carina; use the classes of the package instead.
 #[pyo3::pymodule(name = "_core", gil_used = true)]
 mod module {
+    #[pymodule_export]
+    use super::data::{
+        Batches, Dataset, ManifestBuilder, Study, check_disjoint, film_augmentation, open_manifest,
+    };
     #[pymodule_export]
     use super::system::{doctor_facts, num_threads, set_num_threads};
 
