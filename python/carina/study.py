@@ -1,15 +1,15 @@
 """One visit of one patient: films, words, truth and record."""
 
-import base64
 import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from carina import _core
+from carina._gallery import caption, picture
 from carina.image import Image
 
 
@@ -200,38 +200,3 @@ class Study:
             (bool(self._core.record()), f"{len(self._core.record())} record fields"),
         ]
         return [text for there, text in facts if there]
-
-
-def picture(study: Study, side: int) -> str:
-    """Return the first film with its boxes as static HTML, or why it has none."""
-    try:
-        film = study.images[0]
-        png: Any = film._core.preview_png(side)
-    except Exception as error:  # a gallery with one bad file is still shown
-        kind = html.escape(type(error).__name__)
-        return f"<div style='width:{side}px'>cannot be read: {kind}</div>"
-    rows, columns = film.shape
-    frames = "".join(
-        "<div style='position:absolute;border:2px solid #e6a700;"
-        f"left:{100 * x0 / columns:.1f}%;top:{100 * y0 / rows:.1f}%;"
-        f"width:{100 * (x1 - x0) / columns:.1f}%;"
-        f"height:{100 * (y1 - y0) / rows:.1f}%' "
-        f"title='{html.escape(box.finding, quote=True)}'></div>"
-        for box in study.boxes
-        for x0, y0, x1, y1 in [box.corners]
-    )
-    data = base64.b64encode(bytes(png)).decode()
-    return (
-        "<div style='position:relative;display:inline-block'>"
-        f"<img alt='film' src='data:image/png;base64,{data}'>{frames}</div>"
-    )
-
-
-def caption(study: Study) -> str:
-    """Return the present and uncertain findings as HTML, without ids."""
-    labels = study.labels
-    present = [name for name, value in labels.items() if value == 1]
-    unsure = [f"{name}?" for name, value in labels.items() if value == -1]
-    if labels and not present and not unsure:
-        return "no finding"
-    return html.escape(", ".join(present + unsure))

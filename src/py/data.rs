@@ -35,7 +35,7 @@ pub(crate) struct Batches(Mutex<data::Epoch>);
 type Columns = BTreeMap<String, Option<String>>;
 type Failures = Vec<(usize, String)>;
 type Batch<'py> = (Vec<usize>, Bound<'py, PyArray4<f32>>, Failures);
-type Rows<'py> = (Vec<String>, Vec<Image>, Vec<Bound<'py, PyArray2<bool>>>);
+type Rows<'py> = (Vec<String>, Vec<usize>, Vec<Image>, Vec<Bound<'py, PyArray2<bool>>>);
 
 /// Opens a CSV, TSV or JSON Lines manifest.
 #[pyfunction]
@@ -114,6 +114,12 @@ fn finished() -> Error {
 
 #[pymethods]
 impl Dataset {
+    /// A data set without studies.
+    #[staticmethod]
+    fn empty(findings: Vec<String>) -> PyResult<Self> {
+        Ok(Self(Arc::new(data::Dataset::new(findings, Vec::new())?)))
+    }
+
     fn __len__(&self) -> usize {
         self.0.len()
     }
@@ -214,12 +220,13 @@ impl Dataset {
         long(py, watch, |progress| manifest::write(&self.0, &path, progress))
     }
 
-    /// The rows as JSON, with the images and masks that they refer to by number.
+    /// The rows as JSON, for each place the number of its row, and the images and masks that the
+    /// rows refer to by number.
     fn rows<'py>(&self, py: Python<'py>) -> PyResult<Rows<'py>> {
-        let (rows, arrays) = quick(py, || manifest::rows(&self.0))?;
-        let images = arrays.images.iter().map(|image| Image(imaging::Image::clone(image)));
-        let masks = arrays.masks.iter().map(|mask| mask.as_ref().clone().into_pyarray(py));
-        Ok((rows, images.collect(), masks.collect()))
+        let rows = quick(py, || manifest::rows(&self.0))?;
+        let images = rows.arrays.images.iter().map(|image| Image(imaging::Image::clone(image)));
+        let masks = rows.arrays.masks.iter().map(|mask| mask.as_ref().clone().into_pyarray(py));
+        Ok((rows.lines, rows.order, images.collect(), masks.collect()))
     }
 
     /// Every first film, prepared (N, C, H, W), and the failures as (index, message).
@@ -407,9 +414,11 @@ fn record<'py>(
     py: Python<'py>,
     study: &data::Study,
 ) -> PyResult<BTreeMap<String, Bound<'py, PyAny>>> {
-    let value = |value: &Value| match value {
-        Value::Number(number) => Ok(number.into_pyobject(py)?.into_any()),
-        Value::Text(text) => Ok(text.into_pyobject(py)?.into_any()),
+    let value = |value: &Value| -> PyResult<Bound<'py, PyAny>> {
+        match value {
+            Value::Number(number) => Ok(number.into_pyobject(py)?.into_any()),
+            Value::Text(text) => Ok(text.into_pyobject(py)?.into_any()),
+        }
     };
     study.record.iter().map(|(name, v)| Ok((name.clone(), value(v)?))).collect()
 }

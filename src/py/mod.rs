@@ -6,6 +6,7 @@
 mod call;
 mod data;
 mod error;
+mod imaging;
 mod system;
 
 /// Page faults of the system's allocator cost a fifth to a third of candle's time on a CPU.
@@ -20,6 +21,8 @@ mod module {
     use super::data::{
         Batches, Dataset, ManifestBuilder, Study, check_disjoint, film_augmentation, open_manifest,
     };
+    #[pymodule_export]
+    use super::imaging::{Geometry, Image, Recipe, decode_dicom, read_film, recipe_presets};
     #[pymodule_export]
     use super::system::{doctor_facts, num_threads, set_num_threads};
 

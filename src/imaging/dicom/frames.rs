@@ -33,6 +33,10 @@ impl<'a> Frame<'a> {
     fn plain(bytes: impl Into<Cow<'a, [u8]>>) -> Self {
         Self { bytes: bytes.into(), big_endian: false, planar: false, says_ycbcr: false }
     }
+
+    fn into_owned(self) -> Frame<'static> {
+        Frame { bytes: Cow::Owned(self.bytes.into_owned()), ..self }
+    }
 }
 
 impl Frames<'_> {
@@ -43,7 +47,15 @@ impl Frames<'_> {
             return Err(format!("frame {frame} was asked for, but there are {}", layout.frames));
         }
         let decoded = match (&self.bytes, self.codec) {
-            (PixelBytes::Native(bytes), _) => self.native(bytes, frame)?,
+            (PixelBytes::Native { bytes, words }, _) => {
+                // Bytes within big-endian words come in pairs, the second one first.
+                if self.big_endian && *words && layout.allocated <= 8 {
+                    let pairs = bytes.chunks_exact(2).flat_map(|p| [p[1], p[0]]);
+                    self.native(&pairs.collect::<Vec<u8>>(), frame)?.into_owned()
+                } else {
+                    self.native(bytes, frame)?
+                }
+            }
             (PixelBytes::Fragments { .. }, Codec::None) => {
                 let one = Layout { frames: 1, ..layout.clone() };
                 let bytes = native_bytes(&one, &self.compressed(frame)?, 0)?.into_owned();
@@ -52,8 +64,7 @@ impl Frames<'_> {
             (PixelBytes::Fragments { .. }, codec) => {
                 let data = self.compressed(frame)?;
                 self.plausible(data.len())?;
-                let decoded = self.expand(codec, &data)?;
-                Frame { planar: decoded.planar, ..decoded }
+                self.expand(codec, &data)?
             }
         };
         let (got, expected) = (decoded.bytes.len(), layout.frame_bytes());

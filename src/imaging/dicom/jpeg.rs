@@ -1,9 +1,10 @@
-//! JPEG frames: baseline, extended with 8 bits, progressive, lossless.
+//! JPEG frames: baseline, extended, progressive, lossless.
 
 use std::io::Cursor;
 
 use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
 
+use super::jpeg12;
 use super::layout::Layout;
 use super::walk::Why;
 
@@ -18,9 +19,15 @@ pub(super) fn decode(data: &[u8], layout: &Layout) -> Why<(Vec<u8>, bool)> {
             header.rows, header.cols, header.components, layout.rows, layout.cols, layout.samples
         ));
     }
+    if header.precision == 12 && !header.lossless {
+        return Ok((jpeg12::decode(data, layout)?, false));
+    }
     let mut decoder = Decoder::new(Cursor::new(data));
     decoder.set_max_decoding_buffer_size(layout.frame_samples() * 4);
-    decoder.set_color_transform(ColorTransform::None);
+    if layout.samples == 3 {
+        // Said of colours as they are: the decoder's own "no transform" mixes up its planes.
+        decoder.set_color_transform(ColorTransform::RGB);
+    }
     let decoded = decoder.decode().map_err(explain)?;
     let info = decoder.info().ok_or("the JPEG data has no frame")?;
     let width = if info.pixel_format == PixelFormat::L16 { 2 } else { 1 };
@@ -44,6 +51,8 @@ pub(super) fn widen(bytes: Vec<u8>, width: usize, wanted: usize) -> Vec<u8> {
 
 /// What the marker segments of a JPEG stream say.
 pub(super) struct Header {
+    pub(super) lossless: bool,
+    pub(super) precision: u8,
     pub(super) rows: usize,
     pub(super) cols: usize,
     pub(super) components: usize,
@@ -68,9 +77,11 @@ impl Header {
             match marker {
                 0xEE if body.starts_with(b"Adobe") => adobe_ycbcr = body.get(11) == Some(&1),
                 0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => {
-                    let &[_, r0, r1, c0, c1, components] =
+                    let &[precision, r0, r1, c0, c1, components] =
                         body.first_chunk().ok_or("the JPEG header is cut short")?;
                     return Ok(Self {
+                        lossless: marker & 3 == 3,
+                        precision,
                         rows: usize::from(u16::from_be_bytes([r0, r1])),
                         cols: usize::from(u16::from_be_bytes([c0, c1])),
                         components: usize::from(components),

@@ -9,6 +9,7 @@ mod colour;
 mod film;
 mod frames;
 mod jpeg;
+mod jpeg12;
 mod jpeg2000;
 mod jpegls;
 mod layout;
@@ -72,7 +73,7 @@ fn with_file<T>(bytes: &[u8], work: impl FnOnce(&File<'_>) -> Why<T>) -> Why<T> 
     let object = attributes::parse(found.header, stream.coding)?;
     let (kind, bytes) = found.pixels.ok_or("the DICOM file has no pixel data")?;
     let codec = match &bytes {
-        walk::PixelBytes::Native(_) => Codec::None,
+        walk::PixelBytes::Native { .. } => Codec::None,
         walk::PixelBytes::Fragments { .. } => stream.codec,
     };
     let attributes = attributes::Attributes::new(&object, stream.coding);

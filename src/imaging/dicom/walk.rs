@@ -55,8 +55,8 @@ pub(super) enum PixelKind {
 /// The bytes of the pixel element.
 #[derive(Clone, Debug)]
 pub(super) enum PixelBytes<'a> {
-    /// As they are.
-    Native(&'a [u8]),
+    /// As they are; in words of two bytes where the value representation is OW.
+    Native { bytes: &'a [u8], words: bool },
     /// In fragments, with the basic offset table, which may be empty.
     Fragments { offsets: Vec<u32>, parts: Vec<&'a [u8]> },
 }
@@ -222,7 +222,8 @@ impl<'a> Walk<'a> {
         let rest = &self.bytes[element.value..];
         if element.length != UNDEFINED {
             // A value cut short is judged against the image's size, with a clearer message.
-            return Ok(PixelBytes::Native(&rest[..rest.len().min(element.length as usize)]));
+            let bytes = &rest[..rest.len().min(element.length as usize)];
+            return Ok(PixelBytes::Native { bytes, words: element.vr == *b"OW" });
         }
         let mut at = element.value;
         let mut parts: Vec<&'a [u8]> = Vec::new();

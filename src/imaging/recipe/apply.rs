@@ -22,7 +22,8 @@ impl Recipe {
     /// Makes a model's input (C, H, W) of a film, with the map back to the film's own pixels.
     pub fn apply(&self, image: &Image) -> Result<(Array3<f32>, Geometry)> {
         self.validate()?;
-        check(image)?;
+        // A NaN would spread silently through every later step.
+        image.validate()?;
         let size = [image.pixels.nrows(), image.pixels.ncols()];
         let mut dish = Dish {
             pixels: image.pixels.clone(),
@@ -35,21 +36,6 @@ impl Recipe {
             dish.cook(step)?;
         }
         Ok(dish.serve())
-    }
-}
-
-/// Pixels must be there and finite: a NaN would spread silently through every later step.
-fn check(image: &Image) -> Result<()> {
-    let shape = image.pixels.dim();
-    if image.pixels.is_empty() {
-        return Err(Error::shape("image", "(rows, columns) of at least 1", &[shape.0, shape.1]));
-    }
-    match image.pixels.indexed_iter().find(|(_, v)| !v.is_finite()) {
-        Some(((row, col), value)) => Err(Error::value(
-            "image",
-            format!("expected finite pixels, found {value} at row {row}, column {col}"),
-        )),
-        None => Ok(()),
     }
 }
 
