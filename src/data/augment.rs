@@ -81,6 +81,20 @@ impl Augment {
         }
     }
 
+    /// Reads amounts from JSON; a misspelt or impossible one is an error that names it.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let augment: Self =
+            serde_json::from_str(text).map_err(|why| Error::config("augment", why.to_string()))?;
+        augment.validate()?;
+        Ok(augment)
+    }
+
+    /// The amounts as JSON.
+    pub fn to_json(&self) -> String {
+        // Numbers and names always serialise.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
     /// Fails on amounts without meaning.
     pub fn validate(&self) -> Result<()> {
         let limits = [

@@ -184,7 +184,9 @@ impl Dataset {
                 return Err(Error::value("study", why));
             }
         }
-        Self::new(first.findings.clone(), studies)
+        let joined = Self::new(first.findings.clone(), studies)?;
+        joined.check_splits()?;
+        Ok(joined)
     }
 }
 

@@ -11,6 +11,7 @@ pub mod phantom;
 mod report;
 mod split;
 mod study;
+mod tensors;
 mod warp;
 
 pub use augment::Augment;
@@ -22,3 +23,4 @@ pub use study::{
     Attributes, Dataset, Film, FindingBox, FindingMask, MaskPixels, Pixels, Question, Record,
     Report, Study, Value,
 };
+pub use tensors::Tensors;

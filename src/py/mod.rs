@@ -5,6 +5,7 @@
 
 mod call;
 mod encoders;
+mod data;
 mod error;
 mod imaging;
 //mod model;
@@ -19,6 +20,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Rust core of carina; use the classes of the package instead.
 #[pyo3::pymodule(name = "_core", gil_used = true)]
 mod module {
+    #[pymodule_export]
+    use super::data::{
+        Batches, Dataset, ManifestBuilder, Study, check_disjoint, film_augmentation, open_manifest,
+    };
     #[pymodule_export]
     use super::imaging::{Geometry, Image, Recipe, decode_dicom, read_film, recipe_presets};
     use super::phantom::phantom_debug;

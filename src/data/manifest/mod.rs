@@ -36,7 +36,7 @@ use ndarray::Array2;
 
 pub use builder::Builder;
 pub use table::open;
-pub use write::{Stored, rows, write};
+pub use write::{Rows, rows, write};
 
 use crate::imaging::Image;
 

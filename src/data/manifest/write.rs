@@ -9,6 +9,7 @@ use ndarray::Array2;
 use serde_json::{Map, Value as Json, json};
 
 use super::Arrays;
+use crate::data::dataset::first_twice;
 use crate::data::{Dataset, Film, MaskPixels, Pixels, Report, Study, Value};
 use crate::imaging::{self, Image, View};
 use crate::progress::Progress;
@@ -16,7 +17,7 @@ use crate::{Error, Result, files};
 
 /// Where the pixels of a film or mask are, as a row refers to them.
 #[derive(Debug)]
-pub enum Stored<'a> {
+enum Stored<'a> {
     /// In a file.
     File(&'a Path),
     /// A film in memory.
@@ -32,6 +33,9 @@ pub enum Stored<'a> {
 /// bits; spacing and units are not kept. Masks become 0/255 PNG.
 pub fn write(dataset: &Dataset, path: &Path, progress: &Progress) -> Result<()> {
     progress.set_total(dataset.len());
+    if first_twice(dataset.studies.iter().map(|study| study.id.as_str())).is_some() {
+        return Err(Error::value("dataset", "found a study twice, expected every study once"));
+    }
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
@@ -71,11 +75,31 @@ pub fn write(dataset: &Dataset, path: &Path, progress: &Progress) -> Result<()> 
     })
 }
 
-/// `dataset` as the lines of a manifest with absolute paths, and the arrays that they refer to.
-pub fn rows(dataset: &Dataset) -> Result<(Vec<String>, Arrays)> {
+/// A data set as text, to be sent to another process.
+#[derive(Debug)]
+pub struct Rows {
+    /// A line of a manifest with absolute paths for each study, none twice.
+    pub lines: Vec<String>,
+    /// For each place in the data set, the number of its line.
+    pub order: Vec<usize>,
+    /// The pixels that the lines refer to.
+    pub arrays: Arrays,
+}
+
+/// `dataset` as text and arrays.
+pub fn rows(dataset: &Dataset) -> Result<Rows> {
+    let mut unique = Vec::new();
+    let mut numbers: HashMap<&str, usize> = HashMap::new();
+    let order = dataset.studies.iter().map(|study| {
+        *numbers.entry(&study.id).or_insert_with(|| {
+            unique.push(study);
+            unique.len() - 1
+        })
+    });
+    let order = order.collect();
     let mut arrays = Arrays::default();
     let mut known: HashMap<*const (), usize> = HashMap::new();
-    let lines = dataset.studies.iter().map(|study| {
+    let lines = unique.iter().map(|study| {
         let mut store = |stored: Stored<'_>| match stored {
             Stored::File(file) => std::path::absolute(file)
                 .map(|path| json!(path.to_string_lossy()))
@@ -96,7 +120,7 @@ pub fn rows(dataset: &Dataset) -> Result<(Vec<String>, Arrays)> {
         Ok(Json::Object(row(study, &dataset.findings, &mut store)?).to_string())
     });
     let lines = lines.collect::<Result<_>>()?;
-    Ok((lines, arrays))
+    Ok(Rows { lines, order, arrays })
 }
 
 fn row(
