@@ -5,6 +5,16 @@ The heavy work runs in Rust (``carina._core``); this package is its face.
 
 from carina._core import num_threads, set_num_threads
 from carina.errors import CarinaError
+from carina.image import Geometry, Image, Recipe, decode, read
 
-__all__ = ["CarinaError", "num_threads", "set_num_threads"]
+__all__ = [
+    "CarinaError",
+    "Geometry",
+    "Image",
+    "Recipe",
+    "decode",
+    "num_threads",
+    "read",
+    "set_num_threads",
+]
 __version__ = "0.1.0"

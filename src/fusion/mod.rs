@@ -1,1 +1,5 @@
 //! Bridges from image tokens to language: pooling and resampling.
+
+mod pool;
+
+pub use pool::{AttentionPool, AttentionPoolConfig};

@@ -1,7 +1,49 @@
 //! Layers with true gradients, one block a file. Nothing else in the crate defines a layer.
+//!
+//! Every constructor takes a `VarBuilder` last and asks it for PyTorch's parameter names, so a
+//! struct reads like the state dict it loads.
 
+mod activation;
+mod attend;
+mod attention;
+mod batch_norm;
+mod block;
+mod conv;
+mod dropout;
+mod embedding;
+#[cfg(test)]
+mod gradients;
+mod layer_scale;
+mod linear;
+mod mlp;
+mod norm;
 mod parameters;
 mod pass;
+mod patch;
+mod pool;
+pub mod position;
+mod rope;
+mod softmax;
+#[cfg(test)]
+pub(crate) mod testing;
+mod windows;
 
+pub use activation::Activation;
+pub use attend::{Attend, attend};
+pub use attention::{Attention, AttentionConfig, AttentionInput, AttentionLayout};
+pub use batch_norm::BatchNorm2d;
+pub use block::{Block, BlockConfig};
+pub use conv::{Conv2d, Conv2dConfig, conv2d};
+pub use dropout::{DropPath, Dropout};
+pub use embedding::Embedding;
+pub use layer_scale::LayerScale;
+pub use linear::{Bias, Linear, Lora, linear};
+pub use mlp::{Mlp, MlpConfig, SwiGlu};
+pub use norm::{LayerNorm, RmsNorm, layer_norm, rms_norm};
 pub use parameters::{Parameters, is_statistic};
 pub use pass::Pass;
+pub use patch::{PatchEmbed2d, PatchEmbed2dConfig, PatchEmbed3d, PatchEmbed3dConfig};
+pub use pool::{adaptive_avg_pool2d, avg_pool2d, max_pool2d};
+pub use rope::{Rope, RopeLayout};
+pub use softmax::softmax;
+pub use windows::Window;

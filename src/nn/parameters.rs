@@ -16,7 +16,8 @@ use crate::{Error, Result};
 /// Named tensors that can be trained, saved and loaded. Clones share the tensors.
 #[derive(Clone, Debug)]
 pub struct Parameters {
-    seed: u64,
+    /// What values are drawn from; `None` leaves zeros for a checkpoint to overwrite.
+    seed: Option<u64>,
     device: Device,
     vars: Arc<Mutex<BTreeMap<String, Var>>>,
 }
@@ -24,7 +25,13 @@ pub struct Parameters {
 impl Parameters {
     /// An empty set; layers built on [`Self::builder`] fill it with float32 tensors.
     pub fn new(seed: u64, device: &Device) -> Self {
-        Self { seed, device: device.clone(), vars: Arc::default() }
+        Self { seed: Some(seed), device: device.clone(), vars: Arc::default() }
+    }
+
+    /// An empty set whose tensors start at zero: a checkpoint is about to fill all of them, and
+    /// drawing hundreds of millions of numbers first would take longer than reading it.
+    pub fn blank(device: &Device) -> Self {
+        Self { seed: None, device: device.clone(), vars: Arc::default() }
     }
 
     /// What layers take their weights from; a name asked for the first time is initialised.
@@ -63,6 +70,11 @@ impl Parameters {
         Ok(var.set(&value.to_dtype(var.dtype())?.to_device(&self.device)?)?)
     }
 
+    /// Drops the parameters whose name starts with `prefix`; the next layer of that name starts anew.
+    pub fn forget(&self, prefix: &str) {
+        self.lock().retain(|name, _| !name.starts_with(prefix));
+    }
+
     /// How many numbers the parameters hold.
     pub fn count(&self) -> usize {
         self.lock().values().map(|var| var.elem_count()).sum()
@@ -95,8 +107,11 @@ impl SimpleBackend for Parameters {
             }
             return Ok(var.as_tensor().clone());
         }
-        let values = draw(self.seed, name, &shape, init);
-        let var = Var::from_tensor(&Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?)?;
+        let tensor = match self.seed {
+            Some(seed) => Tensor::from_vec(draw(seed, name, &shape, init), shape, device)?,
+            None => Tensor::zeros(shape, dtype, device)?,
+        };
+        let var = Var::from_tensor(&tensor.to_dtype(dtype)?)?;
         let tensor = var.as_tensor().clone();
         vars.insert(name.to_owned(), var);
         Ok(tensor)

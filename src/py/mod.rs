@@ -5,6 +5,8 @@
 
 mod call;
 mod error;
+mod imaging;
+//mod model;
 mod phantom;
 mod system;
 
@@ -17,7 +19,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[pyo3::pymodule(name = "_core", gil_used = true)]
 mod module {
     #[pymodule_export]
+    use super::imaging::{Geometry, Image, Recipe, decode_dicom, read_film, recipe_presets};
     use super::phantom::phantom_debug;
+    #[pymodule_export]
+    use super::system::num_threads as _nt;
     #[pymodule_export]
     use super::system::{doctor_facts, num_threads, set_num_threads};
 

@@ -1,0 +1,100 @@
+//! From tensors to slices and back, and parallel filling in blocks of fixed size.
+//!
+//! The blocks depend on the size of the data only, so results do not depend on the number of
+//! threads.
+
+use candle::{CpuStorage, DType, Device, Layout, Result, Storage, Tensor};
+use rayon::prelude::*;
+
+/// Numbers a thread should get at least; less is not worth the handing out.
+const GRAIN: usize = 1 << 14;
+
+/// Whether the kernels take these tensors: float32 on the CPU.
+pub(crate) fn serve(tensors: &[&Tensor]) -> bool {
+    tensors.iter().all(|x| x.dtype() == DType::F32 && x.device().is_cpu())
+}
+
+/// The numbers behind a contiguous layout.
+pub(super) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
+        (CpuStorage::F32(_), None) => candle::bail!("a kernel was given a tensor out of order"),
+        _ => candle::bail!("a kernel was given another type than f32"),
+    }
+}
+
+/// Runs `work` on the numbers of `tensor` in order.
+pub(super) fn read<R>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> R) -> Result<R> {
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(storage) => Ok(work(slice(storage, layout)?)),
+        _ => candle::bail!("a CPU kernel was given a tensor on another device"),
+    }
+}
+
+/// A CPU tensor of these numbers.
+pub(super) fn tensor(values: Vec<f32>, like: &Tensor) -> Result<Tensor> {
+    Tensor::from_vec(values, like.shape(), &Device::Cpu)
+}
+
+/// A block of whole rows of `width` numbers, large enough for a thread.
+pub(super) fn block_of_rows(width: usize) -> usize {
+    width.max(1) * GRAIN.div_ceil(width.max(1))
+}
+
+/// `n` numbers, written in blocks in parallel: `fill` gets the block's number and zeros.
+pub(super) fn filled(n: usize, block: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    filled_with(n, block, fill).0
+}
+
+/// As [`filled`], with what `fill` returned for each block, in order.
+#[allow(unsafe_code)]
+pub(super) fn filled_with<T: Send>(
+    n: usize,
+    block: usize,
+    fill: impl Fn(usize, &mut [f32]) -> T + Sync,
+) -> (Vec<f32>, Vec<T>) {
+    let mut values: Vec<f32> = Vec::with_capacity(n);
+    let spare = &mut values.spare_capacity_mut()[..n];
+    let results = spare
+        .par_chunks_mut(block.max(1))
+        .enumerate()
+        .map(|(i, part)| {
+            // Zeroed here, by the thread that fills it, while it is in the cache.
+            part.fill(std::mem::MaybeUninit::new(0.0));
+            // SAFETY: every number of `part` was written just above.
+            fill(i, unsafe { &mut *(std::ptr::from_mut(part) as *mut [f32]) })
+        })
+        .collect();
+    // SAFETY: the blocks cover all `n` numbers, and each was written.
+    unsafe { values.set_len(n) };
+    (values, results)
+}
+
+/// Adds up vectors of one length, in order.
+pub(super) fn total(parts: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
+    let mut sum = vec![0.0; len];
+    for part in parts {
+        for (sum, x) in sum.iter_mut().zip(&part) {
+            *sum += x;
+        }
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_filled_in_place_and_reported_in_order() {
+        let (values, starts) = filled_with(10, 4, |i, part| {
+            part.iter_mut().enumerate().for_each(|(j, x)| *x = (4 * i + j) as f32);
+            (i, part.len())
+        });
+        assert_eq!(values, (0..10).map(|i| i as f32).collect::<Vec<f32>>());
+        assert_eq!(starts, [(0, 4), (1, 4), (2, 2)]);
+        assert!(filled(0, 0, |_, _| ()).is_empty());
+    }
+}

@@ -1,0 +1,151 @@
+//! The affine map of the last axis with its backward: each one product into its result.
+
+use candle::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::buffer::{block_of_rows, filled, read, slice, tensor, total};
+use super::gemm::{Into, Matrix, Threads, multiply};
+use super::simd::kernel;
+
+/// `x` (…, I) times the transposed `weight` (O, I), plus `bias` (O): (…, O).
+pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+    match bias {
+        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, Linear),
+        None => x.apply_op2(&weight, Linear),
+    }
+}
+
+struct Linear;
+
+fn forward(
+    (x, x_layout): (&[f32], &Layout),
+    (weight, weight_layout): (&[f32], &Layout),
+    bias: Option<&[f32]>,
+) -> Result<(CpuStorage, Shape)> {
+    let (out_dim, in_dim) = weight_layout.shape().dims2()?;
+    let mut shape = x_layout.dims().to_vec();
+    if let Some(last) = shape.last_mut() {
+        *last = out_dim;
+    }
+    let rows = shape[..shape.len() - 1].iter().product::<usize>();
+    let mut out = filled(rows * out_dim, block_of_rows(out_dim), |_, out| {
+        if let Some(bias) = bias {
+            out.chunks_exact_mut(out_dim).for_each(|row| row.copy_from_slice(bias));
+        }
+    });
+    let (a, b) = (Matrix::new(x, rows, in_dim), Matrix::new(weight, out_dim, in_dim).transposed());
+    let into = if bias.is_some() { Into::Sum } else { Into::Fresh };
+    multiply(a, b, 1.0, &mut out, out_dim, into, Threads::All);
+    Ok((CpuStorage::F32(out), Shape::from(shape)))
+}
+
+/// The gradients of x and weight, each only where something learns from it.
+fn backward(x: &Tensor, weight: &Tensor, g: &[f32]) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    let (out_dim, in_dim) = weight.dims2()?;
+    let rows = x.elem_count() / in_dim.max(1);
+    let g = Matrix::new(g, rows, out_dim);
+    let product = |a: Matrix, b: Matrix, rows: usize| {
+        let mut out = filled(rows * in_dim, block_of_rows(in_dim), |_, _| ());
+        multiply(a, b, 1.0, &mut out, in_dim, Into::Fresh, Threads::All);
+        out
+    };
+    let dx = if x.track_op() {
+        let dx = read(weight, |w| product(g, Matrix::new(w, out_dim, in_dim), rows))?;
+        Some(tensor(dx, x)?)
+    } else {
+        None
+    };
+    let dw = if weight.track_op() {
+        let dw = read(x, |x| product(g.transposed(), Matrix::new(x, rows, in_dim), out_dim))?;
+        Some(tensor(dw, weight)?)
+    } else {
+        None
+    };
+    Ok((dx, dw))
+}
+
+kernel! {
+    fn add_rows(rows: &[f32], sum: &mut [f32]) {
+        for row in rows.chunks_exact(sum.len()) {
+            for (sum, x) in sum.iter_mut().zip(row) {
+                *sum += x;
+            }
+        }
+    }
+}
+
+/// The sum of the rows of `width` numbers.
+pub(super) fn sum_rows(rows: &[f32], width: usize) -> Vec<f32> {
+    let one = |part: &[f32]| {
+        let mut sum = vec![0.0; width];
+        add_rows(part, &mut sum);
+        sum
+    };
+    total(rows.par_chunks(block_of_rows(width)).map(one).collect(), width)
+}
+
+impl CustomOp2 for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, weight) = (slice(x, x_layout)?, slice(weight, weight_layout)?);
+        forward((x, x_layout), (weight, weight_layout), None)
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        read(grad, |g| backward(x, weight, g))?
+    }
+}
+
+impl CustomOp3 for Linear {
+    fn name(&self) -> &'static str {
+        "linear-bias"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, weight) = (slice(x, x_layout)?, slice(weight, weight_layout)?);
+        forward((x, x_layout), (weight, weight_layout), Some(slice(bias, bias_layout)?))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        read(grad, |g| {
+            let (dx, dw) = backward(x, weight, g)?;
+            let db = if bias.track_op() {
+                Some(tensor(sum_rows(g, bias.elem_count()), bias)?)
+            } else {
+                None
+            };
+            Ok((dx, dw, db))
+        })?
+    }
+}

@@ -1,0 +1,149 @@
+//! The BERT encoder: what every token means in its text.
+//!
+//! Source: Devlin et al. 2018, "BERT", arXiv:1810.04805; Liu et al. 2019, "RoBERTa",
+//! arXiv:1907.11692. Parameter names are those of Hugging Face's `BertModel`.
+
+use candle::{Device, Tensor};
+use candle_nn::VarBuilder;
+
+use super::BertConfig;
+use crate::nn::{
+    Attention, AttentionConfig, AttentionInput, AttentionLayout, Bias, Dropout, Embedding,
+    LayerNorm, Linear, Mlp, MlpConfig, Pass,
+};
+use crate::{Error, Result};
+
+/// A BERT or RoBERTa encoder.
+#[derive(Clone, Debug)]
+pub struct Bert {
+    config: BertConfig,
+    word_embeddings: Embedding,
+    position_embeddings: Embedding,
+    token_type_embeddings: Embedding,
+    norm: LayerNorm,
+    dropout: Dropout,
+    layers: Vec<Layer>,
+    pooler: Option<Linear>,
+}
+
+impl Bert {
+    /// A model as `config` says.
+    pub fn new(config: &BertConfig, vb: VarBuilder) -> Result<Self> {
+        config.validate()?;
+        let dim = config.dim;
+        let embeddings = vb.pp("embeddings");
+        let table = |rows, name| Embedding::new(rows, dim, embeddings.pp(name));
+        let layer = |i: usize| Layer::new(config, vb.pp(format!("encoder.layer.{i}")));
+        let pooler = || Linear::new(dim, dim, Bias::With, vb.pp("pooler.dense"));
+        Ok(Self {
+            word_embeddings: table(config.vocab_size, "word_embeddings")?,
+            position_embeddings: table(config.max_positions, "position_embeddings")?,
+            token_type_embeddings: table(config.type_vocab, "token_type_embeddings")?,
+            norm: LayerNorm::new(dim, config.norm_eps, embeddings.pp("LayerNorm"))?,
+            dropout: Dropout::new(config.dropout)?,
+            layers: (0..config.depth).map(layer).collect::<Result<_>>()?,
+            pooler: config.pooler.then(pooler).transpose()?,
+            config: config.clone(),
+        })
+    }
+
+    /// The options it was built from.
+    pub fn config(&self) -> &BertConfig {
+        &self.config
+    }
+
+    /// Maps `ids` (B, T), of which `mask` (B, T) is 1 on real tokens, to (B, T, D).
+    pub fn forward(&self, ids: &Tensor, mask: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
+        let mut x = self.embed(ids, pass)?;
+        let input = AttentionInput { mask, ..AttentionInput::default() };
+        for layer in &self.layers {
+            x = layer.forward(&x, &input, pass)?;
+        }
+        Ok(x)
+    }
+
+    /// The sum of word, place and segment 0 for `ids` (B, T), normalised: (B, T, D).
+    pub fn embed(&self, ids: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let (_, count) =
+            ids.dims2().map_err(|_| Error::shape("token ids", "(B, T)", ids.dims()))?;
+        let most = self.config.max_length();
+        if count == 0 || count > most {
+            return Err(Error::shape("token ids", format!("(B, 1 to {most})"), ids.dims()));
+        }
+        let words = self.word_embeddings.forward(ids)?; // (B, T, D)
+        let places = self.position_embeddings.weight();
+        let places = places.narrow(0, self.config.position_offset, count)?; // (T, D)
+        let segment = self.token_type_embeddings.weight().narrow(0, 0, 1)?; // (1, D)
+        let x = words.broadcast_add(&places.broadcast_add(&segment)?)?;
+        self.dropout.forward(&self.norm.forward(&x)?, pass)
+    }
+
+    /// The pooler on the first of `tokens` (B, T, D): (B, D); `None` without a pooler.
+    pub fn pool(&self, tokens: &Tensor) -> Result<Option<Tensor>> {
+        let Some(pooler) = &self.pooler else { return Ok(None) };
+        let first = tokens.narrow(1, 0, 1)?.squeeze(1)?;
+        Ok(Some(pooler.forward(&first)?.tanh()?))
+    }
+
+    /// The word table (V, D), for tied output layers.
+    pub fn word_table(&self) -> &Tensor {
+        self.word_embeddings.weight()
+    }
+
+    /// Every linear map of the layers, for adapters.
+    pub fn linears_mut(&mut self) -> Vec<&mut Linear> {
+        self.layers.iter_mut().flat_map(Layer::linears_mut).collect()
+    }
+
+    /// The device that holds the parameters.
+    pub fn device(&self) -> &Device {
+        self.word_embeddings.weight().device()
+    }
+}
+
+/// One layer, which normalises after each branch.
+#[derive(Clone, Debug)]
+struct Layer {
+    attention: Attention,
+    attention_norm: LayerNorm,
+    mlp: Mlp,
+    norm: LayerNorm,
+    dropout: Dropout,
+}
+
+impl Layer {
+    fn new(config: &BertConfig, vb: VarBuilder) -> Result<Self> {
+        let &BertConfig { dim, heads, norm_eps, .. } = config;
+        let attention = AttentionConfig {
+            layout: AttentionLayout::split("self.query", "self.key", "self.value", "output.dense"),
+            ..AttentionConfig::new(dim, heads)
+        };
+        let mlp = MlpConfig {
+            dim,
+            hidden: config.mlp_dim,
+            activation: config.activation,
+            bias: Bias::With,
+        };
+        let norm = |name| LayerNorm::new(dim, norm_eps, vb.pp(name));
+        Ok(Self {
+            attention: Attention::new(&attention, vb.pp("attention"))?,
+            attention_norm: norm("attention.output.LayerNorm")?,
+            mlp: Mlp::new(&mlp, ["intermediate.dense", "output.dense"], vb.clone())?,
+            norm: norm("output.LayerNorm")?,
+            dropout: Dropout::new(config.dropout)?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, input: &AttentionInput, pass: &Pass) -> Result<Tensor> {
+        let attended = self.dropout.forward(&self.attention.forward(x, input)?, pass)?;
+        let x = self.attention_norm.forward(&(x + attended)?)?;
+        let fed = self.dropout.forward(&self.mlp.forward(&x)?, pass)?;
+        self.norm.forward(&(x + fed)?)
+    }
+
+    fn linears_mut(&mut self) -> Vec<&mut Linear> {
+        let mut all = self.attention.linears_mut();
+        all.extend(self.mlp.linears_mut());
+        all
+    }
+}

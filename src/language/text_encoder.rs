@@ -1,0 +1,143 @@
+//! A text encoder in a folder: texts in, embeddings out.
+//!
+//! Source: Reimers and Gurevych 2019, "Sentence-BERT", arXiv:1908.10084.
+
+use std::path::{Path, PathBuf};
+
+use candle::Device;
+
+use super::pooling::normalise;
+use super::sentence::Sentence;
+use super::{Bert, BertConfig, TextPooling, Tokenizer};
+use crate::nn::{Parameters, Pass};
+use crate::progress::Progress;
+use crate::weights::{Checkpoint, LoadReport, NameMap, Strictness, load};
+use crate::{Error, Result, files};
+
+/// Larger batches only cost memory.
+const LARGEST_BATCH: usize = 65_536;
+
+/// Tokenizer, encoder and pooling, ready to embed texts.
+#[derive(Debug)]
+pub struct TextEncoder {
+    tokenizer: Tokenizer,
+    bert: Bert,
+    parameters: Parameters,
+    sentence: Sentence,
+    report: LoadReport,
+    config_path: PathBuf,
+    checkpoint: Checkpoint,
+}
+
+impl TextEncoder {
+    /// Opens a folder with `config.json`, `tokenizer.json` or `vocab.txt`, and safetensors; the
+    /// pooling and normalisation that sentence-transformers noted there are followed.
+    ///
+    /// Strict: every key of the checkpoint must be used or be known to be of no use.
+    pub fn open(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        let folder = folder.as_ref();
+        let path = folder.join("config.json");
+        let mut config = BertConfig::from_hf_file(&path)?;
+        let sentence = Sentence::open(folder)?;
+        let most = config.max_length().min(sentence.max_length.unwrap_or(usize::MAX));
+        let tokenizer = Tokenizer::open(folder, most)?;
+        if tokenizer.vocab_size() > config.vocab_size {
+            let (pieces, rows) = (tokenizer.vocab_size(), config.vocab_size);
+            let why =
+                format!("found vocab_size {rows}, expected at least the tokenizer's {pieces}");
+            return Err(Error::format(&path, why));
+        }
+        let checkpoint = Checkpoint::open(folder)?;
+        config.pooler = checkpoint.keys().any(|key| key.ends_with("pooler.dense.weight"));
+        let parameters = Parameters::blank(device);
+        let bert = Bert::new(&config, parameters.builder())?;
+        let report = load(&parameters, &checkpoint, &NameMap::named("bert")?, Strictness::Strict)?;
+        Ok(Self { tokenizer, bert, parameters, sentence, report, config_path: path, checkpoint })
+    }
+
+    /// Embeds `texts` in their order, row by row: `texts.len()` × [`Self::dim`] numbers.
+    pub fn encode<T: AsRef<str>>(
+        &self,
+        texts: &[T],
+        batch_size: usize,
+        progress: &Progress,
+    ) -> Result<Vec<f32>> {
+        if !(1..=LARGEST_BATCH).contains(&batch_size) {
+            let why = format!("found {batch_size}, expected 1 to {LARGEST_BATCH}");
+            return Err(Error::value("batch_size", why));
+        }
+        progress.set_total(texts.len());
+        // Texts of like length share a batch, so that little is spent on padding.
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(texts[i].as_ref().len()));
+        let dim = self.dim();
+        let mut all = vec![0.0; texts.len() * dim];
+        for batch in order.chunks(batch_size) {
+            let some: Vec<&str> = batch.iter().map(|&i| texts[i].as_ref()).collect();
+            let rows = self.embed(&some)?;
+            for (&i, row) in batch.iter().zip(rows) {
+                all[i * dim..(i + 1) * dim].copy_from_slice(&row);
+            }
+            progress.tick(batch.len())?;
+        }
+        Ok(all)
+    }
+
+    /// Features of an embedding.
+    pub fn dim(&self) -> usize {
+        self.bert.config().dim
+    }
+
+    /// The longest text, in tokens; the rest of a longer one is not read.
+    pub fn max_length(&self) -> usize {
+        self.tokenizer.max_length()
+    }
+
+    /// How tokens become one vector.
+    pub fn pooling(&self) -> TextPooling {
+        self.sentence.pooling
+    }
+
+    /// Whether embeddings have length one.
+    pub fn normalises(&self) -> bool {
+        self.sentence.normalise
+    }
+
+    /// What the checkpoint gave.
+    pub fn report(&self) -> &LoadReport {
+        &self.report
+    }
+
+    /// SHA-256 over options, tokenizer and weights as they are on disk: embeddings of two
+    /// encoders that differ in it must not be mixed. Reads all weights.
+    pub fn fingerprint(&self) -> Result<String> {
+        let mut text = files::read(&self.config_path)?;
+        text.extend(self.tokenizer.to_json()?.into_bytes());
+        text.extend(format!("{:?}", self.sentence).into_bytes());
+        text.extend(self.checkpoint.sha256()?.into_bytes());
+        Ok(files::sha256_hex(&text))
+    }
+
+    /// The encoder, for training it further.
+    pub fn bert(&self) -> &Bert {
+        &self.bert
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The parameters, for training them further or saving them.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
+        let (ids, mask) = self.tokenizer.encode(texts)?.to_tensors(self.bert.device())?;
+        let tokens = self.bert.forward(&ids, Some(&mask), &Pass::inference())?; // (B, T, D)
+        let pooled = self.sentence.pooling.apply(&tokens, &mask)?; // (B, D)
+        let pooled = if self.sentence.normalise { normalise(&pooled)? } else { pooled };
+        Ok(pooled.to_vec2::<f32>()?)
+    }
+}

@@ -1,0 +1,223 @@
+//! Texts to numbers and back.
+//!
+//! Source: WordPiece as in Devlin et al. 2018, arXiv:1810.04805, by the `tokenizers` crate.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle::{Device, Tensor};
+use tokenizers::decoders::wordpiece::WordPiece as WordPieceDecoder;
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::normalizers::BertNormalizer;
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+use tokenizers::processors::bert::BertProcessing;
+use tokenizers::{AddedToken, TruncationParams};
+
+use crate::{Error, Result, files};
+
+/// Longer texts are a mistake: a report has some thousand characters.
+const LONGEST_TEXT: usize = 1 << 20;
+
+/// Tokens of the vocabulary compiled in that stand for no text.
+const SPECIAL: [&str; 6] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[BOS]"];
+
+const BUILT_IN: &str = include_str!("vocab/radiology.txt");
+
+/// A tokenizer with a greatest length.
+#[derive(Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    pad_id: u32,
+    max_length: usize,
+}
+
+/// Token numbers of some texts, padded on the right to the longest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenBatch {
+    /// Token numbers, text by text: rows × columns of them.
+    pub ids: Vec<u32>,
+    /// 1 on real tokens, 0 on padding.
+    pub mask: Vec<u32>,
+    /// Texts.
+    pub rows: usize,
+    /// Tokens of the longest.
+    pub columns: usize,
+}
+
+impl TokenBatch {
+    /// Numbers and mask as integer tensors (B, T).
+    pub fn to_tensors(&self, device: &Device) -> Result<(Tensor, Tensor)> {
+        let shape = (self.rows, self.columns);
+        let ids = Tensor::from_slice(&self.ids, shape, device)?;
+        Ok((ids, Tensor::from_slice(&self.mask, shape, device)?))
+    }
+
+    /// How many tokens text `row` has.
+    pub fn length(&self, row: usize) -> usize {
+        let row = row * self.columns..(row + 1) * self.columns;
+        self.mask.get(row).map_or(0, |mask| mask.iter().filter(|&&m| m == 1).count())
+    }
+}
+
+impl Tokenizer {
+    /// The vocabulary compiled in: some four thousand pieces of radiology English, lower case.
+    ///
+    /// Every text of ASCII words of up to a hundred characters encodes without unknown pieces.
+    pub fn builtin() -> Result<Self> {
+        Self::from_vocab(BUILT_IN, true, 128)
+    }
+
+    /// Opens a folder's `tokenizer.json`, or else its `vocab.txt`; texts are cut at `max_length`
+    /// tokens.
+    pub fn open(folder: impl AsRef<Path>, max_length: usize) -> Result<Self> {
+        let folder = folder.as_ref();
+        let json = folder.join("tokenizer.json");
+        if json.is_file() {
+            return Self::from_json(&files::read(&json)?, max_length)
+                .map_err(|why| Error::format(&json, why.to_string()));
+        }
+        let vocab = folder.join("vocab.txt");
+        if !vocab.is_file() {
+            let why = "found no tokenizer, expected tokenizer.json or vocab.txt";
+            return Err(Error::format(folder, why));
+        }
+        let text = String::from_utf8(files::read(&vocab)?)
+            .map_err(|why| Error::format(&vocab, why.to_string()))?;
+        Self::from_vocab(&text, lower_cases(folder)?, max_length)
+            .map_err(|why| Error::format(&vocab, why.to_string()))
+    }
+
+    /// Reads the content of a `tokenizer.json`.
+    pub fn from_json(json: &[u8], max_length: usize) -> Result<Self> {
+        let inner = tokenizers::Tokenizer::from_bytes(json).map_err(wrong)?;
+        Self::finish(inner, max_length)
+    }
+
+    /// A WordPiece tokenizer from a vocabulary, one piece a line.
+    pub fn from_vocab(vocab: &str, lowercase: bool, max_length: usize) -> Result<Self> {
+        let pieces: HashMap<&str, u32> = vocab.lines().map(str::trim_end).zip(0..).collect();
+        let need = |piece: &str| {
+            let found = pieces.get(piece).copied();
+            let why = || Error::value("vocabulary", format!("found no {piece}, expected one"));
+            found.map(|id| (piece.to_owned(), id)).ok_or_else(why)
+        };
+        let (sep, cls, _) = (need("[SEP]")?, need("[CLS]")?, need("[UNK]")?);
+        let special: Vec<AddedToken> = SPECIAL
+            .iter()
+            .filter(|token| pieces.contains_key(**token))
+            .map(|token| AddedToken::from(*token, true))
+            .collect();
+        let model = WordPiece::from_bytes(vocab).map_err(wrong)?;
+        let mut inner = tokenizers::Tokenizer::new(model);
+        inner
+            .with_normalizer(Some(BertNormalizer::new(true, true, None, lowercase)))
+            .map_err(wrong)?;
+        inner.with_pre_tokenizer(Some(BertPreTokenizer));
+        inner.with_post_processor(Some(BertProcessing::new(sep, cls)));
+        inner.with_decoder(Some(WordPieceDecoder::new("##".to_owned(), true)));
+        inner.add_special_tokens(special).map_err(wrong)?;
+        Self::finish(inner, max_length)
+    }
+
+    /// The same tokenizer that cuts texts at `max_length` tokens, special ones included.
+    pub fn with_max_length(self, max_length: usize) -> Result<Self> {
+        Self::finish(self.inner, max_length)
+    }
+
+    /// Encodes `texts` with special tokens, cut and padded.
+    pub fn encode<T: AsRef<str>>(&self, texts: &[T]) -> Result<TokenBatch> {
+        let inputs = texts.iter().enumerate().map(|(i, text)| {
+            let text = text.as_ref();
+            if text.len() > LONGEST_TEXT {
+                let why = format!("found {} bytes, at most {LONGEST_TEXT}", text.len());
+                return Err(Error::value(format!("text {i}"), why));
+            }
+            Ok(text)
+        });
+        let inputs: Vec<&str> = inputs.collect::<Result<_>>()?;
+        let encodings = self.inner.encode_batch_fast(inputs, true).map_err(wrong)?;
+        let columns = encodings.iter().map(tokenizers::Encoding::len).max().unwrap_or(0);
+        let mut batch =
+            TokenBatch { ids: Vec::new(), mask: Vec::new(), rows: texts.len(), columns };
+        for encoding in &encodings {
+            let padding = columns - encoding.len();
+            batch.ids.extend_from_slice(encoding.get_ids());
+            batch.ids.extend(std::iter::repeat_n(self.pad_id, padding));
+            batch.mask.extend(std::iter::repeat_n(1, encoding.len()));
+            batch.mask.extend(std::iter::repeat_n(0, padding));
+        }
+        Ok(batch)
+    }
+
+    /// The text of `ids`, without special tokens.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.inner.decode(ids, true).map_err(wrong)
+    }
+
+    /// The number of a piece.
+    pub fn id(&self, piece: &str) -> Option<u32> {
+        self.inner.token_to_id(piece)
+    }
+
+    /// The piece with a number.
+    pub fn piece(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// Pieces in all: one more than the greatest number.
+    pub fn vocab_size(&self) -> usize {
+        let ids = self.inner.get_vocab(true);
+        ids.values().max().map_or(0, |&most| most as usize + 1)
+    }
+
+    /// The number that fills short rows.
+    pub fn pad_id(&self) -> u32 {
+        self.pad_id
+    }
+
+    /// Where texts are cut.
+    pub fn max_length(&self) -> usize {
+        self.max_length
+    }
+
+    /// The content of a `tokenizer.json` that gives this tokenizer back.
+    pub fn to_json(&self) -> Result<String> {
+        self.inner.to_string(true).map_err(wrong)
+    }
+
+    fn finish(mut inner: tokenizers::Tokenizer, max_length: usize) -> Result<Self> {
+        if max_length < 3 {
+            let why = format!("found {max_length}, expected at least 3: two are special tokens");
+            return Err(Error::value("max_length", why));
+        }
+        let pad_id = inner.get_padding().map(|padding| padding.pad_id);
+        let pad_id = pad_id.or_else(|| inner.token_to_id("[PAD]"));
+        let pad_id = pad_id.or_else(|| inner.token_to_id("<pad>")).unwrap_or(0);
+        let params = TruncationParams { max_length, ..TruncationParams::default() };
+        inner.with_truncation(Some(params)).map_err(wrong)?;
+        inner.with_padding(None); // the batch is padded here, to its longest text
+        Ok(Self { inner, pad_id, max_length })
+    }
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (pieces, most) = (self.vocab_size(), self.max_length);
+        write!(f, "Tokenizer({pieces} pieces, at most {most} tokens a text)")
+    }
+}
+
+fn wrong(why: impl std::fmt::Display) -> Error {
+    Error::value("tokenizer", why.to_string())
+}
+
+/// Whether the tokenizer of `folder` lower-cases; true unless its file says otherwise.
+fn lower_cases(folder: &Path) -> Result<bool> {
+    let path = folder.join("tokenizer_config.json");
+    if !path.is_file() {
+        return Ok(true);
+    }
+    let json: serde_json::Value = serde_json::from_slice(&files::read(&path)?)
+        .map_err(|why| Error::format(&path, why.to_string()))?;
+    Ok(json.get("do_lower_case").and_then(serde_json::Value::as_bool).unwrap_or(true))
+}

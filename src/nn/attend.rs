@@ -1,0 +1,115 @@
+//! Scaled dot-product attention as a function.
+//!
+//! Source: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762; grouped queries:
+//! Ainslie et al. 2023, "GQA", arXiv:2305.13245.
+
+use candle::{D, DType, Tensor};
+
+use super::softmax;
+use crate::{Error, Result};
+
+/// A score or a bias at or below this counts as masked; `-inf` and the lowest float are.
+const MASKED: f64 = -1e30;
+
+/// What [`attend`] does besides the product.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Attend<'a> {
+    /// The factor of the scores; 1 / √D when absent.
+    pub scale: Option<f64>,
+    /// Query i sees keys up to i + M − N: the last query sees every key.
+    pub causal: bool,
+    /// Added to the scores, broadcastable to (B, H, N, M); values of −1e30 and below mask.
+    pub bias: Option<&'a Tensor>,
+    /// Which keys are real, (B, M): not zero = seen.
+    pub mask: Option<&'a Tensor>,
+}
+
+/// Attention of `q` (B, H, N, D) over `k` (B, Hkv, M, D) and `v` (B, Hkv, M, E): (B, H, N, E).
+///
+/// With fewer key heads than query heads, each serves H / Hkv queries in a row. A query whose
+/// keys are all masked gives zeros.
+pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, options: &Attend) -> Result<Tensor> {
+    check(q, k, v, options)?;
+    let (k, v) = (repeat_heads(k, q.dim(1)?)?, repeat_heads(v, q.dim(1)?)?);
+    let scale = options.scale.unwrap_or(1.0 / (q.dim(D::Minus1)? as f64).sqrt());
+    let mut scores = ((q * scale)?.contiguous()?.matmul(&k.t()?.contiguous()?))?; // (B, H, N, M)
+    if let Some(bias) = options.bias {
+        scores = scores.broadcast_add(&bias.clamp(MASKED, f64::from(f32::MAX))?)?;
+    }
+    let Some(keep) = visible(&scores, options)? else {
+        return Ok(softmax(&scores)?.matmul(&v)?);
+    };
+    let keep = keep.broadcast_as(scores.shape())?.contiguous()?;
+    let low = Tensor::full(MASKED as f32, scores.shape(), scores.device())?;
+    let scores = keep.where_cond(&scores, &low.to_dtype(scores.dtype())?)?;
+    // The product turns a row without any key from uniform to zero.
+    let weights = (softmax(&scores)? * keep.to_dtype(scores.dtype())?)?;
+    Ok(weights.matmul(&v)?)
+}
+
+/// Which scores count, as 0 or 1 broadcastable to (B, H, N, M); `None` when all do.
+fn visible(scores: &Tensor, options: &Attend) -> Result<Option<Tensor>> {
+    let (batch, _, n, m) = scores.dims4()?;
+    let mut keep: Option<Tensor> = None;
+    let mut both = |next: Tensor| -> Result<()> {
+        keep = Some(match keep.take() {
+            None => next,
+            Some(keep) => keep.broadcast_mul(&next)?,
+        });
+        Ok(())
+    };
+    if let Some(mask) = options.mask {
+        both(mask.ne(&mask.zeros_like()?)?.reshape((batch, 1, 1, m))?)?;
+    }
+    if options.causal {
+        let rows = (0..n).flat_map(|i| (0..m).map(move |j| u8::from(j + n <= i + m)));
+        both(Tensor::from_vec(rows.collect(), (1, 1, n, m), scores.device())?)?;
+    }
+    if let Some(bias) = options.bias {
+        let bias = bias.detach().to_dtype(DType::F64)?;
+        let seen = bias.gt(&Tensor::full(MASKED, bias.shape(), bias.device())?)?;
+        both(seen.broadcast_as(scores.shape())?.contiguous()?)?;
+    }
+    Ok(keep)
+}
+
+fn repeat_heads(x: &Tensor, heads: usize) -> Result<Tensor> {
+    let (batch, own, m, d) = x.dims4()?;
+    if own == heads {
+        return Ok(x.contiguous()?);
+    }
+    let x = x.unsqueeze(2)?.broadcast_as((batch, own, heads / own, m, d))?;
+    Ok(x.reshape((batch, heads, m, d))?)
+}
+
+fn check(q: &Tensor, k: &Tensor, v: &Tensor, options: &Attend) -> Result<()> {
+    let name = "attention";
+    let four = |what: &str, x: &Tensor| -> Result<(usize, usize, usize, usize)> {
+        x.dims4().map_err(|_| Error::shape(format!("{name} {what}"), "(B, H, N, D)", x.dims()))
+    };
+    let (batch, heads, n, d) = four("queries", q)?;
+    let (_, kv_heads, m, _) = four("keys", k)?;
+    four("values", v)?;
+    if kv_heads == 0 || heads % kv_heads != 0 {
+        let why = format!("found {kv_heads}, expected a divisor of {heads} query heads");
+        return Err(Error::value("key heads", why));
+    }
+    if k.dims() != [batch, kv_heads, m, d] {
+        let expected = format!("({batch}, {kv_heads}, M, {d})");
+        return Err(Error::shape("attention keys", expected, k.dims()));
+    }
+    if v.dims()[..3] != [batch, kv_heads, m] {
+        let expected = format!("({batch}, {kv_heads}, {m}, E)");
+        return Err(Error::shape("attention values", expected, v.dims()));
+    }
+    if let Some(mask) = options.mask.filter(|mask| mask.dims() != [batch, m]) {
+        return Err(Error::shape("attention mask", format!("({batch}, {m})"), mask.dims()));
+    }
+    if let Some(bias) = options.bias
+        && bias.broadcast_as((batch, heads, n, m)).is_err()
+    {
+        let expected = format!("broadcastable to ({batch}, {heads}, {n}, {m})");
+        return Err(Error::shape("attention bias", expected, bias.dims()));
+    }
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! Multi-head attention with its four linear maps.
+//!
+//! Source: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762.
+
+use candle::Tensor;
+use candle_nn::VarBuilder;
+
+use super::{Attend, Bias, Linear, Rope, attend};
+use crate::{Error, Result};
+
+/// The sizes of an [`Attention`] and the names of its parameters.
+#[derive(Clone, Debug)]
+pub struct AttentionConfig {
+    /// Features of the input and the output.
+    pub dim: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; `heads` of them is ordinary attention.
+    pub kv_heads: usize,
+    /// Features of one head; `dim / heads` when absent.
+    pub head_dim: Option<usize>,
+    /// Features of the context of cross-attention; `dim` when absent.
+    pub context_dim: Option<usize>,
+    /// Whether the maps to queries, keys and values add biases.
+    pub bias: Bias,
+    /// Whether the map to the output adds a bias.
+    pub out_bias: Bias,
+    /// How the checkpoint names the maps.
+    pub layout: AttentionLayout,
+}
+
+impl AttentionConfig {
+    /// Self-attention with biases, one key head for each query head and timm's names.
+    pub fn new(dim: usize, heads: usize) -> Self {
+        Self {
+            dim,
+            heads,
+            kv_heads: heads,
+            head_dim: None,
+            context_dim: None,
+            bias: Bias::With,
+            out_bias: Bias::With,
+            layout: AttentionLayout::timm(),
+        }
+    }
+}
+
+/// The names of the maps, relative to the layer; each may be a path such as `self.query`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttentionLayout {
+    /// One map to queries, keys and values in a row.
+    Fused {
+        /// The map to queries, keys and values.
+        qkv: String,
+        /// The map to the output.
+        out: String,
+    },
+    /// A map each.
+    Split {
+        /// The map to queries.
+        query: String,
+        /// The map to keys.
+        key: String,
+        /// The map to values.
+        value: String,
+        /// The map to the output.
+        out: String,
+    },
+}
+
+impl AttentionLayout {
+    /// `qkv` and `proj`.
+    pub fn timm() -> Self {
+        Self::Fused { qkv: "qkv".to_owned(), out: "proj".to_owned() }
+    }
+
+    /// Four maps with these names.
+    pub fn split(query: &str, key: &str, value: &str, out: &str) -> Self {
+        let [query, key, value, out] = [query, key, value, out].map(str::to_owned);
+        Self::Split { query, key, value, out }
+    }
+}
+
+/// What a forward pass may see besides its input.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AttentionInput<'a> {
+    /// What keys and values come from, (B, M, C); the input itself when absent.
+    pub context: Option<&'a Tensor>,
+    /// Which keys are real, (B, M): not zero = seen.
+    pub mask: Option<&'a Tensor>,
+    /// Added to the scores, broadcastable to (B, H, N, M).
+    pub bias: Option<&'a Tensor>,
+    /// Whether a query sees only keys up to its own place.
+    pub causal: bool,
+    /// Rotary positions and the place of the first token.
+    pub rope: Option<(&'a Rope, usize)>,
+}
+
+#[derive(Clone, Debug)]
+enum Projections {
+    Fused(Linear),
+    Split { query: Linear, key: Linear, value: Linear },
+}
+
+/// Multi-head attention: self, cross, causal, masked, biased, grouped.
+#[derive(Clone, Debug)]
+pub struct Attention {
+    projections: Projections,
+    out: Linear,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+}
+
+impl Attention {
+    /// A layer as `config` says.
+    pub fn new(config: &AttentionConfig, vb: VarBuilder) -> Result<Self> {
+        let &AttentionConfig { dim, heads, kv_heads, bias, out_bias, .. } = config;
+        check(config)?;
+        let head_dim = config.head_dim.unwrap_or(dim / heads);
+        let (inner, kv) = (heads * head_dim, kv_heads * head_dim);
+        let context = config.context_dim.unwrap_or(dim);
+        let (projections, out) = match &config.layout {
+            AttentionLayout::Fused { qkv, out } => {
+                let qkv = Linear::new(dim, inner + 2 * kv, bias, vb.pp(qkv))?;
+                (Projections::Fused(qkv), out)
+            }
+            AttentionLayout::Split { query, key, value, out } => {
+                let query = Linear::new(dim, inner, bias, vb.pp(query))?;
+                let key = Linear::new(context, kv, bias, vb.pp(key))?;
+                let value = Linear::new(context, kv, bias, vb.pp(value))?;
+                (Projections::Split { query, key, value }, out)
+            }
+        };
+        let out = Linear::new(inner, dim, out_bias, vb.pp(out))?;
+        Ok(Self { projections, out, heads, kv_heads, head_dim })
+    }
+
+    /// Maps `x` (B, N, D) to the same shape.
+    pub fn forward(&self, x: &Tensor, input: &AttentionInput) -> Result<Tensor> {
+        let (q, k, v) = self.project(x, input.context)?;
+        let (q, k) = match input.rope {
+            Some((rope, offset)) => rope.apply(&q, &k, offset)?,
+            None => (q, k),
+        };
+        let options =
+            Attend { scale: None, causal: input.causal, bias: input.bias, mask: input.mask };
+        self.merge(&attend(&q, &k, &v, &options)?)
+    }
+
+    /// Queries (B, H, N, D), keys and values (B, Hkv, M, D) of `x` and its context.
+    pub fn project(
+        &self,
+        x: &Tensor,
+        context: Option<&Tensor>,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        let (q, k, v) = match &self.projections {
+            Projections::Fused(qkv) => {
+                if context.is_some() {
+                    let why = "found a context, but one map makes queries, keys and values; \
+                               expected the split layout";
+                    return Err(Error::value("attention", why));
+                }
+                let qkv = qkv.forward(x)?; // (B, N, (H + 2 Hkv) D)
+                let (inner, kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
+                let part = |start, len| qkv.narrow(2, start, len);
+                (part(0, inner)?, part(inner, kv)?, part(inner + kv, kv)?)
+            }
+            Projections::Split { query, key, value } => {
+                let context = context.unwrap_or(x);
+                (query.forward(x)?, key.forward(context)?, value.forward(context)?)
+            }
+        };
+        let heads = |x: Tensor, heads| -> Result<Tensor> {
+            let (batch, tokens, _) = x.dims3()?;
+            Ok(x.reshape((batch, tokens, heads, self.head_dim))?.transpose(1, 2)?)
+        };
+        Ok((heads(q, self.heads)?, heads(k, self.kv_heads)?, heads(v, self.kv_heads)?))
+    }
+
+    /// Joins the heads of `attended` (B, H, N, D) and maps them to the output (B, N, dim).
+    pub fn merge(&self, attended: &Tensor) -> Result<Tensor> {
+        let (batch, heads, tokens, dim) = attended.dims4()?;
+        self.out.forward(&attended.transpose(1, 2)?.reshape((batch, tokens, heads * dim))?)
+    }
+
+    /// The maps (queries, keys, values, then output, or all three in one), for adapters.
+    pub fn linears_mut(&mut self) -> Vec<&mut Linear> {
+        let mut all = match &mut self.projections {
+            Projections::Fused(qkv) => vec![qkv],
+            Projections::Split { query, key, value } => vec![query, key, value],
+        };
+        all.push(&mut self.out);
+        all
+    }
+}
+
+fn check(config: &AttentionConfig) -> Result<()> {
+    let &AttentionConfig { dim, heads, kv_heads, head_dim, context_dim, .. } = config;
+    if heads == 0 || (head_dim.is_none() && dim % heads != 0) {
+        return Err(Error::config("heads", format!("found {heads}, expected a divisor of {dim}")));
+    }
+    if kv_heads == 0 || heads % kv_heads != 0 {
+        let why = format!("found {kv_heads}, expected a divisor of {heads} heads");
+        return Err(Error::config("kv_heads", why));
+    }
+    let fused = matches!(config.layout, AttentionLayout::Fused { .. });
+    if fused && context_dim.is_some_and(|context| context != dim) {
+        let why = "a context of other size than the input needs the split layout";
+        return Err(Error::config("context_dim", why));
+    }
+    Ok(())
+}

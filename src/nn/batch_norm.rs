@@ -1,0 +1,95 @@
+//! Batch normalisation of feature maps.
+//!
+//! Source: Ioffe and Szegedy 2015, "Batch Normalization", arXiv:1502.03167.
+
+use candle::{Tensor, Var};
+use candle_nn::{Init, VarBuilder};
+
+use super::Pass;
+use crate::{Error, Result};
+
+/// Normalises each channel of (B, C, H, W); parameters `weight`, `bias` and the statistics
+/// `running_mean`, `running_var`, all (C).
+///
+/// A training pass uses the batch's statistics, lets gradients through them, and moves the
+/// running ones by `momentum` (the variance unbiased), in the tensors that are saved.
+#[derive(Clone, Debug)]
+pub struct BatchNorm2d {
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Var,
+    running_var: Var,
+    eps: f64,
+    momentum: f64,
+}
+
+impl BatchNorm2d {
+    /// A layer with unit variance and zero mean on record; PyTorch's momentum is 0.1.
+    pub fn new(channels: usize, eps: f64, momentum: f64, vb: VarBuilder) -> Result<Self> {
+        let get = |name: &str, value| vb.get_with_hints(channels, name, Init::Const(value));
+        Ok(Self {
+            weight: get("weight", 1.0)?,
+            bias: get("bias", 0.0)?,
+            // A variable taken from `Parameters` keeps its storage, so updates reach what is saved.
+            running_mean: Var::from_tensor(&get("running_mean", 0.0)?)?,
+            running_var: Var::from_tensor(&get("running_var", 1.0)?)?,
+            eps,
+            momentum,
+        })
+    }
+
+    /// Maps `x` (B, C, H, W) to the same shape.
+    pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let channels = self.weight.elem_count();
+        if x.rank() != 4 || x.dim(1)? != channels {
+            return Err(Error::shape("batch norm", format!("(B, {channels}, H, W)"), x.dims()));
+        }
+        if pass.trains() { self.forward_batch(x) } else { self.forward_running(x) }
+    }
+
+    /// The affine map (scale, shift), each (C), that inference applies; foldable into a
+    /// convolution before it.
+    pub fn scale_and_shift(&self) -> Result<(Tensor, Tensor)> {
+        let mean = self.running_mean.as_detached_tensor();
+        let deviation = (self.running_var.as_detached_tensor() + self.eps)?.sqrt()?;
+        let scale = (&self.weight / deviation)?;
+        let shift = (&self.bias - (mean * &scale)?)?;
+        Ok((scale, shift))
+    }
+
+    fn forward_running(&self, x: &Tensor) -> Result<Tensor> {
+        let (scale, shift) = self.scale_and_shift()?;
+        affine(x, &scale, &shift)
+    }
+
+    fn forward_batch(&self, x: &Tensor) -> Result<Tensor> {
+        let (batch, channels, height, width) = x.dims4()?;
+        let count = batch * height * width;
+        if count < 2 {
+            let why = "training needs more than one value for each channel; found 1";
+            return Err(Error::value("batch norm", why));
+        }
+        let mean = x.mean_keepdim((0, 2, 3))?; // (1, C, 1, 1)
+        let centred = x.broadcast_sub(&mean)?;
+        let variance = centred.sqr()?.mean_keepdim((0, 2, 3))?;
+        let unit = centred.broadcast_div(&(&variance + self.eps)?.sqrt()?)?;
+        self.record(&mean.reshape(channels)?, &variance.reshape(channels)?, count)?;
+        affine(&unit, &self.weight, &self.bias)
+    }
+
+    fn record(&self, mean: &Tensor, variance: &Tensor, count: usize) -> Result<()> {
+        let unbiased = (variance.detach() * (count as f64 / (count as f64 - 1.0)))?;
+        self.blend(&self.running_mean, &mean.detach())?;
+        self.blend(&self.running_var, &unbiased)
+    }
+
+    fn blend(&self, running: &Var, batch: &Tensor) -> Result<()> {
+        let kept = (running.as_detached_tensor() * (1.0 - self.momentum))?;
+        Ok(running.set(&(kept + (batch * self.momentum)?)?)?)
+    }
+}
+
+fn affine(x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<Tensor> {
+    let scale = scale.reshape((1, (), 1, 1))?;
+    Ok(x.broadcast_mul(&scale)?.broadcast_add(&shift.reshape((1, (), 1, 1))?)?)
+}

@@ -1,0 +1,106 @@
+//! The transformer block that normalises before each branch.
+//!
+//! Source: Dosovitskiy et al. 2020, "An Image Is Worth 16x16 Words", arXiv:2010.11929.
+
+use candle::Tensor;
+use candle_nn::VarBuilder;
+
+use super::{
+    Activation, Attention, AttentionConfig, AttentionInput, Bias, DropPath, Dropout, LayerNorm,
+    LayerScale, Linear, Mlp, MlpConfig, Pass,
+};
+use crate::Result;
+
+/// The sizes of a [`Block`].
+#[derive(Clone, Debug)]
+pub struct BlockConfig {
+    /// The attention and its names; its `dim` is the block's.
+    pub attention: AttentionConfig,
+    /// Features between the two maps of the feed-forward branch.
+    pub mlp_dim: usize,
+    /// What lies between the two maps.
+    pub activation: Activation,
+    /// Added to the variance in the two norms.
+    pub norm_eps: f64,
+    /// Where the factors of both branches start; no factors when absent.
+    pub layer_scale: Option<f64>,
+    /// Probability of omitting single values of a branch.
+    pub dropout: f64,
+    /// Probability of omitting a whole branch.
+    pub drop_path: f64,
+}
+
+impl BlockConfig {
+    /// The usual block: four times as wide inside, GELU, eps 1e-6, nothing omitted.
+    pub fn new(dim: usize, heads: usize) -> Self {
+        Self {
+            attention: AttentionConfig::new(dim, heads),
+            mlp_dim: 4 * dim,
+            activation: Activation::Gelu,
+            norm_eps: 1e-6,
+            layer_scale: None,
+            dropout: 0.0,
+            drop_path: 0.0,
+        }
+    }
+}
+
+/// `x + ls1(attn(norm1(x)))`, then `x + ls2(mlp(norm2(x)))`; parameters named so.
+#[derive(Clone, Debug)]
+pub struct Block {
+    norm1: LayerNorm,
+    attn: Attention,
+    ls1: Option<LayerScale>,
+    norm2: LayerNorm,
+    mlp: Mlp,
+    ls2: Option<LayerScale>,
+    dropout: Dropout,
+    drop_path: DropPath,
+}
+
+impl Block {
+    /// A block as `config` says.
+    pub fn new(config: &BlockConfig, vb: VarBuilder) -> Result<Self> {
+        let dim = config.attention.dim;
+        let mlp = MlpConfig {
+            dim,
+            hidden: config.mlp_dim,
+            activation: config.activation,
+            bias: Bias::With,
+        };
+        let scale = |name| {
+            config.layer_scale.map(|init| LayerScale::new(dim, init, vb.pp(name))).transpose()
+        };
+        Ok(Self {
+            norm1: LayerNorm::new(dim, config.norm_eps, vb.pp("norm1"))?,
+            attn: Attention::new(&config.attention, vb.pp("attn"))?,
+            ls1: scale("ls1")?,
+            norm2: LayerNorm::new(dim, config.norm_eps, vb.pp("norm2"))?,
+            mlp: Mlp::new(&mlp, ["fc1", "fc2"], vb.pp("mlp"))?,
+            ls2: scale("ls2")?,
+            dropout: Dropout::new(config.dropout)?,
+            drop_path: DropPath::new(config.drop_path)?,
+        })
+    }
+
+    /// Maps `x` (B, N, D) to the same shape.
+    pub fn forward(&self, x: &Tensor, input: &AttentionInput, pass: &Pass) -> Result<Tensor> {
+        let attended = self.attn.forward(&self.norm1.forward(x)?, input)?;
+        let x = (x + self.branch(attended, self.ls1.as_ref(), pass)?)?;
+        let fed = self.mlp.forward(&self.norm2.forward(&x)?)?;
+        Ok((&x + self.branch(fed, self.ls2.as_ref(), pass)?)?)
+    }
+
+    /// All linear maps (attention, then feed-forward), for adapters.
+    pub fn linears_mut(&mut self) -> Vec<&mut Linear> {
+        let mut all = self.attn.linears_mut();
+        all.extend(self.mlp.linears_mut());
+        all
+    }
+
+    fn branch(&self, x: Tensor, scale: Option<&LayerScale>, pass: &Pass) -> Result<Tensor> {
+        let x = self.dropout.forward(&x, pass)?;
+        let x = scale.map_or_else(|| Ok(x.clone()), |scale| scale.forward(&x))?;
+        self.drop_path.forward(&x, pass)
+    }
+}

@@ -1,0 +1,121 @@
+//! Two-dimensional convolution, grouped and strided.
+
+use candle::Tensor;
+use candle_nn::VarBuilder;
+
+use super::Bias;
+use super::linear::uniform;
+use super::windows::{Window, windows};
+use crate::{Error, Result};
+
+/// The geometry of a [`Conv2d`]; kernel, stride and padding are square.
+#[derive(Clone, Copy, Debug)]
+pub struct Conv2dConfig {
+    /// Channels of the input.
+    pub in_channels: usize,
+    /// Channels of the output.
+    pub out_channels: usize,
+    /// Side of the kernel.
+    pub kernel: usize,
+    /// Step between windows.
+    pub stride: usize,
+    /// Zeros on each side.
+    pub padding: usize,
+    /// Channel groups; `in_channels` of them make a depthwise convolution.
+    pub groups: usize,
+    /// Whether a bias is added.
+    pub bias: Bias,
+}
+
+impl Default for Conv2dConfig {
+    fn default() -> Self {
+        Self {
+            in_channels: 1,
+            out_channels: 1,
+            kernel: 1,
+            stride: 1,
+            padding: 0,
+            groups: 1,
+            bias: Bias::With,
+        }
+    }
+}
+
+/// Convolution of (B, C, H, W); parameters `weight` (O, C / G, K, K) and `bias` (O).
+#[derive(Clone, Debug)]
+pub struct Conv2d {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    window: Window,
+    groups: usize,
+}
+
+impl Conv2d {
+    /// A layer initialised as PyTorch does.
+    pub fn new(config: &Conv2dConfig, vb: VarBuilder) -> Result<Self> {
+        let Conv2dConfig { in_channels, out_channels, kernel, stride, padding, groups, bias } =
+            *config;
+        let divides = groups > 0 && in_channels % groups == 0 && out_channels % groups == 0;
+        if !divides {
+            let why =
+                format!("found {groups}, expected a divisor of {in_channels} and {out_channels}");
+            return Err(Error::config("groups", why));
+        }
+        let init = uniform(in_channels / groups * kernel * kernel);
+        let shape = (out_channels, in_channels / groups, kernel, kernel);
+        let weight = vb.get_with_hints(shape, "weight", init)?;
+        let bias = match bias {
+            Bias::With => Some(vb.get_with_hints(out_channels, "bias", init)?),
+            Bias::Without => None,
+        };
+        Ok(Self { weight, bias, window: Window { kernel, stride, padding }, groups })
+    }
+
+    /// Maps `x` (B, C, H, W) to (B, O, H', W').
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        conv2d(x, &self.weight, self.bias.as_ref(), self.window, self.groups)
+    }
+
+    /// The weight (O, C / G, K, K).
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// The bias (O).
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+}
+
+/// Convolves `x` (B, C, H, W) with `weight` (O, C / groups, K, K): (B, O, H', W').
+pub fn conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    window: Window,
+    groups: usize,
+) -> Result<Tensor> {
+    let channels = weight.dim(1)? * groups;
+    let fits = x.rank() == 4 && x.dim(1)? == channels;
+    if !fits {
+        return Err(Error::shape("conv2d", format!("(B, {channels}, H, W)"), x.dims()));
+    }
+    let y = unfolded(x, weight, window, groups)?;
+    match bias {
+        Some(bias) => Ok(y.broadcast_add(&bias.reshape((1, (), 1, 1))?)?),
+        None => Ok(y),
+    }
+}
+
+/// The convolution as a product with every window. candle's own has no gradient where the stride
+/// leaves a rest.
+fn unfolded(x: &Tensor, weight: &Tensor, window: Window, groups: usize) -> Result<Tensor> {
+    let (batch, channels, height, width) = x.dims4()?;
+    let (h, w) = (window.count(height)?, window.count(width)?);
+    let (outputs, taps) = (weight.dim(0)?, window.kernel * window.kernel);
+    let x = windows(x, window, 0.0)?.reshape((batch, channels, h * w, taps))?.transpose(2, 3)?;
+    let x = x.reshape((batch, groups, channels / groups * taps, h * w))?;
+    let weight = weight.reshape((groups, outputs / groups, channels / groups * taps))?;
+    let weight = weight.broadcast_left(batch)?;
+    Ok(weight.contiguous()?.matmul(&x)?.reshape((batch, outputs, h, w))?)
+}

@@ -1,0 +1,32 @@
+//! A table of learned vectors: words, segments, learned positions.
+
+use candle::{DType, Tensor};
+use candle_nn::{Init, VarBuilder};
+
+use crate::Result;
+
+/// Rows of the parameter `weight` (V, D) by their number.
+#[derive(Clone, Debug)]
+pub struct Embedding {
+    weight: Tensor,
+}
+
+impl Embedding {
+    /// `count` vectors of `dim` features, normal with deviation 0.02.
+    pub fn new(count: usize, dim: usize, vb: VarBuilder) -> Result<Self> {
+        let init = Init::Randn { mean: 0.0, stdev: 0.02 };
+        Ok(Self { weight: vb.get_with_hints((count, dim), "weight", init)? })
+    }
+
+    /// Looks up `ids` (any shape, integers): (…, D).
+    pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
+        let rows = ids.flatten_all()?.to_dtype(DType::U32)?;
+        let shape = [ids.dims(), &[self.weight.dim(1)?]].concat();
+        Ok(self.weight.index_select(&rows, 0)?.reshape(shape)?)
+    }
+
+    /// The table (V, D), for tied output layers and learned positions.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+}

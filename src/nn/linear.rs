@@ -1,0 +1,145 @@
+//! The affine map of the last axis, with an optional low-rank adapter.
+//!
+//! Source: Hu et al. 2022, "LoRA", arXiv:2106.09685.
+
+use candle::{D, Tensor};
+use candle_nn::{Init, VarBuilder};
+
+use crate::{Error, Result, kernels};
+
+/// Whether a layer adds a bias.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bias {
+    /// A bias is added.
+    #[default]
+    With,
+    /// No bias.
+    Without,
+}
+
+impl Bias {
+    /// [`Bias::With`] when `with` is true.
+    pub fn of(with: bool) -> Self {
+        if with { Self::With } else { Self::Without }
+    }
+}
+
+/// `y = x Wᵀ + b` over the last axis; parameters `weight` (O, I) and `bias` (O).
+#[derive(Clone, Debug)]
+pub struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    lora: Option<Lora>,
+}
+
+/// A low-rank update `alpha / rank · B A` of a frozen weight; parameters `lora_A.weight` (R, I)
+/// and `lora_B.weight` (O, R), which starts at zero.
+#[derive(Clone, Debug)]
+pub struct Lora {
+    down: Tensor,
+    up: Tensor,
+    scale: f64,
+}
+
+impl Linear {
+    /// A layer from `in_dim` to `out_dim` features, initialised as PyTorch does.
+    pub fn new(in_dim: usize, out_dim: usize, bias: Bias, vb: VarBuilder) -> Result<Self> {
+        let init = uniform(in_dim);
+        let weight = vb.get_with_hints((out_dim, in_dim), "weight", init)?;
+        let bias = match bias {
+            Bias::With => Some(vb.get_with_hints(out_dim, "bias", init)?),
+            Bias::Without => None,
+        };
+        Ok(Self { weight, bias, lora: None })
+    }
+
+    /// A layer around existing tensors: `weight` (O, I), `bias` (O).
+    pub fn from_tensors(weight: Tensor, bias: Option<Tensor>) -> Self {
+        Self { weight, bias, lora: None }
+    }
+
+    /// Freezes weight and bias and adds a trainable adapter of `rank`.
+    pub fn with_lora(&mut self, rank: usize, alpha: f64, vb: VarBuilder) -> Result<()> {
+        if rank == 0 {
+            return Err(Error::config("lora.rank", "found 0, expected at least 1"));
+        }
+        let (out_dim, in_dim) = self.weight.dims2()?;
+        let down = vb.get_with_hints((rank, in_dim), "lora_A.weight", uniform(in_dim))?;
+        let up = vb.get_with_hints((out_dim, rank), "lora_B.weight", Init::Const(0.0))?;
+        self.weight = self.weight.detach();
+        self.bias = self.bias.as_ref().map(Tensor::detach);
+        self.lora = Some(Lora { down, up, scale: alpha / rank as f64 });
+        Ok(())
+    }
+
+    /// Maps `x` (…, I) to (…, O).
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let y = linear(x, &self.weight, self.bias.as_ref())?;
+        match &self.lora {
+            None => Ok(y),
+            Some(lora) => Ok((y + lora.forward(x)?)?),
+        }
+    }
+
+    /// The weight (O, I), without the adapter.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// The bias (O).
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
+    /// The adapter.
+    pub fn lora(&self) -> Option<&Lora> {
+        self.lora.as_ref()
+    }
+
+    /// The weight (O, I) with the adapter added in: what to save for use without adapters.
+    pub fn merged_weight(&self) -> Result<Tensor> {
+        match &self.lora {
+            None => Ok(self.weight.clone()),
+            Some(lora) => Ok((&self.weight + lora.delta()?)?),
+        }
+    }
+}
+
+impl Lora {
+    /// What the adapter adds for `x` (…, I): (…, O).
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let low = linear(x, &self.down, None)?; // (…, R)
+        Ok((linear(&low, &self.up, None)? * self.scale)?)
+    }
+
+    /// The adapter as one matrix (O, I).
+    pub fn delta(&self) -> Result<Tensor> {
+        Ok((self.up.matmul(&self.down)? * self.scale)?)
+    }
+}
+
+/// `x` (…, I) times the transposed `weight` (O, I), plus `bias` (O): (…, O).
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let (out_dim, in_dim) = weight.dims2()?;
+    if x.rank() == 0 || x.dim(D::Minus1)? != in_dim {
+        return Err(Error::shape("linear", format!("(…, {in_dim})"), x.dims()));
+    }
+    if kernels::serve(&[x, weight]) {
+        return Ok(kernels::linear(x, weight, bias)?);
+    }
+    let mut shape = x.dims().to_vec();
+    shape[x.rank() - 1] = out_dim;
+    let rows = shape[..x.rank() - 1].iter().product::<usize>();
+    let y = x.reshape((rows, in_dim))?.matmul(&weight.t()?)?; // (M, O)
+    let y = match bias {
+        Some(bias) => y.broadcast_add(bias)?,
+        None => y,
+    };
+    Ok(y.reshape(shape)?)
+}
+
+/// PyTorch's default for linear and convolution: uniform within 1 / √fan-in.
+pub(super) fn uniform(fan_in: usize) -> Init {
+    let bound = 1.0 / (fan_in.max(1) as f64).sqrt();
+    Init::Uniform { lo: -bound, up: bound }
+}

@@ -1,0 +1,63 @@
+//! Pooling of feature maps; windows may overlap.
+
+use candle::{D, Device, Tensor};
+
+use super::windows::{Window, windows};
+use crate::{Error, Result};
+
+/// The largest value of each window of `x` (B, C, H, W); padding never wins.
+pub fn max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<Tensor> {
+    let window = checked(x, kernel, stride, padding)?;
+    let values = windows(x, window, f64::NEG_INFINITY)?; // (B, C, H', W', K·K)
+    // The first of equal values takes the whole gradient, as in PyTorch.
+    let first = values.detach().argmax_keepdim(D::Minus1)?;
+    Ok(values.gather(&first, D::Minus1)?.squeeze(D::Minus1)?)
+}
+
+/// The mean of each window of `x` (B, C, H, W); padding counts as zeros.
+pub fn avg_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<Tensor> {
+    let window = checked(x, kernel, stride, padding)?;
+    Ok(windows(x, window, 0.0)?.mean(D::Minus1)?)
+}
+
+/// The mean over `h` × `w` cells that cover `x` (B, C, H, W): (B, C, h, w).
+pub fn adaptive_avg_pool2d(x: &Tensor, h: usize, w: usize) -> Result<Tensor> {
+    let (batch, channels, height, width) = x.dims4()?;
+    if h == 0 || w == 0 || height == 0 || width == 0 {
+        return Err(Error::shape("adaptive_avg_pool2d", "(B, C, H, W) without zeros", x.dims()));
+    }
+    if (h, w) == (1, 1) {
+        return Ok(x.mean_keepdim((2, 3))?);
+    }
+    let rows = cells(height, h, x)?; // (h, H)
+    let columns = cells(width, w, x)?; // (w, W)
+    let x = x.reshape((batch * channels * height, width))?.matmul(&columns.t()?)?;
+    let x = x.reshape((batch * channels, height, w))?;
+    let rows = rows.broadcast_as((batch * channels, h, height))?.contiguous()?;
+    Ok(rows.matmul(&x)?.reshape((batch, channels, h, w))?)
+}
+
+fn checked(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<Window> {
+    if x.rank() != 4 {
+        return Err(Error::shape("pooling", "(B, C, H, W)", x.dims()));
+    }
+    let window = Window { kernel, stride, padding };
+    window.count(x.dim(2)?)?;
+    window.count(x.dim(3)?)?;
+    if padding * 2 > kernel {
+        let why = format!("found {padding}, expected at most half of the kernel {kernel}");
+        return Err(Error::value("padding", why));
+    }
+    Ok(window)
+}
+
+/// The matrix (`cells`, `size`) that averages as PyTorch's adaptive pooling does.
+fn cells(size: usize, cells: usize, like: &Tensor) -> Result<Tensor> {
+    let mut matrix = vec![0.0f64; cells * size];
+    for (cell, row) in matrix.chunks_exact_mut(size).enumerate() {
+        let (start, end) = (cell * size / cells, ((cell + 1) * size).div_ceil(cells));
+        row[start..end].fill(1.0 / (end - start) as f64);
+    }
+    let matrix = Tensor::from_vec(matrix, (cells, size), &Device::Cpu)?;
+    Ok(matrix.to_dtype(like.dtype())?.to_device(like.device())?)
+}

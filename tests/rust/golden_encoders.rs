@@ -1,0 +1,207 @@
+//! Encoders against outputs and gradients stored from timm and transformers.
+
+use std::path::{Path, PathBuf};
+
+use candle::{Device, Tensor};
+use carina::language::{Bert, BertConfig};
+use carina::nn::{Parameters, Pass};
+use carina::vision::{VisionEncoder, Vit, VitConfig, VitLayout};
+use carina::weights::{Checkpoint, NameMap, Strictness, load};
+
+fn folder(kind: &str, case: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(kind).join(case)
+}
+
+struct Expected(Checkpoint);
+
+impl Expected {
+    fn open(folder: &Path) -> Self {
+        Self(Checkpoint::open(folder.join("expected.safetensors")).unwrap())
+    }
+
+    fn get(&self, key: &str) -> Tensor {
+        self.0.tensor(key, &Device::Cpu).unwrap()
+    }
+}
+
+/// Fails, with the largest difference, unless `got` is within 1e-4 of `expected`.
+fn assert_close(what: &str, got: &Tensor, expected: &Tensor) {
+    assert_eq!(got.dims(), expected.dims(), "{what}");
+    let flat = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (got, expected) = (flat(got), flat(expected));
+    let scale = expected.iter().fold(1f32, |most, x| most.max(x.abs()));
+    for (a, b) in got.iter().zip(&expected) {
+        assert!((a - b).abs() <= 1e-4 * scale, "{what}: found {a}, expected {b}");
+    }
+}
+
+/// Compares every parameter's gradient with the stored ones, which are in the same layout.
+fn assert_gradients(
+    folder: &Path,
+    map: &str,
+    parameters: &Parameters,
+    got: &candle::backprop::GradStore,
+    build: impl FnOnce(&Parameters),
+) {
+    let expected = Parameters::blank(&Device::Cpu);
+    build(&expected);
+    let stored = Checkpoint::open(folder.join("gradients.safetensors")).unwrap();
+    load(&expected, &stored, &NameMap::named(map).unwrap(), Strictness::Strict).unwrap();
+    for (name, var) in parameters.trainable() {
+        let gradient = got.get(&var).unwrap_or_else(|| panic!("{name} received no gradient"));
+        assert_close(&name, gradient, expected.get(&name).unwrap().as_tensor());
+    }
+}
+
+fn check_vit(case: &str, config: &VitConfig, layout: VitLayout) {
+    let folder = folder("vit", case);
+    let weights = Checkpoint::open(&folder).unwrap();
+    let (model, parameters, report) = Vit::load(config, layout, &weights, &Device::Cpu).unwrap();
+    assert!(report.complete(), "{report}");
+    let expected = Expected::open(&folder);
+    let pixels = candle::Var::from_tensor(&expected.get("pixels")).unwrap();
+    let pass = Pass::inference();
+
+    let (patches, grid) = model.embed(&pixels).unwrap();
+    assert_eq!(grid, (4, 4));
+    let tokens = model.encode(&patches, &pass).unwrap();
+    let pooled = model.pool(&tokens).unwrap().unwrap();
+    assert_close("tokens", &tokens, &expected.get("tokens"));
+    assert_close("pooled", &pooled, &expected.get("pooled"));
+    let out = model.forward(&pixels, &pass).unwrap();
+    assert_eq!(out.tokens.dims(), [2, 16, 16]);
+    assert_close("pooled by forward", &out.pooled.unwrap(), &expected.get("pooled"));
+
+    let loss = ((tokens * expected.get("tokens_weight")).unwrap().sum_all().unwrap()
+        + (pooled * expected.get("pooled_weight")).unwrap().sum_all().unwrap())
+    .unwrap();
+    let gradients = loss.backward().unwrap();
+    assert_close("pixels", gradients.get(&pixels).unwrap(), &expected.get("pixels_gradient"));
+    assert_gradients(&folder, layout.map_name(), &parameters, &gradients, |parameters| {
+        Vit::new(config, parameters.builder()).unwrap();
+    });
+
+    let (patches, grid) = model.embed(&expected.get("other_pixels")).unwrap();
+    assert_eq!(grid, (6, 3));
+    let tokens = model.encode(&patches, &pass).unwrap();
+    assert_close("resized tokens", &tokens, &expected.get("other_tokens"));
+    let pooled = model.pool(&tokens).unwrap().unwrap();
+    assert_close("resized pooled", &pooled, &expected.get("other_pooled"));
+}
+
+fn check_timm(case: &str) {
+    let text = std::fs::read_to_string(folder("vit", case).join("config.json")).unwrap();
+    check_vit(case, &serde_json::from_str(&text).unwrap(), VitLayout::VitTimm);
+}
+
+fn check_hugging_face(case: &str, expected: VitLayout) {
+    let path = folder("vit", case).join("config.json");
+    let (config, layout) = VitConfig::from_hf_file(&path).unwrap();
+    assert_eq!(layout, expected);
+    check_vit(case, &config, layout);
+}
+
+#[test]
+fn timm_with_class_token_registers_and_layer_scale() {
+    check_timm("timm_class");
+}
+
+#[test]
+fn timm_with_mean_pooling_and_no_class_token() {
+    check_timm("timm_mean");
+}
+
+#[test]
+fn timm_with_attention_pooling_and_positions_on_patches_only() {
+    check_timm("timm_attention");
+}
+
+#[test]
+fn hugging_face_vit() {
+    check_hugging_face("vit_hf", VitLayout::VitHf);
+}
+
+#[test]
+fn clip_vision_tower() {
+    check_hugging_face("clip_vision", VitLayout::ClipVision);
+}
+
+#[test]
+fn siglip_vision_tower_with_its_attention_head() {
+    check_hugging_face("siglip_vision", VitLayout::SiglipVision);
+}
+
+#[test]
+fn dinov2() {
+    check_hugging_face("dinov2_hf", VitLayout::Dinov2Hf);
+}
+
+#[test]
+fn dinov2_with_registers() {
+    check_hugging_face("dinov2_registers", VitLayout::Dinov2Hf);
+}
+
+fn check_bert(case: &str, offset: usize) {
+    let folder = folder("bert", case);
+    let config = BertConfig::from_hf_file(&folder.join("config.json")).unwrap();
+    assert_eq!(config.position_offset, offset);
+    let parameters = Parameters::new(0, &Device::Cpu);
+    let model = Bert::new(&config, parameters.builder()).unwrap();
+    let map = NameMap::named("bert").unwrap();
+    let weights = Checkpoint::open(&folder).unwrap();
+    assert!(load(&parameters, &weights, &map, Strictness::Strict).unwrap().complete());
+    let expected = Expected::open(&folder);
+    let (ids, mask) = (expected.get("ids"), expected.get("mask"));
+    let tokens = model.forward(&ids, Some(&mask), &Pass::inference()).unwrap();
+    let pooled = model.pool(&tokens).unwrap().unwrap();
+    let real = mask.to_dtype(candle::DType::F32).unwrap().unsqueeze(2).unwrap();
+    assert_close("tokens", &tokens.broadcast_mul(&real).unwrap(), &expected.get("tokens"));
+    assert_close("pooled", &pooled, &expected.get("pooled"));
+    let loss = ((tokens * expected.get("tokens_weight")).unwrap().sum_all().unwrap()
+        + (pooled * expected.get("pooled_weight")).unwrap().sum_all().unwrap())
+    .unwrap();
+    let gradients = loss.backward().unwrap();
+    assert_gradients(&folder, "bert", &parameters, &gradients, |parameters| {
+        Bert::new(&config, parameters.builder()).unwrap();
+    });
+}
+
+#[test]
+fn bert_with_padding_and_pooler() {
+    check_bert("bert", 0);
+}
+
+#[test]
+fn roberta_with_its_shifted_positions() {
+    check_bert("roberta", 2);
+}
+
+#[test]
+fn old_names_and_prefixes_load_alike() {
+    let folder = folder("bert", "bert");
+    let weights = Checkpoint::open(&folder).unwrap();
+    let renamed: Vec<(String, Tensor)> = weights
+        .keys()
+        .map(|key| {
+            let old = key.replace("LayerNorm.weight", "LayerNorm.gamma");
+            let old = old.replace("LayerNorm.bias", "LayerNorm.beta");
+            (format!("module.bert.{old}"), weights.tensor(key, &Device::Cpu).unwrap())
+        })
+        .collect();
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("model.safetensors");
+    carina::weights::save(&renamed, &path, &std::collections::BTreeMap::new()).unwrap();
+    let config = BertConfig::from_hf_file(&folder.join("config.json")).unwrap();
+    let open = |checkpoint: &Checkpoint| {
+        let parameters = Parameters::new(0, &Device::Cpu);
+        Bert::new(&config, parameters.builder()).unwrap();
+        let map = NameMap::named("bert").unwrap();
+        let report = load(&parameters, checkpoint, &map, Strictness::Strict).unwrap();
+        let word = parameters.get("embeddings.LayerNorm.weight").unwrap();
+        (report.renamed, report.matched.len(), word.to_vec1::<f32>().unwrap())
+    };
+    let (none, matched, values) = open(&weights);
+    let (all, same, again) = open(&Checkpoint::open(&path).unwrap());
+    assert_eq!((none, all, same), (0, matched, matched));
+    assert_eq!(values, again);
+}
