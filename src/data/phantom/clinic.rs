@@ -37,8 +37,8 @@ const SCRIPTS: [Script; 8] = [
     Script { story: Story::Infection,    share: 0.23, age: [55.0, 19.0], bedside: 0.25, chances: [0.24, 0.00, 0.06, 0.42, 0.02, 0.02, 0.10, 1.00, 0.10, 0.02] },
     Script { story: Story::Critical,     share: 0.13, age: [62.0, 15.0], bedside: 0.97, chances: [0.36, 0.24, 0.26, 0.26, 0.02, 0.34, 0.38, 0.24, 1.00, 0.05] },
     Script { story: Story::Trauma,       share: 0.13, age: [48.0, 20.0], bedside: 0.50, chances: [0.20, 0.38, 0.05, 0.06, 0.02, 0.00, 0.14, 0.02, 0.20, 0.97] },
-    Script { story: Story::Collapse,     share: 0.06, age: [33.0, 13.0], bedside: 0.15, chances: [0.08, 1.00, 0.01, 0.01, 0.02, 0.00, 0.08, 0.01, 0.25, 0.02] },
-    Script { story: Story::Tumour,       share: 0.13, age: [66.0, 10.0], bedside: 0.12, chances: [0.22, 0.01, 0.08, 0.08, 1.00, 0.01, 0.18, 0.06, 0.15, 0.06] },
+    Script { story: Story::Collapse,     share: 0.08, age: [33.0, 13.0], bedside: 0.15, chances: [0.08, 1.00, 0.01, 0.01, 0.02, 0.00, 0.08, 0.01, 0.25, 0.02] },
+    Script { story: Story::Tumour,       share: 0.155, age: [66.0, 10.0], bedside: 0.12, chances: [0.22, 0.01, 0.08, 0.08, 1.00, 0.01, 0.18, 0.06, 0.15, 0.06] },
     Script { story: Story::Surgery,      share: 0.09, age: [61.0, 14.0], bedside: 0.70, chances: [0.30, 0.06, 0.16, 0.04, 0.02, 0.06, 0.96, 0.03, 0.50, 0.02] },
     Script { story: Story::Aspiration,   share: 0.09, age: [60.0, 18.0], bedside: 0.45, chances: [0.12, 0.00, 0.08, 1.00, 0.03, 0.03, 0.16, 0.10, 0.22, 0.03] },
 ];

@@ -57,7 +57,7 @@ impl Finding {
     pub(super) fn degrees(self) -> [&'static str; 3] {
         match self {
             Self::Effusion | Self::Pneumothorax => ["small", "moderate", "large"],
-            Self::Fracture => ["nondisplaced", "displaced", "displaced"],
+            Self::Fracture => ["minimally displaced", "displaced", "markedly displaced"],
             Self::Devices | Self::Nodule => [""; 3],
             _ => ["mild", "moderate", "severe"],
         }

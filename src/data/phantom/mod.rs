@@ -14,8 +14,11 @@ mod film;
 mod finding;
 mod lesions;
 mod noise;
+mod phrases;
 mod pleura;
+mod record;
 mod render;
+mod report;
 mod scene;
 mod vessels;
 
@@ -24,16 +27,17 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Dataset, Film, Pixels, Study};
+use super::{Attributes, Dataset, Film, Pixels, Study};
 use crate::imaging::View;
 use crate::progress::Progress;
 use crate::random::Random;
 use crate::{Error, Result};
 
 use body::Build;
-use clinic::Patient;
+use clinic::{Case, Patient};
 pub use finding::FINDINGS;
-use finding::Finding;
+use finding::{Device, Finding, Lesion};
+pub use report::{negation, sentence};
 
 /// The memory that one call may fill, in bytes.
 const MEMORY: u64 = 8 << 30;
@@ -161,14 +165,41 @@ fn study(options: &PhantomOptions, index: usize, patient: &Patient, visit: usize
         &mut Random::new(options.seed, &[patient.number, 2]),
     );
     let film = render::render(&case, options.size, build, options.structures, &mut stream(4));
+    let labels = labels(options, &case, &mut stream(5));
+    let (record, indication) = record::record(&case, &mut stream(6));
+    let report = report::report(&case, &labels, indication, &mut stream(7));
     Study {
         id: format!("phantom-{index:06}"),
         patient: format!("phantom-patient-{:06}", patient.number),
         films: vec![Film { view: film.image.view, pixels: Pixels::Memory(Arc::new(film.image)) }],
-        labels: Finding::ALL.iter().map(|f| f32::from(case.has(*f))).collect(),
+        report,
+        labels,
         boxes: film.boxes,
         masks: film.masks,
-        attributes: case.lesions.iter().map(|lesion| lesion.attributes()).collect(),
+        attributes: attributes(&case),
+        record,
         ..Study::default()
     }
+}
+
+/// The truth in the order of [`FINDINGS`], with the doubts and gaps that were asked for.
+fn labels(options: &PhantomOptions, case: &Case, random: &mut Random) -> Vec<f32> {
+    let label = |finding: Finding| {
+        let present = case.has(finding);
+        // Both are drawn for every label, so that one option does not move the other.
+        let (doubt, gap) = (random.chance(options.uncertain), random.chance(options.missing));
+        match (gap, present) {
+            (true, _) => f32::NAN,
+            // Nobody is in doubt about a device.
+            (false, true) if doubt && finding != Finding::Devices => -1.0,
+            (false, present) => f32::from(present),
+        }
+    };
+    Finding::ALL.into_iter().map(label).collect()
+}
+
+/// Lesions in the words of [`FINDINGS`], then devices in their own.
+fn attributes(case: &Case) -> Vec<Attributes> {
+    let lesions = case.lesions.iter().map(Lesion::attributes);
+    lesions.chain(case.devices.iter().map(Device::attributes)).collect()
 }
