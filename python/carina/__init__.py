@@ -3,8 +3,26 @@
 The heavy work runs in Rust (``carina._core``); this package is its face.
 """
 
+from carina import metrics
 from carina._core import num_threads, set_num_threads
+from carina.classification import classification_result
 from carina.errors import CarinaError
+from carina.index import Index
+from carina.probe import Probe
+from carina.result import Measurement, Protocol, Result
+from carina.table import Table
 
-__all__ = ["CarinaError", "num_threads", "set_num_threads"]
+__all__ = [
+    "CarinaError",
+    "Index",
+    "Measurement",
+    "Probe",
+    "Protocol",
+    "Result",
+    "Table",
+    "classification_result",
+    "metrics",
+    "num_threads",
+    "set_num_threads",
+]
 __version__ = "0.1.0"

@@ -5,6 +5,9 @@
 
 mod call;
 mod error;
+mod index;
+mod metrics;
+mod probe;
 mod system;
 
 /// Page faults of the system's allocator cost a fifth to a third of candle's time on a CPU.
@@ -15,6 +18,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Rust core of carina; use the classes of the package instead.
 #[pyo3::pymodule(name = "_core", gil_used = true)]
 mod module {
+    #[pymodule_export]
+    use super::index::{VectorIndex, filter_to_sql};
+    #[pymodule_export]
+    use super::metrics::{
+        bootstrap_measure, box_iou, delong, delong_test, find_threshold, hits_at, mask_overlap,
+        measure, measure_baseline, ndcg, resample,
+    };
+    #[pymodule_export]
+    use super::probe::FittedProbe;
     #[pymodule_export]
     use super::system::{doctor_facts, num_threads, set_num_threads};
 
