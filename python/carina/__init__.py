@@ -31,6 +31,25 @@ __all__ = [
     "CarinaError",
     "LoadReport",
     "TextEncoder",
+from carina import metrics
+from carina._core import num_threads, set_num_threads
+from carina.classification import classification_result
+from carina.errors import CarinaError
+from carina.index import Index
+from carina.probe import Probe
+from carina.result import Measurement, Protocol, Result
+from carina.table import Table
+
+__all__ = [
+    "CarinaError",
+    "Index",
+    "Measurement",
+    "Probe",
+    "Protocol",
+    "Result",
+    "Table",
+    "classification_result",
+    "metrics",
     "num_threads",
     "set_num_threads",
 ]

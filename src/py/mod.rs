@@ -10,6 +10,9 @@ mod error;
 mod imaging;
 //mod model;
 mod phantom;
+mod index;
+mod metrics;
+mod probe;
 mod system;
 
 /// Page faults of the system's allocator cost a fifth to a third of candle's time on a CPU.
@@ -30,6 +33,14 @@ mod module {
     #[pymodule_export]
     use super::system::num_threads as _nt;
     use super::encoders::{LoadReport, TextEncoder};
+    use super::index::{VectorIndex, filter_to_sql};
+    #[pymodule_export]
+    use super::metrics::{
+        bootstrap_measure, box_iou, delong, delong_test, find_threshold, hits_at, mask_overlap,
+        measure, measure_baseline, ndcg, resample,
+    };
+    #[pymodule_export]
+    use super::probe::FittedProbe;
     #[pymodule_export]
     use super::system::{doctor_facts, num_threads, set_num_threads};
 

@@ -190,8 +190,9 @@ impl Index {
                 return Err(Error::value("keys", why));
             }
             for (name, value) in &item.metadata {
-                if name == "key" || name == "score" || name.is_empty() || name.contains('`') {
-                    let why = format!("column {name:?} is reserved; rename it");
+                let reserved = ["key", "score", "rank", "query"].contains(&name.as_str());
+                if reserved || name.is_empty() || name.contains('`') {
+                    let why = format!("column {name:?} cannot be used; rename it");
                     return Err(Error::value("metadata", why));
                 }
                 if value.is_array() || value.is_object() {
