@@ -3,54 +3,61 @@
 The heavy work runs in Rust (``carina._core``); this package is its face.
 """
 
+from carina import metrics
 from carina._core import LoadReport, num_threads, set_num_threads
-from carina._core import num_threads, set_num_threads
+from carina.classification import classification_result
 from carina.dataset import Dataset
+from carina.doctor import doctor
 from carina.errors import CarinaError
 from carina.image import Geometry, Image, Recipe, decode, read
+from carina.index import Index
 from carina.manifest import open_dataset
+from carina.model import Model, create, list_presets, load
 from carina.openers import list_public, open_public
+from carina.probe import Probe
+from carina.prompts import Prompt, PromptBank, list_prompts, prompts
+from carina.result import Measurement, Protocol, Result
 from carina.study import Study
+from carina.table import Table
+from carina.text_encoder import TextEncoder
+from carina.training import Run, list_stages, stage, train
 
 __all__ = [
     "CarinaError",
     "Dataset",
     "Geometry",
     "Image",
+    "Index",
+    "LoadReport",
+    "Measurement",
+    "Model",
+    "Probe",
+    "Prompt",
+    "PromptBank",
+    "Protocol",
     "Recipe",
+    "Result",
+    "Run",
     "Study",
+    "Table",
+    "TextEncoder",
+    "classification_result",
+    "create",
     "decode",
+    "doctor",
+    "list_presets",
+    "list_prompts",
     "list_public",
+    "list_stages",
+    "load",
+    "metrics",
     "num_threads",
     "open_dataset",
     "open_public",
+    "prompts",
     "read",
-from carina.text_encoder import TextEncoder
-
-__all__ = [
-    "CarinaError",
-    "LoadReport",
-    "TextEncoder",
-from carina import metrics
-from carina._core import num_threads, set_num_threads
-from carina.classification import classification_result
-from carina.errors import CarinaError
-from carina.index import Index
-from carina.probe import Probe
-from carina.result import Measurement, Protocol, Result
-from carina.table import Table
-
-__all__ = [
-    "CarinaError",
-    "Index",
-    "Measurement",
-    "Probe",
-    "Protocol",
-    "Result",
-    "Table",
-    "classification_result",
-    "metrics",
-    "num_threads",
     "set_num_threads",
+    "stage",
+    "train",
 ]
 __version__ = "0.1.0"

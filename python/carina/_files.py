@@ -15,7 +15,7 @@ def replace(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     Parameters
     ----------
     path : path-like
-        The file; its folder is made if it is not there.
+        The file; a crash leaves the old content or the new.
 
     Yields
     ------
@@ -23,8 +23,9 @@ def replace(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         A temporary file in the same folder, synced and renamed at the end.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    handle, name = tempfile.mkstemp(
+        dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"
+    )
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -34,27 +35,9 @@ def replace(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-from pathlib import Path
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Replace `path` by `text`; a crash leaves the old content or the new."""
-    target = Path(path)
-    with tempfile.NamedTemporaryFile(
-        "w",
-        encoding="utf-8",
-        newline="",
-        dir=target.parent,
-        prefix=f".{target.name}.",
-        suffix=".tmp",
-        delete=False,
-    ) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-            Path(file.name).replace(target)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    with replace(path) as file:
+        file.write(text.encode())

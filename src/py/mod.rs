@@ -4,14 +4,14 @@
 //! [`call::long`], and converts the answer. Logic belongs in the core.
 
 mod call;
-mod encoders;
 mod data;
+mod encoders;
 mod error;
 mod imaging;
-//mod model;
-mod phantom;
 mod index;
 mod metrics;
+mod model;
+mod phantom;
 mod probe;
 mod system;
 
@@ -28,17 +28,22 @@ mod module {
         Batches, Dataset, ManifestBuilder, Study, check_disjoint, film_augmentation, open_manifest,
     };
     #[pymodule_export]
-    use super::imaging::{Geometry, Image, Recipe, decode_dicom, read_film, recipe_presets};
-    use super::phantom::phantom_debug;
-    #[pymodule_export]
-    use super::system::num_threads as _nt;
     use super::encoders::{LoadReport, TextEncoder};
+    #[pymodule_export]
+    use super::imaging::{Geometry, Image, Recipe, decode_dicom, read_film, recipe_presets};
+    #[pymodule_export]
     use super::index::{VectorIndex, filter_to_sql};
     #[pymodule_export]
     use super::metrics::{
         bootstrap_measure, box_iou, delong, delong_test, find_threshold, hits_at, mask_overlap,
         measure, measure_baseline, ndcg, resample,
     };
+    #[pymodule_export]
+    use super::model::{
+        Model, list_presets, list_prompts, list_stages, prompt_bank, stage_preset,
+    };
+    #[pymodule_export]
+    use super::phantom::phantom_debug;
     #[pymodule_export]
     use super::probe::FittedProbe;
     #[pymodule_export]

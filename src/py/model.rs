@@ -161,7 +161,7 @@ impl Model {
         cached: &str,
         watch: Option<Py<PyAny>>,
     ) -> PyResult<(Bound<'py, PyArrayDyn<f32>>, Vec<(usize, String)>)> {
-        let dataset = Arc::clone(dataset.inner());
+        let dataset = Arc::clone(&dataset.0);
         let encoded = long(py, watch, |progress| {
             let level: Level = named("level", level)?;
             self.read().encode(&dataset, level, batch_size, cache(cached)?, progress)
@@ -230,8 +230,8 @@ impl Model {
         workers: usize,
         watch: Option<Py<PyAny>>,
     ) -> PyResult<String> {
-        let dataset = Arc::clone(dataset.inner());
-        let validation = validation.map(|dataset| Arc::clone(dataset.inner()));
+        let dataset = Arc::clone(&dataset.0);
+        let validation = validation.map(|dataset| Arc::clone(&dataset.0));
         let history = long(py, watch, |progress| {
             let stage = Stage::from_json(stage)?;
             let cache = cache(cached)?;
