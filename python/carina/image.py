@@ -133,11 +133,15 @@ class Image:
             parts.append(f"range {self.range[0]:g} to {self.range[1]:g}")
         return f"Image({', '.join(parts)})"
 
+    def thumbnail(self, side: int = PREVIEW_SIDE) -> str:
+        """Give the film as an HTML picture of at most `side` pixels a side."""
+        png = base64.b64encode(bytes(self._core.preview_png(side))).decode()
+        return f"<img alt='film' src='data:image/png;base64,{png}'>"
+
     def _repr_html_(self) -> str:
-        png = base64.b64encode(bytes(self._core.preview_png(PREVIEW_SIDE))).decode()
         steps = "".join(f"<li>{html.escape(step)}</li>" for step in self.history)
         return (
-            f"<figure><img alt='film' src='data:image/png;base64,{png}'>"
+            f"<figure>{self.thumbnail()}"
             f"<figcaption>{html.escape(repr(self))}<ol>{steps}</ol></figcaption></figure>"
         )
 
