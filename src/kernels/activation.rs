@@ -74,7 +74,7 @@ fn quick_gelu<const FMA: bool>(x: f32) -> f32 {
 #[inline(always)]
 fn quick_gelu_slope<const FMA: bool>(x: f32) -> f32 {
     let s = sigmoid::<FMA>(1.702 * x);
-    fma::<FMA>(1.702 * x * s, 1.0 - s, s)
+    fma::<FMA>(x, 1.702 * s * (1.0 - s), s)
 }
 
 #[inline(always)]
@@ -85,7 +85,7 @@ fn silu<const FMA: bool>(x: f32) -> f32 {
 #[inline(always)]
 fn silu_slope<const FMA: bool>(x: f32) -> f32 {
     let s = sigmoid::<FMA>(x);
-    fma::<FMA>(x * s, 1.0 - s, s)
+    fma::<FMA>(x, s * (1.0 - s), s)
 }
 
 macro_rules! pointwise {

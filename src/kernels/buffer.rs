@@ -60,6 +60,7 @@ pub(super) fn filled_with<T: Send>(
     let results = spare
         .par_chunks_mut(block.max(1))
         .enumerate()
+        .with_min_len(GRAIN / block.max(1))
         .map(|(i, part)| {
             // Zeroed here, by the thread that fills it, while it is in the cache.
             part.fill(std::mem::MaybeUninit::new(0.0));

@@ -6,17 +6,27 @@
 #![allow(clippy::inline_always)]
 
 mod activation;
+mod attention;
+mod attention_ops;
 mod buffer;
+mod conv;
+mod depthwise;
 mod gemm;
 mod linear;
 mod norm;
+mod pool;
 mod simd;
 mod softmax;
+mod unfold;
 
 pub(crate) use activation::{
     apply_gelu, apply_gelu_tanh, apply_quick_gelu, apply_relu, apply_silu,
 };
+pub(crate) use attention::Scores;
+pub(crate) use attention_ops::{attend, attend_packed};
 pub(crate) use buffer::serve;
+pub(crate) use conv::{Geometry, conv2d};
 pub(crate) use linear::linear;
 pub(crate) use norm::{layer_norm, rms_norm};
+pub(crate) use pool::{Pool, avg_pool2d, max_pool2d};
 pub(crate) use softmax::softmax;

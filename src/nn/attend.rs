@@ -3,10 +3,11 @@
 //! Source: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762; grouped queries:
 //! Ainslie et al. 2023, "GQA", arXiv:2305.13245.
 
-use candle::{D, DType, Tensor};
+use candle::{DType, Tensor};
 
 use super::softmax;
-use crate::{Error, Result};
+use crate::kernels::Scores;
+use crate::{Error, Result, kernels};
 
 /// A score or a bias at or below this counts as masked; `-inf` and the lowest float are.
 const MASKED: f64 = -1e30;
@@ -30,9 +31,13 @@ pub struct Attend<'a> {
 /// keys are all masked gives zeros.
 pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, options: &Attend) -> Result<Tensor> {
     check(q, k, v, options)?;
+    let dim = q.dim(3)?;
+    if options.fixed() && kernels::serve(&[q, k, v]) {
+        let scores = options.scores([q.dim(0)?, q.dim(1)?, q.dim(2)?, k.dim(2)?], dim)?;
+        return Ok(kernels::attend(q, k, v, scores)?.transpose(1, 2)?);
+    }
     let (k, v) = (repeat_heads(k, q.dim(1)?)?, repeat_heads(v, q.dim(1)?)?);
-    let scale = options.scale.unwrap_or(1.0 / (q.dim(D::Minus1)? as f64).sqrt());
-    let mut scores = ((q * scale)?.contiguous()?.matmul(&k.t()?.contiguous()?))?; // (B, H, N, M)
+    let mut scores = ((q * options.factor(dim))?.contiguous()?.matmul(&k.t()?.contiguous()?))?; // (B, H, N, M)
     if let Some(bias) = options.bias {
         scores = scores.broadcast_add(&bias.clamp(MASKED, f64::from(f32::MAX))?)?;
     }
@@ -45,6 +50,38 @@ pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, options: &Attend) -> Result<Te
     // The product turns a row without any key from uniform to zero.
     let weights = (softmax(&scores)? * keep.to_dtype(scores.dtype())?)?;
     Ok(weights.matmul(&v)?)
+}
+
+/// Self-attention of `qkv` (B, N, (H + 2 Hkv) D), queries, keys and values in a row, if the kernel
+/// serves it: (B, N, H·D).
+pub(super) fn attend_packed(
+    qkv: &Tensor,
+    (heads, kv_heads): (usize, usize),
+    options: &Attend,
+) -> Result<Option<Tensor>> {
+    let (batch, tokens, width) = qkv.dims3()?;
+    let shape = [batch, heads, tokens, tokens];
+    check_options(shape, options)?;
+    if !options.fixed() || !kernels::serve(&[qkv]) {
+        return Ok(None);
+    }
+    let scores = options.scores(shape, width / (heads + 2 * kv_heads))?;
+    Ok(Some(kernels::attend_packed(qkv, heads, kv_heads, scores)?))
+}
+
+impl Attend<'_> {
+    /// Whether nothing learns from the bias; the kernels give no gradient to it.
+    fn fixed(&self) -> bool {
+        self.bias.is_none_or(|bias| !bias.track_op())
+    }
+
+    fn factor(&self, dim: usize) -> f64 {
+        self.scale.unwrap_or(1.0 / (dim as f64).sqrt())
+    }
+
+    fn scores(&self, shape: [usize; 4], dim: usize) -> Result<Scores> {
+        Ok(Scores::new(shape, self.factor(dim), self.causal, self.mask, self.bias)?)
+    }
 }
 
 /// Which scores count, as 0 or 1 broadcastable to (B, H, N, M); `None` when all do.
@@ -102,6 +139,13 @@ fn check(q: &Tensor, k: &Tensor, v: &Tensor, options: &Attend) -> Result<()> {
         let expected = format!("({batch}, {kv_heads}, {m}, E)");
         return Err(Error::shape("attention values", expected, v.dims()));
     }
+    if d == 0 || v.dims()[3] == 0 {
+        return Err(Error::shape("attention features", "at least 1", &[d, v.dims()[3]]));
+    }
+    check_options([batch, heads, n, m], options)
+}
+
+fn check_options([batch, heads, n, m]: [usize; 4], options: &Attend) -> Result<()> {
     if let Some(mask) = options.mask.filter(|mask| mask.dims() != [batch, m]) {
         return Err(Error::shape("attention mask", format!("({batch}, {m})"), mask.dims()));
     }

@@ -5,6 +5,7 @@
 use candle::Tensor;
 use candle_nn::VarBuilder;
 
+use super::attend::attend_packed;
 use super::{Attend, Bias, Linear, Rope, attend};
 use crate::{Error, Result};
 
@@ -96,6 +97,12 @@ pub struct AttentionInput<'a> {
     pub rope: Option<(&'a Rope, usize)>,
 }
 
+impl<'a> AttentionInput<'a> {
+    fn options(&self) -> Attend<'a> {
+        Attend { scale: None, causal: self.causal, bias: self.bias, mask: self.mask }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Projections {
     Fused(Linear),
@@ -138,14 +145,23 @@ impl Attention {
 
     /// Maps `x` (B, N, D) to the same shape.
     pub fn forward(&self, x: &Tensor, input: &AttentionInput) -> Result<Tensor> {
+        if let (Projections::Fused(qkv), None, None) =
+            (&self.projections, input.context, input.rope)
+        {
+            let qkv = qkv.forward(x)?; // (B, N, (H + 2 Hkv) D)
+            let heads = (self.heads, self.kv_heads);
+            if let Some(attended) = attend_packed(&qkv, heads, &input.options())? {
+                return self.out.forward(&attended);
+            }
+            let (q, k, v) = self.split(&qkv)?;
+            return self.merge(&attend(&q, &k, &v, &input.options())?);
+        }
         let (q, k, v) = self.project(x, input.context)?;
         let (q, k) = match input.rope {
             Some((rope, offset)) => rope.apply(&q, &k, offset)?,
             None => (q, k),
         };
-        let options =
-            Attend { scale: None, causal: input.causal, bias: input.bias, mask: input.mask };
-        self.merge(&attend(&q, &k, &v, &options)?)
+        self.merge(&attend(&q, &k, &v, &input.options())?)
     }
 
     /// Queries (B, H, N, D), keys and values (B, Hkv, M, D) of `x` and its context.
@@ -154,28 +170,36 @@ impl Attention {
         x: &Tensor,
         context: Option<&Tensor>,
     ) -> Result<(Tensor, Tensor, Tensor)> {
-        let (q, k, v) = match &self.projections {
-            Projections::Fused(qkv) => {
-                if context.is_some() {
-                    let why = "found a context, but one map makes queries, keys and values; \
-                               expected the split layout";
-                    return Err(Error::value("attention", why));
-                }
-                let qkv = qkv.forward(x)?; // (B, N, (H + 2 Hkv) D)
-                let (inner, kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
-                let part = |start, len| qkv.narrow(2, start, len);
-                (part(0, inner)?, part(inner, kv)?, part(inner + kv, kv)?)
+        match &self.projections {
+            Projections::Fused(qkv) if context.is_none() => self.split(&qkv.forward(x)?),
+            Projections::Fused(_) => {
+                let why = "found a context, but one map makes queries, keys and values; \
+                           expected the split layout";
+                Err(Error::value("attention", why))
             }
             Projections::Split { query, key, value } => {
                 let context = context.unwrap_or(x);
-                (query.forward(x)?, key.forward(context)?, value.forward(context)?)
+                Ok((
+                    self.part(&query.forward(x)?, self.heads)?,
+                    self.part(&key.forward(context)?, self.kv_heads)?,
+                    self.part(&value.forward(context)?, self.kv_heads)?,
+                ))
             }
-        };
-        let heads = |x: Tensor, heads| -> Result<Tensor> {
-            let (batch, tokens, _) = x.dims3()?;
-            Ok(x.reshape((batch, tokens, heads, self.head_dim))?.transpose(1, 2)?)
-        };
-        Ok((heads(q, self.heads)?, heads(k, self.kv_heads)?, heads(v, self.kv_heads)?))
+        }
+    }
+
+    /// The heads of `qkv` (B, N, (H + 2 Hkv) D).
+    fn split(&self, qkv: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
+        let (inner, kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        let q = self.part(&qkv.narrow(2, 0, inner)?, self.heads)?;
+        let k = self.part(&qkv.narrow(2, inner, kv)?, self.kv_heads)?;
+        Ok((q, k, self.part(&qkv.narrow(2, inner + kv, kv)?, self.kv_heads)?))
+    }
+
+    /// From (B, N, H·D) to (B, H, N, D).
+    fn part(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
+        let (batch, tokens, _) = x.dims3()?;
+        Ok(x.reshape((batch, tokens, heads, self.head_dim))?.transpose(1, 2)?)
     }
 
     /// Joins the heads of `attended` (B, H, N, D) and maps them to the output (B, N, dim).

@@ -6,7 +6,8 @@ use candle_nn::VarBuilder;
 use super::Bias;
 use super::linear::uniform;
 use super::windows::{Window, windows};
-use crate::{Error, Result};
+use crate::kernels::Geometry;
+use crate::{Error, Result, kernels};
 
 /// The geometry of a [`Conv2d`]; kernel, stride and padding are square.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +56,10 @@ impl Conv2d {
     pub fn new(config: &Conv2dConfig, vb: VarBuilder) -> Result<Self> {
         let Conv2dConfig { in_channels, out_channels, kernel, stride, padding, groups, bias } =
             *config;
+        if in_channels == 0 || out_channels == 0 {
+            let why = format!("found {in_channels} in and {out_channels} out, expected at least 1");
+            return Err(Error::config("channels", why));
+        }
         let divides = groups > 0 && in_channels % groups == 0 && out_channels % groups == 0;
         if !divides {
             let why =
@@ -100,7 +105,14 @@ pub fn conv2d(
     if !fits {
         return Err(Error::shape("conv2d", format!("(B, {channels}, H, W)"), x.dims()));
     }
-    let y = unfolded(x, weight, window, groups)?;
+    window.count(x.dim(2)?)?;
+    window.count(x.dim(3)?)?;
+    let y = if kernels::serve(&[x, weight]) {
+        let Window { kernel, stride, padding } = window;
+        kernels::conv2d(x, weight, Geometry { kernel, stride, padding, groups })?
+    } else {
+        unfolded(x, weight, window, groups)?
+    };
     match bias {
         Some(bias) => Ok(y.broadcast_add(&bias.reshape((1, (), 1, 1))?)?),
         None => Ok(y),

@@ -121,6 +121,9 @@ impl Lora {
 /// `x` (…, I) times the transposed `weight` (O, I), plus `bias` (O): (…, O).
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (out_dim, in_dim) = weight.dims2()?;
+    if out_dim == 0 || in_dim == 0 {
+        return Err(Error::shape("linear weight", "(O, I) without zeros", weight.dims()));
+    }
     if x.rank() == 0 || x.dim(D::Minus1)? != in_dim {
         return Err(Error::shape("linear", format!("(…, {in_dim})"), x.dims()));
     }

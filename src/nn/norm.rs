@@ -73,7 +73,7 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
 
 fn check(x: &Tensor, weight: &Tensor, what: &str) -> Result<()> {
     let dim = weight.elem_count();
-    if x.rank() == 0 || x.dim(D::Minus1)? != dim {
+    if dim == 0 || x.rank() == 0 || x.dim(D::Minus1)? != dim {
         return Err(Error::shape(what, format!("(…, {dim})"), x.dims()));
     }
     Ok(())

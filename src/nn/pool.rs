@@ -3,11 +3,15 @@
 use candle::{D, Device, Tensor};
 
 use super::windows::{Window, windows};
-use crate::{Error, Result};
+use crate::kernels::Pool;
+use crate::{Error, Result, kernels};
 
 /// The largest value of each window of `x` (B, C, H, W); padding never wins.
 pub fn max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<Tensor> {
     let window = checked(x, kernel, stride, padding)?;
+    if kernels::serve(&[x]) {
+        return Ok(kernels::max_pool2d(x, Pool { kernel, stride, padding })?);
+    }
     let values = windows(x, window, f64::NEG_INFINITY)?; // (B, C, H', W', K·K)
     // The first of equal values takes the whole gradient, as in PyTorch.
     let first = values.detach().argmax_keepdim(D::Minus1)?;
@@ -17,6 +21,9 @@ pub fn max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> R
 /// The mean of each window of `x` (B, C, H, W); padding counts as zeros.
 pub fn avg_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<Tensor> {
     let window = checked(x, kernel, stride, padding)?;
+    if kernels::serve(&[x]) {
+        return Ok(kernels::avg_pool2d(x, Pool { kernel, stride, padding })?);
+    }
     Ok(windows(x, window, 0.0)?.mean(D::Minus1)?)
 }
 

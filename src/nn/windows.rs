@@ -23,7 +23,7 @@ impl Window {
             return Err(Error::value("window", format!("{why}, expected at least 1")));
         }
         let padded = size + 2 * self.padding;
-        if padded < self.kernel {
+        if size == 0 || padded < self.kernel {
             let why = format!("kernel {} does not fit {padded} padded pixels", self.kernel);
             return Err(Error::value("window", why));
         }

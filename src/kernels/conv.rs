@@ -1,0 +1,262 @@
+//! Two-dimensional convolution with its backward: windows unfolded in blocks, then products.
+//!
+//! Source: Chellapilla et al. 2006, "High Performance Convolutional Neural Networks for Document
+//! Processing" (convolution as a matrix product).
+
+use candle::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::buffer::{filled, read, slice, tensor, total};
+use super::depthwise;
+use super::gemm::{Into, Matrix, Threads, multiply};
+use super::unfold::{fold_rows, unfold_rows};
+
+/// Unfolded numbers held at once by a task.
+const UNFOLDED: usize = 1 << 18;
+/// The batch is split in at most this many parts for the gradient of the weights.
+const PARTS: usize = 8;
+
+/// The sizes of one convolution. Height and width are of the input.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Geometry {
+    pub(crate) kernel: usize,
+    pub(crate) stride: usize,
+    pub(crate) padding: usize,
+    pub(crate) groups: usize,
+}
+
+/// Convolves `x` (B, C, H, W) with `weight` (O, C / G, K, K): (B, O, H', W').
+///
+/// The caller has checked that at least one window fits.
+pub(crate) fn conv2d(x: &Tensor, weight: &Tensor, geometry: Geometry) -> Result<Tensor> {
+    x.contiguous()?.apply_op2(&weight.contiguous()?, Conv(geometry))
+}
+
+/// All sizes, per group where they differ by group.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    pub(super) batch: usize,
+    pub(super) groups: usize,
+    /// Input channels of a group.
+    pub(super) inputs: usize,
+    /// Output channels of a group.
+    pub(super) outputs: usize,
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) out_height: usize,
+    pub(super) out_width: usize,
+    pub(super) kernel: usize,
+    pub(super) stride: usize,
+    pub(super) padding: usize,
+}
+
+impl Sizes {
+    fn new(x: &Shape, weight: &Shape, geometry: Geometry) -> Result<Self> {
+        let (batch, channels, height, width) = x.dims4()?;
+        let Geometry { kernel, stride, padding, groups } = geometry;
+        let out = |size: usize| (size + 2 * padding - kernel) / stride + 1;
+        Ok(Self {
+            batch,
+            groups,
+            inputs: channels / groups,
+            outputs: weight.dims4()?.0 / groups,
+            height,
+            width,
+            out_height: out(height),
+            out_width: out(width),
+            kernel,
+            stride,
+            padding,
+        })
+    }
+
+    /// Numbers of one image of the input.
+    pub(super) fn image(&self) -> usize {
+        self.groups * self.inputs * self.height * self.width
+    }
+
+    /// Numbers of one image of the output.
+    pub(super) fn out_image(&self) -> usize {
+        self.groups * self.outputs * self.out_height * self.out_width
+    }
+
+    /// Numbers that one output value is made from.
+    pub(super) fn taps(&self) -> usize {
+        self.inputs * self.kernel * self.kernel
+    }
+
+    /// Whether the input already is its own unfolding.
+    fn plain(&self) -> bool {
+        self.kernel == 1 && self.stride == 1 && self.padding == 0
+    }
+
+    fn depthwise(&self) -> bool {
+        self.inputs == 1 && self.outputs <= 2 && self.groups > 1
+    }
+
+    /// Rows of the output that are unfolded together.
+    fn block(&self) -> usize {
+        (UNFOLDED / (self.taps() * self.out_width).max(1)).clamp(1, self.out_height)
+    }
+
+    /// Calls `work` with each block of output rows: (first, count).
+    fn blocks(&self, mut work: impl FnMut(usize, usize)) {
+        let block = self.block();
+        for first in (0..self.out_height).step_by(block) {
+            work(first, block.min(self.out_height - first));
+        }
+    }
+}
+
+struct Conv(Geometry);
+
+impl CustomOp2 for Conv {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let sizes = Sizes::new(x_layout.shape(), weight_layout.shape(), self.0)?;
+        let (x, weight) = (slice(x, x_layout)?, slice(weight, weight_layout)?);
+        let out = if sizes.depthwise() {
+            depthwise::forward(x, weight, sizes)
+        } else {
+            let threads = Threads::beside(sizes.batch);
+            let image = sizes.image();
+            filled(sizes.batch * sizes.out_image(), sizes.out_image(), |i, out| {
+                forward(&x[i * image..][..image], weight, sizes, out, threads);
+            })
+        };
+        let channels = sizes.groups * sizes.outputs;
+        let shape = (sizes.batch, channels, sizes.out_height, sizes.out_width);
+        Ok((CpuStorage::F32(out), Shape::from(shape)))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let sizes = Sizes::new(x.shape(), weight.shape(), self.0)?;
+        read(grad, |g| {
+            let dx = if x.track_op() {
+                Some(tensor(read(weight, |weight| input_gradient(weight, g, sizes))?, x)?)
+            } else {
+                None
+            };
+            let dw = if weight.track_op() {
+                Some(tensor(read(x, |x| weight_gradient(x, g, sizes))?, weight)?)
+            } else {
+                None
+            };
+            Ok((dx, dw))
+        })?
+    }
+}
+
+/// One image: for each group and block of rows, weight times unfolded input.
+fn forward(x: &[f32], weight: &[f32], sizes: Sizes, out: &mut [f32], threads: Threads) {
+    let (plane, area) =
+        (sizes.inputs * sizes.height * sizes.width, sizes.out_height * sizes.out_width);
+    let mut unfolded = Vec::new();
+    let groups = x.chunks_exact(plane).zip(weight.chunks_exact(sizes.outputs * sizes.taps()));
+    for ((x, weight), out) in groups.zip(out.chunks_exact_mut(sizes.outputs * area)) {
+        let weight = Matrix::new(weight, sizes.outputs, sizes.taps());
+        if sizes.plain() {
+            let x = Matrix::new(x, sizes.inputs, area);
+            multiply(weight, x, 1.0, out, area, Into::Fresh, threads);
+            continue;
+        }
+        sizes.blocks(|first, count| {
+            let columns = count * sizes.out_width;
+            unfolded.resize(sizes.taps() * columns, 0.0);
+            unfold_rows(x, sizes, first, count, &mut unfolded, threads);
+            let b = Matrix::new(&unfolded, sizes.taps(), columns);
+            let out = &mut out[first * sizes.out_width..];
+            multiply(weight, b, 1.0, out, area, Into::Fresh, threads);
+        });
+    }
+}
+
+/// The gradient of the input: transposed weight times gradient, folded back.
+fn input_gradient(weight: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32> {
+    if sizes.depthwise() {
+        return depthwise::input_gradient(weight, g, sizes);
+    }
+    let threads = Threads::beside(sizes.batch);
+    filled(sizes.batch * sizes.image(), sizes.image(), |i, dx| {
+        let g = &g[i * sizes.out_image()..][..sizes.out_image()];
+        image_gradient(weight, g, sizes, dx, threads);
+    })
+}
+
+fn image_gradient(weight: &[f32], g: &[f32], sizes: Sizes, dx: &mut [f32], threads: Threads) {
+    let (plane, area) =
+        (sizes.inputs * sizes.height * sizes.width, sizes.out_height * sizes.out_width);
+    let mut unfolded = Vec::new();
+    let groups = weight.chunks_exact(sizes.outputs * sizes.taps());
+    let groups = groups.zip(g.chunks_exact(sizes.outputs * area));
+    for ((weight, g), dx) in groups.zip(dx.chunks_exact_mut(plane)) {
+        let weight = Matrix::new(weight, sizes.outputs, sizes.taps()).transposed();
+        if sizes.plain() {
+            let g = Matrix::new(g, sizes.outputs, area);
+            multiply(weight, g, 1.0, dx, area, Into::Fresh, threads);
+            continue;
+        }
+        sizes.blocks(|first, count| {
+            let columns = count * sizes.out_width;
+            unfolded.resize(sizes.taps() * columns, 0.0);
+            let g = Matrix::strided(&g[first * sizes.out_width..], sizes.outputs, columns, area);
+            multiply(weight, g, 1.0, &mut unfolded, columns, Into::Fresh, threads);
+            fold_rows(&unfolded, sizes, first, count, dx, threads);
+        });
+    }
+}
+
+/// The gradient of the weights, summed over fixed parts of the batch.
+fn weight_gradient(x: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32> {
+    if sizes.depthwise() {
+        return depthwise::weight_gradient(x, g, sizes);
+    }
+    let len = sizes.groups * sizes.outputs * sizes.taps();
+    let images = sizes.batch.div_ceil(PARTS).max(1);
+    let threads = Threads::beside(sizes.batch.div_ceil(images));
+    let parts = x.par_chunks(images * sizes.image()).zip(g.par_chunks(images * sizes.out_image()));
+    let parts = parts.map(|(x, g)| {
+        let mut dw = vec![0.0; len];
+        let pairs = x.chunks_exact(sizes.image()).zip(g.chunks_exact(sizes.out_image()));
+        pairs.for_each(|(x, g)| add_weight_gradient(x, g, sizes, &mut dw, threads));
+        dw
+    });
+    total(parts.collect(), len)
+}
+
+fn add_weight_gradient(x: &[f32], g: &[f32], sizes: Sizes, dw: &mut [f32], threads: Threads) {
+    let (plane, area) =
+        (sizes.inputs * sizes.height * sizes.width, sizes.out_height * sizes.out_width);
+    let mut unfolded = Vec::new();
+    let groups = x.chunks_exact(plane).zip(g.chunks_exact(sizes.outputs * area));
+    for ((x, g), dw) in groups.zip(dw.chunks_exact_mut(sizes.outputs * sizes.taps())) {
+        if sizes.plain() {
+            let (g, x) = (Matrix::new(g, sizes.outputs, area), Matrix::new(x, sizes.inputs, area));
+            multiply(g, x.transposed(), 1.0, dw, sizes.taps(), Into::Sum, threads);
+            continue;
+        }
+        sizes.blocks(|first, count| {
+            let columns = count * sizes.out_width;
+            unfolded.resize(sizes.taps() * columns, 0.0);
+            unfold_rows(x, sizes, first, count, &mut unfolded, threads);
+            let g = Matrix::strided(&g[first * sizes.out_width..], sizes.outputs, columns, area);
+            let b = Matrix::new(&unfolded, sizes.taps(), columns).transposed();
+            multiply(g, b, 1.0, dw, sizes.taps(), Into::Sum, threads);
+        });
+    }
+}

@@ -1,0 +1,176 @@
+//! Convolution of each channel by itself, without unfolding.
+//!
+//! A padded plane is first split into its columns modulo the stride; every tap of the kernel then
+//! reads a run of neighbours, whatever the stride.
+
+use rayon::prelude::*;
+
+use super::buffer::filled;
+use super::conv::Sizes;
+use super::simd::{fma, kernel, sum_pairs};
+
+/// Outputs computed together in registers.
+const TILE: usize = 32;
+
+/// A plane with its padding: `height` rows of `stride` phases of `run` columns each.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Split {
+    height: usize,
+    run: usize,
+}
+
+impl Split {
+    fn of(sizes: Sizes) -> Self {
+        // Every window of a whole tile must lie inside; the surplus holds zeros.
+        let run = sizes.out_width.next_multiple_of(TILE) + sizes.kernel.div_ceil(sizes.stride);
+        Self { height: sizes.height + 2 * sizes.padding, run }
+    }
+
+    fn len(self, sizes: Sizes) -> usize {
+        self.height * sizes.stride * self.run
+    }
+
+    /// Where the run of kernel tap (`row`, `column`) starts for output row `out_row`.
+    fn start(self, sizes: Sizes, out_row: usize, row: usize, column: usize) -> usize {
+        let line = (out_row * sizes.stride + row) * sizes.stride + column % sizes.stride;
+        line * self.run + column / sizes.stride
+    }
+
+    /// Copies a plane in; padding and surplus stay as they are.
+    fn fill(self, x: &[f32], sizes: Sizes, out: &mut [f32]) {
+        let rows = out.chunks_exact_mut(sizes.stride * self.run).skip(sizes.padding);
+        for (x, out) in x.chunks_exact(sizes.width).zip(rows) {
+            for (phase, out) in out.chunks_exact_mut(self.run).enumerate() {
+                let (source, place) = phase_start(sizes, phase);
+                let x = x.iter().skip(source).step_by(sizes.stride);
+                out.iter_mut().skip(place).zip(x).for_each(|(out, x)| *out = *x);
+            }
+        }
+    }
+
+    /// Copies a plane out.
+    fn empty(self, split: &[f32], sizes: Sizes, x: &mut [f32]) {
+        let rows = split.chunks_exact(sizes.stride * self.run).skip(sizes.padding);
+        for (x, split) in x.chunks_exact_mut(sizes.width).zip(rows) {
+            for (phase, split) in split.chunks_exact(self.run).enumerate() {
+                let (source, place) = phase_start(sizes, phase);
+                let x = x.iter_mut().skip(source).step_by(sizes.stride);
+                x.zip(split.iter().skip(place)).for_each(|(x, split)| *x = *split);
+            }
+        }
+    }
+}
+
+/// The first input column of a phase, and its place in the run.
+fn phase_start(sizes: Sizes, phase: usize) -> (usize, usize) {
+    let place = sizes.padding.saturating_sub(phase).div_ceil(sizes.stride);
+    (phase + place * sizes.stride - sizes.padding, place)
+}
+
+kernel! {
+    fn correlate(split: &[f32], weight: &[f32], shape: Split, sizes: Sizes, out: &mut [f32]) {
+        for (y, out) in out.chunks_exact_mut(sizes.out_width).enumerate() {
+            for (tile, out) in out.chunks_mut(TILE).enumerate() {
+                let mut values = [0.0f32; TILE];
+                for (row, weight) in weight.chunks_exact(sizes.kernel).enumerate() {
+                    for (column, w) in weight.iter().enumerate() {
+                        let start = shape.start(sizes, y, row, column) + tile * TILE;
+                        let source = &split[start..start + TILE];
+                        for (value, x) in values.iter_mut().zip(source) {
+                            *value = fma::<FMA>(*w, *x, *value);
+                        }
+                    }
+                }
+                out.copy_from_slice(&values[..out.len()]);
+            }
+        }
+    }
+}
+
+kernel! {
+    /// Adds each gradient, times the kernel, to the window it came from.
+    fn spread(g: &[f32], weight: &[f32], shape: Split, sizes: Sizes, split: &mut [f32]) {
+        for (y, g) in g.chunks_exact(sizes.out_width).enumerate() {
+            for (row, weight) in weight.chunks_exact(sizes.kernel).enumerate() {
+                for (column, w) in weight.iter().enumerate() {
+                    let start = shape.start(sizes, y, row, column);
+                    for (place, g) in split[start..start + g.len()].iter_mut().zip(g) {
+                        *place = fma::<FMA>(*w, *g, *place);
+                    }
+                }
+            }
+        }
+    }
+}
+
+kernel! {
+    /// Adds the product of gradient and window for each tap of the kernel.
+    fn gather(split: &[f32], g: &[f32], shape: Split, sizes: Sizes, dw: &mut [f32]) {
+        for (y, g) in g.chunks_exact(sizes.out_width).enumerate() {
+            for (row, dw) in dw.chunks_exact_mut(sizes.kernel).enumerate() {
+                for (column, dw) in dw.iter_mut().enumerate() {
+                    let start = shape.start(sizes, y, row, column);
+                    *dw += sum_pairs(&split[start..start + g.len()], g, |x, g| x * g);
+                }
+            }
+        }
+    }
+}
+
+/// All images and channels: (B, O, H', W').
+pub(super) fn forward(x: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
+    let (plane, area, taps) = areas(sizes);
+    let shape = Split::of(sizes);
+    let per_channel = sizes.outputs * area;
+    filled(sizes.batch * sizes.out_image(), per_channel, |i, out| {
+        let mut split = vec![0.0; shape.len(sizes)];
+        shape.fill(&x[i * plane..][..plane], sizes, &mut split);
+        let first = i % sizes.groups * sizes.outputs;
+        let weight = weight[first * taps..].chunks_exact(taps);
+        for (out, weight) in out.chunks_exact_mut(area).zip(weight) {
+            correlate(&split, weight, shape, sizes, out);
+        }
+    })
+}
+
+/// The gradient of the input.
+pub(super) fn input_gradient(weight: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32> {
+    let (plane, area, taps) = areas(sizes);
+    let shape = Split::of(sizes);
+    let per_channel = sizes.outputs * area;
+    filled(sizes.batch * sizes.image(), plane, |i, dx| {
+        let mut split = vec![0.0; shape.len(sizes)];
+        let first = i % sizes.groups * sizes.outputs;
+        let weight = weight[first * taps..].chunks_exact(taps);
+        let g = &g[i * per_channel..][..per_channel];
+        for (g, weight) in g.chunks_exact(area).zip(weight) {
+            spread(g, weight, shape, sizes, &mut split);
+        }
+        shape.empty(&split, sizes, dx);
+    })
+}
+
+/// The gradient of the weights, channel by channel.
+pub(super) fn weight_gradient(x: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32> {
+    let (plane, area, taps) = areas(sizes);
+    let shape = Split::of(sizes);
+    let mut dw = vec![0.0; sizes.groups * sizes.outputs * taps];
+    dw.par_chunks_exact_mut(sizes.outputs * taps).enumerate().for_each(|(channel, dw)| {
+        let mut split = vec![0.0; shape.len(sizes)];
+        for image in 0..sizes.batch {
+            let i = image * sizes.groups + channel;
+            shape.fill(&x[i * plane..][..plane], sizes, &mut split);
+            let g = &g[i * sizes.outputs * area..];
+            for (g, dw) in g.chunks_exact(area).zip(dw.chunks_exact_mut(taps)) {
+                gather(&split, g, shape, sizes, dw);
+            }
+        }
+    });
+    dw
+}
+
+/// Numbers of a plane of the input, of the output, and of a kernel.
+fn areas(sizes: Sizes) -> (usize, usize, usize) {
+    let taps = sizes.kernel * sizes.kernel;
+    (sizes.height * sizes.width, sizes.out_height * sizes.out_width, taps)
+}
