@@ -39,7 +39,7 @@ use super::{Image, ReadOptions};
 
 /// Decodes all frames of a DICOM file to the numbers it stores, before any look-up table.
 ///
-/// Bits beyond BitsStored are cleared or filled with the sign; colours stay as they are stored.
+/// Bits beyond `BitsStored` are cleared or filled with the sign; colours stay as they are stored.
 /// The values are in the order (frames, rows, columns, samples).
 pub fn stored_values(bytes: &[u8], name: &Path) -> Result<(Values, Layout)> {
     guarded(name, || {
