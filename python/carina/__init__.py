@@ -5,7 +5,9 @@ The heavy work runs in Rust (``carina._core``); this package is its face.
 
 from carina._core import num_threads, set_num_threads
 from carina.errors import CarinaError
-from carina.image import Geometry, Image, Recipe, decode, read
+from carina.geometry import Geometry
+from carina.image import Image, decode, read
+from carina.recipe import Recipe
 
 __all__ = [
     "CarinaError",

@@ -1,7 +1,7 @@
 //! DICOM: from bytes that may be hostile to a film with values that mean something.
 //!
 //! Start at [`stored_values`] for the numbers of the file, and at `film::read` for what a
-//! radiologist would see. dicom-rs parses the data set after [`walk`] has found it harmless,
+//! radiologist would see. dicom-rs parses the data set after `walk` has found it harmless,
 //! and the codecs run under a panic guard; the meaning of the pixels is decided here.
 
 mod attributes;
