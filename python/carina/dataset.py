@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from carina import _core
 from carina._progress import Bar
 from carina.errors import InvalidValueError
-from carina.image import Image, Recipe
+from carina.image import Image
+from carina.recipe import Recipe
 from carina._gallery import Gallery
 from carina.study import Study
 from carina.batch import Batch, RowError

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from carina import _core
 from carina._progress import Bar
 from carina._films import as_dataset
-from carina.image import Recipe
+from carina.recipe import Recipe
 from carina.prompts import PromptBank, PromptsLike
 from carina.table import Table
 
