@@ -15,6 +15,7 @@ from carina.index import Index
 from carina.manifest import open_dataset
 from carina.model import Model, create, list_presets, load
 from carina.openers import list_public, open_public
+from carina.phantom import phantom
 from carina.probe import Probe
 from carina.prompts import Prompt, PromptBank, list_prompts, prompts
 from carina.recipe import Recipe
@@ -56,6 +57,7 @@ __all__ = [
     "num_threads",
     "open_dataset",
     "open_public",
+    "phantom",
     "prompts",
     "read",
     "set_num_threads",

@@ -39,11 +39,9 @@ mod module {
         measure, measure_baseline, ndcg, resample,
     };
     #[pymodule_export]
-    use super::model::{
-        Model, list_presets, list_prompts, list_stages, prompt_bank, stage_preset,
-    };
+    use super::model::{Model, list_presets, list_prompts, list_stages, prompt_bank, stage_preset};
     #[pymodule_export]
-    use super::phantom::phantom_debug;
+    use super::phantom::{make_phantoms, phantom_findings};
     #[pymodule_export]
     use super::probe::FittedProbe;
     #[pymodule_export]

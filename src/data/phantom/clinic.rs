@@ -177,7 +177,7 @@ fn add(case: &mut Case, finding: Finding, random: &mut Random) {
     let size = match finding {
         // A third are masses, over 30 mm.
         Finding::Nodule if random.chance(0.35) => random.range(31.0, 60.0),
-        Finding::Nodule => random.range(13.0, 30.0),
+        Finding::Nodule => random.range(15.0, 30.0),
         _ => 0.0,
     };
     let size = size.round() as f32;

@@ -21,9 +21,9 @@ fn tracheal_tube(layer: &mut Layer, body: &Body, random: &mut Random) {
     let tip = body.carina - random.range(2.6, 5.0) as f32;
     let tilt = 3.0 * body.posture.rotation + 0.3 * body.posture.shift;
     let path = spline(&[[tilt + 0.4, -14.0, 0.5], [tilt, -4.0, 0.5], [tilt - 0.15, tip, 0.5]], 8);
-    layer.tube(&path, Tube::Shell(0.12, 0.0), 0.55);
+    layer.tube(&path, Tube::Shell(0.12, 0.0), 0.8);
     let stripe: Vec<_> = path.iter().map(|p| [p[0] + 0.3, p[1], 0.11]).collect();
-    layer.tube(&stripe, Tube::Solid, 2.6);
+    layer.tube(&stripe, Tube::Solid, 3.8);
 }
 
 fn central_line(layer: &mut Layer, body: &Body, right: bool, random: &mut Random) {
@@ -41,7 +41,7 @@ fn central_line(layer: &mut Layer, body: &Body, right: bool, random: &mut Random
     };
     let mut points: Vec<[f32; 3]> = path.into_iter().map(|[x, y]| [x, y, 0.13]).collect();
     points.push(end);
-    layer.tube(&spline(&points, 8), Tube::Solid, 2.5);
+    layer.tube(&spline(&points, 8), Tube::Solid, 3.8);
 }
 
 fn pacemaker(layer: &mut Layer, body: &Body, left: bool, random: &mut Random) {
@@ -88,7 +88,7 @@ fn gastric_tube(layer: &mut Layer, body: &Body, random: &mut Random) {
         [1.6, dome + 1.6, 0.17],
         [tip[0], tip[1], 0.19],
     ];
-    layer.tube(&spline(&points, 8), Tube::Shell(0.07, 0.2), 2.2);
+    layer.tube(&spline(&points, 8), Tube::Shell(0.07, 0.2), 3.0);
 }
 
 fn chest_tube(layer: &mut Layer, body: &Body, left: bool, random: &mut Random) {
@@ -105,17 +105,17 @@ fn chest_tube(layer: &mut Layer, body: &Body, left: bool, random: &mut Random) {
     let path = spline(&points, 8);
     layer.tube(&path, Tube::Shell(0.1, 0.0), 0.7);
     let stripe: Vec<_> = path.iter().map(|p| [p[0] + s * 0.14, p[1] + 0.1, 0.12]).collect();
-    layer.tube(&stripe, Tube::Solid, 2.6);
+    layer.tube(&stripe, Tube::Solid, 3.8);
 }
 
 /// Electrodes and their wires on the skin of a bedside patient.
 pub(super) fn leads(layer: &mut Layer, body: &Body, random: &mut Random) {
     let height = body.height;
-    let spots = [(-0.85, 0.10), (0.85, 0.12), (-0.9, 0.92), (0.95, 0.85), (0.25, 0.75)];
+    let spots = [(-0.95, -0.02), (0.95, 0.0), (-1.0, 0.95), (1.05, 0.9), (0.2, 0.98)];
     for (x, y) in spots.iter().take(3 + random.below(3)) {
         let x = x * body.build.half_width + random.range(-1.5, 1.5) as f32;
         let y = y * height + random.range(-1.5, 1.5) as f32;
-        layer.tube(&[[x, y, 0.62], [x + 0.05, y, 0.62]], Tube::Shell(0.2, 0.2), 0.9);
+        layer.tube(&[[x, y, 0.62], [x + 0.05, y, 0.62]], Tube::Shell(0.2, 0.0), 0.8);
         let away = if x > 0.0 { 1.0 } else { -1.0 };
         let bend = |random: &mut Random| random.range(-2.5, 2.5) as f32;
         let path = [

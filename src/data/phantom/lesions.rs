@@ -3,7 +3,7 @@
 use super::body::sign;
 use super::bones::polygon_depth;
 use super::canvas::{Tube, smoothstep, spline};
-use super::finding::{Finding, Lesion, Side, Zone};
+use super::finding::{Finding, Lesion, Zone};
 use super::noise::cloud;
 use super::scene::Scene;
 use super::vessels::hilum;
@@ -150,11 +150,10 @@ pub(super) fn nodule(scene: &mut Scene, lesion: &Lesion) {
             let reach = 1.6 * r;
             scene.solid.paint([x0 - reach, y0 - reach, x0 + reach, y0 + reach], |x, y| {
                 // Nodules are denser than the blood around them: no air at all between.
-                (2.5 + 1.6 * r) * inside(x, y).max(0.0).sqrt()
+                (3.0 + 2.0 * r) * inside(x, y).max(0.0).sqrt()
             });
             let mask = scene.mask_of(|x, y, _| inside(x, y) > 0.0);
-            let side = if side == 0 { Side::Right } else { Side::Left };
-            scene.mark(Finding::Nodule, side, mask);
+            scene.mark(Finding::Nodule, mask);
         }
     }
 }
@@ -259,7 +258,7 @@ fn plates(scene: &mut Scene, side: usize, lesion: &Lesion, random: &mut Random) 
         let half = random.range(1.8, 3.1) as f32 + 0.5 * lesion.degree as f32;
         let slope = random.range(-0.35, 0.35) as f32;
         let sag = random.range(-0.3, 0.3) as f32;
-        let thick = 0.22 + 0.12 * lesion.degree as f32 + random.range(0.0, 0.08) as f32;
+        let thick = 0.28 + 0.12 * lesion.degree as f32 + random.range(0.0, 0.08) as f32;
         let (low, high) = ((x - half).max(2.2), (x + half).min(body.outer(y) - 0.4));
         let points: Vec<[f32; 3]> = (0..=8)
             .map(|i| {
@@ -270,12 +269,12 @@ fn plates(scene: &mut Scene, side: usize, lesion: &Lesion, random: &mut Random) 
             })
             .collect();
         // A plate reaches several cm along the beam.
-        scene.solid.tube(&points, Tube::Solid, 5.5);
+        scene.solid.tube(&points, Tube::Solid, 7.5);
         let mut trace = super::canvas::Layer::new(scene.frame);
         trace.tube(&points, Tube::Solid, 1.0);
         for (inside, value) in mask.iter_mut().zip(&trace.data) {
             *inside |= *value > 0.25 * thick;
         }
     }
-    scene.mark(Finding::Atelectasis, if side == 0 { Side::Right } else { Side::Left }, mask);
+    scene.mark(Finding::Atelectasis, mask);
 }

@@ -16,6 +16,7 @@ mod lesions;
 mod noise;
 mod phrases;
 mod pleura;
+mod questions;
 mod record;
 mod render;
 mod report;
@@ -92,6 +93,9 @@ impl PhantomOptions {
             let why = format!("found {} pixels, expected 32 to 2048", self.size);
             return Err(Error::value("size", why));
         }
+        if self.studies == 0 {
+            return Err(Error::value("studies", "found 0, expected at least 1"));
+        }
         share("uncertain", self.uncertain)?;
         share("missing", self.missing)?;
         share("normal_share", self.normal_share)?;
@@ -167,6 +171,7 @@ fn study(options: &PhantomOptions, index: usize, patient: &Patient, visit: usize
     let film = render::render(&case, options.size, build, options.structures, &mut stream(4));
     let labels = labels(options, &case, &mut stream(5));
     let (record, indication) = record::record(&case, &mut stream(6));
+    let questions = questions::questions(&case, &labels, &mut stream(8));
     let report = report::report(&case, &labels, indication, &mut stream(7));
     Study {
         id: format!("phantom-{index:06}"),
@@ -177,6 +182,7 @@ fn study(options: &PhantomOptions, index: usize, patient: &Patient, visit: usize
         boxes: film.boxes,
         masks: film.masks,
         attributes: attributes(&case),
+        questions,
         record,
         ..Study::default()
     }

@@ -1,7 +1,7 @@
 //! Findings around the lung: fluid and air in the pleural space.
 
 use super::canvas::smoothstep;
-use super::finding::{Finding, Lesion, Side};
+use super::finding::{Finding, Lesion};
 use super::scene::Scene;
 use crate::random::Random;
 
@@ -38,7 +38,7 @@ pub(super) fn pneumothorax(scene: &mut Scene, lesion: &Lesion) {
             mask[(index / scene.frame.size, index % scene.frame.size)] =
                 beyond > 0.0 && y < scene.body.dome(x);
         }
-        scene.mark(Finding::Pneumothorax, if side == 0 { Side::Right } else { Side::Left }, mask);
+        scene.mark(Finding::Pneumothorax, mask);
     }
 }
 

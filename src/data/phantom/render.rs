@@ -8,7 +8,7 @@ use super::body::{Body, Build, Posture};
 use super::bones::{self, Break, rib_point};
 use super::canvas::{Frame, Layer, smoothstep};
 use super::clinic::Case;
-use super::finding::{Finding, Lesion, Side, Zone};
+use super::finding::{Finding, Lesion, Zone};
 use super::scene::{Extent, Scene};
 use super::{devices, film, lesions, pleura, vessels};
 use crate::data::{FindingBox, FindingMask, MaskPixels};
@@ -149,8 +149,8 @@ fn breaks(case: &Case) -> Vec<Break> {
             side: lesion.side.indices().first().copied().unwrap_or(0),
             rib: first + number,
             angle: angle + random.range(-0.08, 0.08) as f32,
-            step: [0.5, 0.9, 1.1][lesion.degree] * random.range(0.85, 1.15) as f32,
-            gap: [0.045, 0.07, 0.08][lesion.degree],
+            step: [0.7, 1.1, 1.4][lesion.degree] * random.range(0.85, 1.15) as f32,
+            gap: [0.06, 0.085, 0.1][lesion.degree],
         })
         .collect()
 }
@@ -164,7 +164,7 @@ fn paint_lesions(scene: &mut Scene, case: &Case, breaks: &[Break]) {
         Finding::Pneumothorax => pleura::pneumothorax(scene, lesion),
         Finding::Cardiomegaly => {
             let heart = scene.heart_field();
-            scene.mark(Finding::Cardiomegaly, Side::None, heart);
+            scene.mark(Finding::Cardiomegaly, heart);
         }
         Finding::Consolidation => lesions::consolidation(scene, lesion),
         Finding::Pneumonia => lesions::pneumonia(scene, lesion),
@@ -187,10 +187,10 @@ fn fracture(scene: &mut Scene, lesion: &Lesion, breaks: &[Break]) {
         let r = 1.2 + 0.25 * lesion.degree as f32;
         scene.solid.paint([x0 - r, y0 - r, x0 + r, y0 + r], |x, y| {
             let inside = 1.0 - ((x - x0).powi(2) + (y - y0).powi(2)) / (r * r);
-            (1.3 + 0.6 * lesion.degree as f32) * inside.max(0.0).sqrt()
+            (2.6 + 0.8 * lesion.degree as f32) * inside.max(0.0).sqrt()
         });
         let mask = scene.mask_of(|x, y, _| (x - x0).hypot(y - y0) < r);
-        scene.mark(Finding::Fracture, lesion.side, mask);
+        scene.mark(Finding::Fracture, mask);
     }
 }
 
@@ -202,9 +202,9 @@ fn paint_devices(scene: &mut Scene, case: &Case, random: &mut Random) {
             *dense += value;
         }
         let mask = scene.mask_of(|_, _, index| trace.data[index] > 0.08);
-        scene.mark(Finding::Devices, device.side, mask);
+        scene.mark(Finding::Devices, mask);
     }
-    if case.portable && random.chance(0.5) {
+    if case.portable && random.chance(0.35) {
         devices::leads(&mut scene.dense, &scene.body, random);
     }
     if random.chance(0.9) {

@@ -4,7 +4,7 @@ use ndarray::Array2;
 
 use super::body::Body;
 use super::canvas::{Frame, Layer};
-use super::finding::{Finding, Side};
+use super::finding::Finding;
 use super::noise::cloud;
 
 /// Attenuation of soft tissue, per cm.
@@ -16,7 +16,6 @@ const LUNG: f32 = 0.25;
 #[derive(Clone, Debug)]
 pub(super) struct Extent {
     pub(super) finding: Finding,
-    pub(super) side: Side,
     pub(super) mask: Array2<bool>,
 }
 
@@ -92,7 +91,7 @@ impl Scene {
                     self.lung[index] > 0.8 && inside(&self.body, x, y, share);
             }
         }
-        self.mark(finding, if side == 0 { Side::Right } else { Side::Left }, mask);
+        self.mark(finding, mask);
     }
 
     /// The body point of a pixel.
@@ -114,9 +113,9 @@ impl Scene {
     }
 
     /// Records where a finding is; an empty mask records nothing.
-    pub(super) fn mark(&mut self, finding: Finding, side: Side, mask: Array2<bool>) {
+    pub(super) fn mark(&mut self, finding: Finding, mask: Array2<bool>) {
         if mask.iter().any(|inside| *inside) {
-            self.extents.push(Extent { finding, side, mask });
+            self.extents.push(Extent { finding, mask });
         }
     }
 
