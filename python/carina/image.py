@@ -291,8 +291,7 @@ class Geometry:
         values = np.asarray(points, dtype=np.float64)
         if values.ndim == 0 or values.shape[-1] not in (2, 4):
             raise ShapeError(
-                "points: expected shape (..., 2) or (..., 4), "
-                f"got {list(values.shape)}"
+                f"points: expected shape (..., 2) or (..., 4), got {list(values.shape)}"
             )
         down, across = self.spacing
         scale = np.array([across, down] * (values.shape[-1] // 2))
