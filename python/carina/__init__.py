@@ -9,7 +9,8 @@ from carina.classification import classification_result
 from carina.dataset import Dataset
 from carina.doctor import doctor
 from carina.errors import CarinaError
-from carina.image import Geometry, Image, Recipe, decode, read
+from carina.geometry import Geometry
+from carina.image import Image, decode, read
 from carina.index import Index
 from carina.manifest import open_dataset
 from carina.model import Model, create, list_presets, load
@@ -17,6 +18,7 @@ from carina.openers import list_public, open_public
 from carina.phantom import phantom
 from carina.probe import Probe
 from carina.prompts import Prompt, PromptBank, list_prompts, prompts
+from carina.recipe import Recipe
 from carina.result import Measurement, Protocol, Result
 from carina.study import Study
 from carina.table import Table

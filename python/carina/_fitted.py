@@ -59,8 +59,8 @@ class FittedUse(Classifier):
 
     def score(self, X: Any, y: Any) -> float:
         """Return the mean AUROC over labels."""
-        scores = self._scores(X)
-        return float(metrics.auroc(self._truth(y), scores, policy=self.policy))
+        logits = self._logits(X)
+        return float(metrics.auroc(self._truth(y), logits, policy=self.policy))
 
     def evaluate(
         self,
@@ -93,24 +93,33 @@ class FittedUse(Classifier):
         -------
         Result
         """
-        scores = self._scores(X)
-        return classification_result(
-            self.labels_,
-            self._truth(y),
-            scores,
-            groups=groups,
-            metrics=metrics,
-            thresholds=self.thresholds_,
-            policy=self.policy,
-            n=n,
-            seed=seed,
-            level=level,
-            protocol=f"{self.kind} probe",
-            data=data,
-            command=command,
-            recipe_hash=self.recipe_hash_,
-            progress=self.progress,
-        )
+        truth, logits = self._truth(y), self._logits(X)
+        scores = _sigmoid(logits)
+        parts = [
+            classification_result(
+                self.labels_,
+                truth,
+                # Ranks are those of logits: probabilities near one run together.
+                logits if metric in ("auroc", "auprc") else scores,
+                groups=groups,
+                metrics=[metric],
+                thresholds=self.thresholds_,
+                policy=self.policy,
+                n=n,
+                seed=seed,
+                level=level,
+                protocol=f"{self.kind} probe",
+                data=data,
+                command=command,
+                recipe_hash=self.recipe_hash_,
+                progress=self.progress,
+            )
+            for metric in metrics
+        ]
+        if not parts:
+            raise InvalidValueError("metrics: expected at least one name, got none")
+        rows = [row for part in parts for row in part]
+        return Result(rows, protocol=parts[0].protocol)
 
     @property
     def coef_(self) -> NDArray[np.float64]:
@@ -150,21 +159,22 @@ class FittedUse(Classifier):
             raise ShapeError(f"X: expected shape (n, d), got {list(features.shape)}")
         return features
 
-    def _logits(self, X: Any) -> NDArray[np.float64]:
+    def _raw_logits(self, X: Any) -> NDArray[np.float64]:
         fitted = self._fitted()
         check_fingerprint(fingerprint(self.model), fitted.recipe_hash_, "the probe")
         logits: NDArray[np.float64] = fitted.core_.decision(self._features(X))
         return logits
 
+    def _logits(self, X: Any) -> NDArray[np.float64]:
+        """Logits (n, labels), calibrated where that was done."""
+        logits = self._raw_logits(X)
+        if self.calibration_ is None:
+            return logits
+        return logits * self.calibration_[:, 0] + self.calibration_[:, 1]
+
     def _scores(self, X: Any) -> NDArray[np.float64]:
         """Probability of presence (n, labels)."""
-        logits = self._logits(X)
-        if self.calibration_ is not None:
-            logits = logits * self.calibration_[:, 0] + self.calibration_[:, 1]
-        # Both branches see only what they can hold.
-        small = np.exp(-np.abs(logits))
-        scores: NDArray[np.float64] = np.where(logits >= 0, 1, small) / (1 + small)
-        return scores
+        return _sigmoid(self._logits(X))
 
     def _truth(self, y: Any) -> NDArray[np.float64]:
         """Labels (n, labels) in the order of ``labels_``."""
@@ -183,3 +193,10 @@ class FittedUse(Classifier):
                 f"got {list(labels.shape)}"
             )
         return labels
+
+
+def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    # Both branches see only what they can hold.
+    small = np.exp(-np.abs(logits))
+    scores: NDArray[np.float64] = np.where(logits >= 0, 1, small) / (1 + small)
+    return scores

@@ -56,8 +56,8 @@ class Gallery:
 
     def _repr_html_(self) -> str:
         cells = "".join(
-            f"<figure style='margin:0'>{picture(study, 160)}"
-            f"<figcaption style='max-width:160px'>{caption(study)}</figcaption></figure>"
+            f"<figure style='margin:0;width:160px'>{picture(study, 160)}"
+            f"<figcaption>{caption(study)}</figcaption></figure>"
             for study in self._studies
         )
         grid = f"display:grid;grid-template-columns:repeat({self._columns},max-content)"

@@ -20,9 +20,14 @@ def fingerprint(model: Any) -> str | None:
     return None
 
 
-def encode(model: Any, what: Any) -> NDArray[np.float32]:
-    """Encode with `model`, as float32."""
-    return np.asarray(model.encode(what), dtype=np.float32)
+def encode(model: Any, what: Any, *, shared: bool = False) -> NDArray[np.float32]:
+    """Encode with `model`, as float32.
+
+    `shared` asks for vectors in the space shared with text, when the model tells the
+    two apart (by a method ``embed``).
+    """
+    method = getattr(model, "embed", model.encode) if shared else model.encode
+    return np.asarray(method(what), dtype=np.float32)
 
 
 def check_fingerprint(found: str | None, expected: str | None, what: str) -> None:

@@ -16,6 +16,7 @@ from carina.result import MACRO, Measurement, Protocol, Result
 
 __all__ = ["classification_result"]
 
+_NOTES = {"ece": "resampling adds to it: the interval lies high"}
 _AT_THRESHOLD = ("accuracy", "sensitivity", "specificity", "ppv", "npv", "f1")
 
 
@@ -109,7 +110,7 @@ def classification_result(
         for i, (name, (value, low, high, skipped)) in enumerate(
             zip(names, found, strict=False)
         ):
-            note = _skips(skipped, n)
+            note = _skips(skipped, n) or _NOTES.get(metric, "")
             if math.isnan(value):
                 note = (
                     _core.measure(metric, truth[:, i], used[:, i], **options)[1] or ""

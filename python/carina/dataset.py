@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from carina import _core
-from carina._progress import Bar
-from carina.errors import InvalidValueError
-from carina.image import Image, Recipe
 from carina._gallery import Gallery
-from carina.study import Study
+from carina._progress import Bar
 from carina.batch import Batch, RowError
+from carina.errors import InvalidValueError
+from carina.image import Image
+from carina.recipe import Recipe
+from carina.study import Study
 
 PathLike = str | os.PathLike[str]
 Policy = Literal["ignore", "zeros", "ones"]

@@ -1,10 +1,8 @@
-"""Films and what models see of them: reading, recipes, geometry."""
+"""Films: reading them from files and arrays, looking at them."""
 
 import base64
 import html
-import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from carina import _core
-from carina.errors import InvalidValueError, ShapeError
+from carina._arrays import plane
+from carina.errors import InvalidValueError
 
 PathLike = str | os.PathLike[str]
 
@@ -133,11 +132,15 @@ class Image:
             parts.append(f"range {self.range[0]:g} to {self.range[1]:g}")
         return f"Image({', '.join(parts)})"
 
+    def thumbnail(self, side: int = PREVIEW_SIDE) -> str:
+        """Give the film as an HTML picture of at most `side` pixels a side."""
+        png = base64.b64encode(bytes(self._core.preview_png(side))).decode()
+        return f"<img alt='film' src='data:image/png;base64,{png}'>"
+
     def _repr_html_(self) -> str:
-        png = base64.b64encode(bytes(self._core.preview_png(PREVIEW_SIDE))).decode()
         steps = "".join(f"<li>{html.escape(step)}</li>" for step in self.history)
         return (
-            f"<figure><img alt='film' src='data:image/png;base64,{png}'>"
+            f"<figure>{self.thumbnail()}"
             f"<figcaption>{html.escape(repr(self))}<ol>{steps}</ol></figcaption></figure>"
         )
 
@@ -150,297 +153,6 @@ class Image:
             "history": self.history,
         }
         return _rebuild, (np.array(self.to_numpy()), facts)
-
-
-class Geometry:
-    """The map between the pixels of a film and those that a model sees.
-
-    Coordinates are continuous: the pixel in row ``r`` and column ``c`` covers
-    ``[c, c + 1] x [r, r + 1]`` and has its centre at ``(c + 0.5, r + 0.5)``.
-    Points are (x, y), boxes (x0, y0, x1, y1) at pixel edges.
-    """
-
-    __slots__ = ("_core",)
-
-    def __init__(self, core: _core.Geometry) -> None:
-        self._core = core
-
-    @classmethod
-    def from_json(cls, text: str) -> "Geometry":
-        """Read a map that :meth:`to_json` wrote."""
-        return cls(_core.Geometry.from_json(text))
-
-    def to_json(self) -> str:
-        """Write the map as JSON."""
-        return self._core.to_json()
-
-    @property
-    def original_shape(self) -> tuple[int, int]:
-        """Rows and columns of the film."""
-        return _whole(self._core.facts()["original"])
-
-    @property
-    def model_shape(self) -> tuple[int, int]:
-        """Rows and columns of what the model sees."""
-        return _whole(self._core.facts()["model"])
-
-    @property
-    def spacing(self) -> tuple[float, float] | None:
-        """Size of the film's pixels (row, column) in mm, when known."""
-        return self._core.spacing
-
-    @property
-    def model_spacing(self) -> tuple[float, float] | None:
-        """Size of the model's pixels (row, column) in mm, when known."""
-        return self._core.model_spacing
-
-    def to_model(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Map points of the film to the model's canvas.
-
-        Parameters
-        ----------
-        points : array-like of shape (2,) or (N, 2)
-            x and y in original pixels.
-
-        Returns
-        -------
-        ndarray of the same shape, float64
-
-        Raises
-        ------
-        ShapeError
-            If the last axis is not 2.
-        """
-        return self._rows(self._core.points, points, 2, back=False)
-
-    def to_original(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Map points of the model's canvas to the film; see :meth:`to_model`."""
-        return self._rows(self._core.points, points, 2, back=True)
-
-    def box_to_model(self, boxes: ArrayLike) -> NDArray[np.float64]:
-        """Map boxes of the film to the model's canvas, clipped to it.
-
-        Parameters
-        ----------
-        boxes : array-like of shape (4,) or (N, 4)
-            x0, y0, x1, y1: pixel edges, in original pixels.
-
-        Returns
-        -------
-        ndarray of the same shape, float64
-
-        Raises
-        ------
-        ShapeError
-            If the last axis is not 4.
-        """
-        return self._rows(self._core.boxes, boxes, 4, back=False)
-
-    def box_to_original(self, boxes: ArrayLike) -> NDArray[np.float64]:
-        """Map boxes of the model's canvas to the film, clipped to it."""
-        return self._rows(self._core.boxes, boxes, 4, back=True)
-
-    def mask_to_model(self, mask: ArrayLike) -> NDArray[np.bool_]:
-        """Map a mask of the film (rows, columns), by the nearest pixel."""
-        return self._core.mask(_plane("mask", mask, np.bool_), back=False)
-
-    def mask_to_original(self, mask: ArrayLike) -> NDArray[np.bool_]:
-        """Map a mask of any resolution over the model's canvas to the film.
-
-        Parameters
-        ----------
-        mask : array-like of shape (h, w), bool
-
-        Returns
-        -------
-        ndarray of shape (rows, columns), bool
-            False where the model did not look.
-        """
-        return self._core.mask(_plane("mask", mask, np.bool_), back=True)
-
-    def heatmap_to_original(self, heatmap: ArrayLike) -> NDArray[np.float32]:
-        """Map a heat map of any resolution over the canvas to the film, bilinearly.
-
-        Parameters
-        ----------
-        heatmap : array-like of shape (h, w)
-            A grid of token scores, say.
-
-        Returns
-        -------
-        ndarray of shape (rows, columns), float32
-            0 where the model did not look.
-        """
-        return self._core.heatmap(_plane("heat map", heatmap, np.float32))
-
-    def millimetres(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Give points or boxes of the film in mm from its top left corner.
-
-        Parameters
-        ----------
-        points : array-like of shape (..., 2) or (..., 4)
-            x, y or x0, y0, x1, y1 in original pixels.
-
-        Raises
-        ------
-        InvalidValueError
-            If the film has no spacing.
-        """
-        if self.spacing is None:
-            raise InvalidValueError("spacing: expected millimetres, the film has none")
-        values = np.asarray(points, dtype=np.float64)
-        if values.ndim == 0 or values.shape[-1] not in (2, 4):
-            raise ShapeError(
-                "points: expected shape (..., 2) or (..., 4), "
-                f"got {list(values.shape)}"
-            )
-        down, across = self.spacing
-        scale = np.array([across, down] * (values.shape[-1] // 2))
-        return np.asarray(values * scale, dtype=np.float64)
-
-    @staticmethod
-    def _rows(call: Any, values: ArrayLike, width: int, *, back: bool) -> Any:
-        table = np.asarray(values, dtype=np.float64)
-        if table.ndim not in (1, 2):
-            raise ShapeError(
-                f"expected shape ({width},) or (N, {width}), got {list(table.shape)}"
-            )
-        mapped = call(np.atleast_2d(table), back=back)
-        return mapped.reshape(table.shape)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Geometry) and self.to_json() == other.to_json()
-
-    def __hash__(self) -> int:
-        return hash(self.to_json())
-
-    def __repr__(self) -> str:
-        return f"Geometry({self._core.describe()})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Geometry.from_json, (self.to_json(),)
-
-
-class Recipe:
-    """The steps from a film to a model's input, as data.
-
-    Recipes are equal when their steps are; what two unequal recipes made must
-    not be mixed, so keep :attr:`hash` beside every embedding.
-    """
-
-    __slots__ = ("_core",)
-
-    def __init__(self, core: _core.Recipe) -> None:
-        self._core = core
-
-    @classmethod
-    def film(cls, size: int) -> "Recipe":
-        """Our default: display range to [0, 1], black border, antialiased bilinear.
-
-        Parameters
-        ----------
-        size : int
-            Height and width in pixels.
-        """
-        return cls(_core.Recipe.film(size))
-
-    @classmethod
-    def preset(cls, name: str) -> "Recipe":
-        """Return a built-in recipe; :meth:`presets` lists them.
-
-        Raises
-        ------
-        InvalidValueError
-            If there is none of this name.
-        """
-        return cls(_core.Recipe.preset(name))
-
-    @staticmethod
-    def presets() -> list[str]:
-        """List the names of the built-in recipes."""
-        return _core.recipe_presets()
-
-    @classmethod
-    def from_steps(cls, steps: Sequence[dict[str, Any]]) -> "Recipe":
-        """Make a recipe of steps, each a dict with its name under ``"step"``.
-
-        Raises
-        ------
-        ConfigError
-            If a step is misspelt or impossible; the message names it.
-        """
-        return cls.from_json(json.dumps({"steps": list(steps)}))
-
-    @classmethod
-    def from_json(cls, text: str) -> "Recipe":
-        """Read a recipe that :meth:`to_json` or a person wrote.
-
-        Raises
-        ------
-        ConfigError
-            If a step is misspelt or impossible; the message names it.
-        """
-        return cls(_core.Recipe.from_json(text))
-
-    def to_json(self) -> str:
-        """Write the recipe as canonical JSON."""
-        return self._core.to_json()
-
-    @property
-    def steps(self) -> list[dict[str, Any]]:
-        """The steps as dicts."""
-        steps: list[dict[str, Any]] = json.loads(self.to_json())["steps"]
-        return steps
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of the canonical JSON, in hexadecimal."""
-        return self._core.hash()
-
-    @property
-    def output_shape(self) -> tuple[int, int, int] | None:
-        """Shape (C, H, W) that comes out, when it does not depend on the film."""
-        return self._core.output_shape
-
-    def apply(self, image: "Image | ArrayLike") -> tuple[NDArray[np.float32], Geometry]:
-        """Make a model's input of a film.
-
-        Parameters
-        ----------
-        image : Image or array-like of shape (rows, columns)
-
-        Returns
-        -------
-        pixels : ndarray of shape (C, H, W), float32
-        geometry : Geometry
-            The map between the film's pixels and those of `pixels`.
-
-        Raises
-        ------
-        InvalidValueError
-            If a pixel is NaN or infinite.
-        ShapeError
-            If the film is smaller than the middle to be kept.
-        """
-        film = image if isinstance(image, Image) else _from_array(image)
-        pixels, geometry = self._core.apply(film._core)
-        return pixels, Geometry(geometry)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Recipe) and self.hash == other.hash
-
-    def __hash__(self) -> int:
-        return hash(self.hash)
-
-    def __repr__(self) -> str:
-        return f"Recipe({self.hash[:8]}: {' -> '.join(self._core.describe())})"
-
-    def _repr_html_(self) -> str:
-        steps = "".join(f"<li>{html.escape(s)}</li>" for s in self._core.describe())
-        return f"Recipe <code>{self.hash[:8]}</code><ol>{steps}</ol>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Recipe.from_json, (self.to_json(),)
 
 
 def read(
@@ -487,7 +199,7 @@ def read(
     if isinstance(source, Image):
         return source
     if not isinstance(source, (str, os.PathLike)):
-        return _from_array(source)
+        return from_array(source)
     if frame is not None and frame < 0:
         raise InvalidValueError(f"frame: expected 0 or more, found {frame}")
     return Image(_core.read_film(Path(source), frame=frame, **_window(window)))
@@ -533,7 +245,8 @@ def _window(window: str | bool | int) -> dict[str, Any]:
     raise InvalidValueError(f"window: expected text, bool or int, found {window!r}")
 
 
-def _from_array(source: ArrayLike) -> Image:
+def from_array(source: ArrayLike) -> Image:
+    """Make a film of pixels (rows, columns); see :func:`read`."""
     pixels = np.asarray(source)
     if pixels.dtype.kind not in "buif":
         raise InvalidValueError(f"image: expected numbers, found dtype {pixels.dtype}")
@@ -541,25 +254,11 @@ def _from_array(source: ArrayLike) -> Image:
     history = [f"array of {pixels.dtype.name}"]
     return Image(
         _core.Image(
-            _plane("image", pixels, np.float32),
+            plane("image", pixels, np.float32),
             range=None if full is None else (0.0, full),
             history=history,
         )
     )
-
-
-def _plane(what: str, values: ArrayLike, dtype: Any) -> NDArray[Any]:
-    plane = np.asarray(values)
-    if plane.ndim != 2:
-        raise ShapeError(
-            f"{what}: expected shape (rows, columns), got {list(plane.shape)}"
-        )
-    with np.errstate(over="ignore"):  # what overflows is reported as infinite
-        return np.asarray(plane, dtype=dtype)
-
-
-def _whole(pair: tuple[float, float]) -> tuple[int, int]:
-    return int(pair[0]), int(pair[1])
 
 
 def _rebuild(pixels: NDArray[np.float32], facts: dict[str, Any]) -> Image:

@@ -134,7 +134,7 @@ class Index:
             if model is None or vectors is not None:
                 raise InvalidValueError("dataset: needs a model, and no vectors")
             found_keys, found_metadata = of_dataset(dataset)
-            vectors = encode(model, dataset)
+            vectors = encode(model, dataset, shared=True)
             keys = found_keys if keys is None else keys
             metadata = found_metadata if metadata is None else metadata
         array = None if vectors is None else as_rows(vectors)
@@ -349,7 +349,7 @@ class Index:
                 return np.ascontiguousarray(array[None, None, :]), False
             return as_rows(array, "query"), True
         self._model("encode")
-        return as_rows(encode(self.model, [query]), "query"), False
+        return as_rows(encode(self.model, [query], shared=True), "query"), False
 
     def _model(self, verb: str) -> Any:
         found = getattr(self.model, verb, None)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from carina import _core
 from carina._progress import Bar
-from carina.dataset import Dataset, as_dataset
-from carina.image import Recipe
+from carina._films import as_dataset
+from carina.recipe import Recipe
 from carina.prompts import PromptBank, PromptsLike
 from carina.table import Table
 
@@ -223,6 +223,29 @@ class Model:
         report_failures(failures, raises=errors == "raise")
         return values
 
+    def embed(
+        self, data: Any, *, batch_size: int = 64, progress: bool | None = None
+    ) -> NDArray[np.float32]:
+        """Encode films to unit vectors in the space shared with text.
+
+        Parameters
+        ----------
+        data : Dataset, Study, Image, path, array, or a sequence of them
+            The films.
+        batch_size : int, default=64
+            Films at a time.
+        progress : bool, optional
+            Whether to show a bar.
+
+        Returns
+        -------
+        ndarray of shape (N, Q, E), float32
+            One vector a query; the similarity to a text is the largest over them.
+        """
+        return self.encode(
+            data, level="contrastive", batch_size=batch_size, progress=progress
+        )
+
     def encode_text(self, texts: str | Sequence[str]) -> NDArray[np.float32]:
         """Encode texts to unit vectors in the space shared with films.
 
@@ -277,9 +300,7 @@ class Model:
         if isinstance(data, np.ndarray) and data.ndim == 3:
             films = np.ascontiguousarray(data, dtype=np.float32)
         else:
-            films = self.encode(
-                data, level="contrastive", batch_size=batch_size, progress=progress
-            )
+            films = self.embed(data, batch_size=batch_size, progress=progress)
         columns = {
             p.finding: self._core.zero_shot(
                 films, present=list(p.present), absent=list(p.absent), scoring=scoring

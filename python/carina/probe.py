@@ -267,7 +267,7 @@ class Probe(FittedUse):
         Probe
             The estimator itself.
         """
-        logits, labels = self._logits(X), self._truth(y)
+        logits, labels = self._raw_logits(X), self._truth(y)
         self.calibration_ = _core.FittedProbe.platt(
             logits, labels, list(self.labels_), self.policy
         )
@@ -339,7 +339,7 @@ class Probe(FittedUse):
         """
         fitted = self._fitted()
         params = {k: v for k, v in self.get_params().items() if k != "model"}
-        card = {
+        details = {
             "params": params,
             "labels": list(fitted.labels_),
             "classes": np.asarray(fitted.classes_).tolist() if fitted.flat_ else None,
@@ -350,7 +350,7 @@ class Probe(FittedUse):
             "recipe_hash": fitted.recipe_hash_,
             "history": fitted.history_,
         }
-        fitted.core_.save(path, json.dumps(card))
+        fitted.core_.save(path, json.dumps(details, indent=1))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], model: Any = None) -> "Probe":
@@ -371,7 +371,7 @@ class Probe(FittedUse):
             If `model` is not the one of the fit.
         """
         core, text = _core.FittedProbe.load(path)
-        card = json.loads(text)
+        card = json.loads(text)["details"]
         params = card["params"]
         params["hidden"] = tuple(params["hidden"])
         probe = cls(model, **params)

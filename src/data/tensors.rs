@@ -72,13 +72,26 @@ impl Dataset {
 fn filled(shape: [usize; 4]) -> Result<Vec<f32>> {
     let size = shape.iter().try_fold(1usize, |size, &side| size.checked_mul(side));
     let mut pixels = Vec::new();
-    let fits = size.is_some_and(|size| pixels.try_reserve_exact(size).is_ok());
+    let fits = size.is_some_and(|size| {
+        let bytes = size.saturating_mul(size_of::<f32>()) as u64;
+        available_memory().is_none_or(|free| bytes <= free)
+            && pixels.try_reserve_exact(size).is_ok()
+    });
     if !fits {
-        let why = format!("found films of {shape:?} floats, which do not fit into memory");
+        let why =
+            format!("found films of {shape:?} floats, which do not fit into memory; batches do");
         return Err(Error::value("dataset", why));
     }
     pixels.resize(size.unwrap_or(0), f32::NAN);
     Ok(pixels)
+}
+
+/// Bytes of memory that are free, where the system tells: asking for more would end the process.
+fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
+    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kilobytes * 1024)
 }
 
 #[cfg(test)]

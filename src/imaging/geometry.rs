@@ -44,6 +44,7 @@ impl Geometry {
     }
 
     /// Follows a resize of the canvas.
+    #[must_use]
     pub fn resized(mut self, height: usize, width: usize) -> Self {
         for (axis, new) in [height, width].into_iter().enumerate() {
             let factor = new as f64 / self.model[axis] as f64;
@@ -56,10 +57,9 @@ impl Geometry {
 
     /// Follows a crop or a pad: the canvas becomes `size`, and what was at its top left corner
     /// moves by `shift` (negative for a crop).
+    #[must_use]
     pub fn shifted(mut self, shift: [isize; 2], size: [usize; 2]) -> Self {
-        for axis in 0..2 {
-            self.offset[axis] += shift[axis] as f64;
-        }
+        self.offset = [self.offset[0] + shift[0] as f64, self.offset[1] + shift[1] as f64];
         self.model = size;
         self
     }

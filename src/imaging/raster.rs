@@ -42,6 +42,10 @@ pub(super) fn read(
     let explain = |error: image::ImageError| {
         Error::format(name, format!("expected a whole {kind} image, found a damaged one: {error}"))
     };
+    if format == ImageFormat::Jpeg && !has_end(bytes) {
+        // The decoder would fill what is missing with grey.
+        return Err(Error::format(name, "expected a whole JPEG image, found one cut short"));
+    }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
@@ -69,6 +73,23 @@ pub(super) fn read(
         Error::format(name, format!("the pixels do not fill the image: {error}"))
     })?;
     Ok(Image { pixels, range: Some([0.0, top]), history, ..Image::default() })
+}
+
+/// Whether a JPEG stream has its end mark after the start of its scan; inside a scan the mark
+/// cannot occur.
+fn has_end(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    while let Some(&[0xFF, marker, high, low]) = bytes.get(at..).and_then(|b| b.first_chunk()) {
+        if marker == 0xFF {
+            at += 1;
+            continue;
+        }
+        if marker == 0xDA {
+            return bytes[at..].windows(2).any(|pair| pair == [0xFF, 0xD9]);
+        }
+        at += 2 + usize::from(u16::from_be_bytes([high, low]));
+    }
+    false
 }
 
 fn grey(image: DynamicImage, name: &Path) -> Result<(Vec<f32>, f32)> {

@@ -27,8 +27,6 @@ pub enum Kernel {
     Bicubic,
     /// Windowed sinc over six pixels.
     Lanczos,
-    /// The mean of the pixels that are covered.
-    Area,
 }
 
 impl std::fmt::Display for Kernel {
@@ -38,7 +36,6 @@ impl std::fmt::Display for Kernel {
             Self::Bilinear => "bilinear",
             Self::Bicubic => "bicubic",
             Self::Lanczos => "lanczos",
-            Self::Area => "area",
         })
     }
 }
@@ -66,7 +63,6 @@ pub fn resize(
         Kernel::Bilinear | Kernel::Nearest => FilterType::Bilinear,
         Kernel::Bicubic => FilterType::CatmullRom,
         Kernel::Lanczos => FilterType::Lanczos3,
-        Kernel::Area => FilterType::Box,
     };
     let algorithm = match (kernel, antialias) {
         (Kernel::Nearest, _) => ResizeAlg::Nearest,
@@ -124,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_side_of_nothing_is_refused() {
-        let error = resize(&Array2::zeros((4, 4)), 0, 3, Kernel::Area, true).unwrap_err();
+        let error = resize(&Array2::zeros((4, 4)), 0, 3, Kernel::Lanczos, true).unwrap_err();
         assert_eq!(error.to_string(), "new size: expected shape sides of 1 to 16384, got [0, 3]");
     }
 }

@@ -8,6 +8,7 @@
 mod activation;
 mod attention;
 mod attention_ops;
+mod batch_norm;
 mod buffer;
 mod conv;
 mod depthwise;
@@ -24,6 +25,7 @@ pub(crate) use activation::{
 };
 pub(crate) use attention::Scores;
 pub(crate) use attention_ops::{attend, attend_packed};
+pub(crate) use batch_norm::{Statistics, batch_norm, batch_statistics};
 pub(crate) use buffer::serve;
 pub(crate) use conv::{Geometry, conv2d};
 pub(crate) use linear::linear;

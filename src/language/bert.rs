@@ -1,6 +1,6 @@
 //! The BERT encoder: what every token means in its text.
 //!
-//! Source: Devlin et al. 2018, "BERT", arXiv:1810.04805; Liu et al. 2019, "RoBERTa",
+//! Source: Devlin et al. 2018, "BERT", arXiv:1810.04805; Liu et al. 2019, "`RoBERTa`",
 //! arXiv:1907.11692. Parameter names are those of Hugging Face's `BertModel`.
 
 use candle::{Device, Tensor};
@@ -13,7 +13,7 @@ use crate::nn::{
 };
 use crate::{Error, Result};
 
-/// A BERT or RoBERTa encoder.
+/// A BERT or `RoBERTa` encoder.
 #[derive(Clone, Debug)]
 pub struct Bert {
     config: BertConfig,

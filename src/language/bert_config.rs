@@ -1,4 +1,4 @@
-//! The options of BERT and RoBERTa encoders, and Hugging Face's file of them.
+//! The options of BERT and `RoBERTa` encoders, and Hugging Face's file of them.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ pub struct BertConfig {
     pub norm_eps: f64,
     /// Rows of the position table.
     pub max_positions: usize,
-    /// The row of the first token: 0 in BERT, 2 in RoBERTa.
+    /// The row of the first token: 0 in BERT, 2 in `RoBERTa`.
     pub position_offset: usize,
     /// Kinds of segments.
     pub type_vocab: usize,
@@ -76,7 +76,7 @@ impl BertConfig {
         within("mlp_dim", self.mlp_dim, 65_536)?;
         within("max_positions", self.max_positions, 1 << 16)?;
         within("type_vocab", self.type_vocab, 1024)?;
-        if self.dim % self.heads != 0 {
+        if !self.dim.is_multiple_of(self.heads) {
             let why = format!("found {}, expected a divisor of dim {}", self.heads, self.dim);
             return Err(Error::config("heads", why));
         }
@@ -101,7 +101,7 @@ impl BertConfig {
         self.max_positions - self.position_offset
     }
 
-    /// Reads Hugging Face's `config.json` of a BERT or RoBERTa model.
+    /// Reads Hugging Face's `config.json` of a BERT or `RoBERTa` model.
     pub fn from_hf_file(path: &Path) -> Result<Self> {
         let json: Value = serde_json::from_slice(&files::read(path)?)
             .map_err(|why| Error::format(path, why.to_string()))?;

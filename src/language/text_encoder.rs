@@ -67,12 +67,10 @@ impl TextEncoder {
             return Err(Error::value("batch_size", why));
         }
         progress.set_total(texts.len());
-        // Texts of like length share a batch, so that little is spent on padding.
-        let mut order: Vec<usize> = (0..texts.len()).collect();
-        order.sort_by_key(|&i| std::cmp::Reverse(texts[i].as_ref().len()));
         let dim = self.dim();
         let mut all = vec![0.0; texts.len() * dim];
-        for batch in order.chunks(batch_size) {
+        let lengths: Vec<usize> = texts.iter().map(|text| text.as_ref().len()).collect();
+        for batch in &alike(&lengths, batch_size) {
             let some: Vec<&str> = batch.iter().map(|&i| texts[i].as_ref()).collect();
             let rows = self.embed(&some)?;
             for (&i, row) in batch.iter().zip(rows) {
@@ -139,5 +137,38 @@ impl TextEncoder {
         let pooled = self.sentence.pooling.apply(&tokens, &mask)?; // (B, D)
         let pooled = if self.sentence.normalise { normalise(&pooled)? } else { pooled };
         Ok(pooled.to_vec2::<f32>()?)
+    }
+}
+
+/// Numbers of texts in batches of at most `batch_size`, long ones first. The shortest of a batch
+/// has at least half the bytes of its longest, so that little is spent on padding.
+fn alike(lengths: &[usize], batch_size: usize) -> Vec<Vec<usize>> {
+    const SHORT: usize = 32; // bytes; below it padding costs nothing worth a batch
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    order.sort_by_key(|&i| std::cmp::Reverse(lengths[i]));
+    let mut batches: Vec<Vec<usize>> = Vec::new();
+    for i in order {
+        match batches.last_mut() {
+            Some(batch)
+                if batch.len() < batch_size
+                    && 2 * lengths[i].max(SHORT) >= lengths[batch[0]].max(SHORT) =>
+            {
+                batch.push(i);
+            }
+            _ => batches.push(vec![i]),
+        }
+    }
+    batches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_like_length_share_a_batch() {
+        let batches = alike(&[5, 4000, 0, 60, 2000, 40, 31, 1999], 3);
+        assert_eq!(batches, [vec![1, 4], vec![7], vec![3, 5, 6], vec![0, 2]]);
+        assert!(alike(&[], 3).is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! Texts to numbers and back.
 //!
-//! Source: WordPiece as in Devlin et al. 2018, arXiv:1810.04805, by the `tokenizers` crate.
+//! Source: `WordPiece` as in Devlin et al. 2018, arXiv:1810.04805, by the `tokenizers` crate.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -93,7 +93,7 @@ impl Tokenizer {
         Self::finish(inner, max_length)
     }
 
-    /// A WordPiece tokenizer from a vocabulary, one piece a line.
+    /// A `WordPiece` tokenizer from a vocabulary, one piece a line.
     pub fn from_vocab(vocab: &str, lowercase: bool, max_length: usize) -> Result<Self> {
         let pieces: HashMap<&str, u32> = vocab.lines().map(str::trim_end).zip(0..).collect();
         let need = |piece: &str| {

@@ -130,8 +130,8 @@ impl Measure {
             Self::Accuracy => p.max(1.0 - p),
             Self::F1 => 2.0 * p / (1.0 + p),
             Self::Brier => p * (1.0 - p),
-            Self::Ece => 0.0,
-            Self::Sensitivity | Self::Specificity => f64::NAN,
+            // Any value can be had by choice: a threshold, or the base rate itself.
+            Self::Ece | Self::Sensitivity | Self::Specificity => f64::NAN,
         }
     }
 }

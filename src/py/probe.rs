@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use numpy::{PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2, ToPyArray};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
-use serde_json::{Map, Value};
 
 use super::call;
 use crate::evaluation::probe::{
-    Body, LogisticOptions, NetworkOptions, Probe, Targets, fit_logistic, fit_network, platt,
+    Body, LogisticOptions, NetworkOptions, Probe, Targets, check_features, fit_logistic,
+    fit_network, platt,
 };
 use crate::metrics::Policy;
 use crate::{Error, Result};
@@ -55,6 +55,7 @@ impl FittedProbe {
     ) -> PyResult<(Self, Vec<usize>)> {
         let (x, y) = (features.as_array(), labels.as_array());
         call::long(py, watch, |progress| {
+            check_features(x, None)?;
             let targets = targets(y, x.nrows(), policy, balanced, &names)?;
             let options = LogisticOptions { c, standardise, tolerance, max_steps };
             let (probe, unfinished) = fit_logistic(x, &targets, &options, progress)?;
@@ -91,6 +92,7 @@ impl FittedProbe {
     ) -> PyResult<Self> {
         let (x, y, groups) = (features.as_array(), labels.as_array(), groups.as_array().to_vec());
         call::long(py, watch, |progress| {
+            check_features(x, None)?;
             let targets = targets(y, x.nrows(), policy, balanced, &names)?;
             let options = NetworkOptions {
                 hidden,
@@ -165,20 +167,16 @@ impl FittedProbe {
         self.0.labels()
     }
 
-    /// Writes the probe to a folder beside a card (JSON).
-    fn save(&self, py: Python<'_>, folder: PathBuf, card: &str) -> PyResult<()> {
-        call::quick(py, || {
-            let card: Map<String, Value> = serde_json::from_str(card)
-                .map_err(|error| Error::value("card", error.to_string()))?;
-            self.0.save(&folder, card)
-        })
+    /// Writes the probe to a folder, with details (JSON) in its card.
+    fn save(&self, py: Python<'_>, folder: PathBuf, details: &str) -> PyResult<()> {
+        call::quick(py, || self.0.save(&folder, details))
     }
 
-    /// Reads the probe and the card (JSON) of a folder.
+    /// Reads the probe of a folder and the text of its card (JSON), whose `details` were given.
     #[staticmethod]
     fn load(py: Python<'_>, folder: PathBuf) -> PyResult<(Self, String)> {
         let (probe, card) = call::quick(py, || Probe::load(&folder))?;
-        Ok((Self(probe), Value::Object(card).to_string()))
+        Ok((Self(probe), card))
     }
 
     /// Reads what pickling wrote.

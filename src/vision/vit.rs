@@ -1,4 +1,4 @@
-//! The vision transformer in the layouts of timm, ViT, CLIP, SigLIP and DINOv2.
+//! The vision transformer in the layouts of timm, `ViT`, CLIP, `SigLIP` and `DINOv2`.
 //!
 //! Source: Dosovitskiy et al. 2020, "An Image Is Worth 16x16 Words", arXiv:2010.11929; registers:
 //! Darcet et al. 2023, arXiv:2309.16588. Parameter names are timm's; name maps bring the others.

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VitLayout {
-    /// timm, open_clip trunks, the files of DINOv2's authors.
+    /// timm, `open_clip` trunks, the files of the authors of `DINOv2`.
     #[default]
     VitTimm,
     /// Hugging Face `ViTModel`.
@@ -100,6 +100,7 @@ impl PositionResize {
 /// The options of a [`Vit`](super::Vit); the default is timm's ViT-B/16.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools)] // the options that the published layouts differ in
 pub struct VitConfig {
     /// Side of the square film that the position table is made for, in pixels.
     pub image_size: usize,
@@ -204,18 +205,18 @@ impl VitConfig {
         within("heads", self.heads, self.dim)?;
         within("registers", self.registers + 1, 1024)?;
         within("mlp_dim", self.hidden(), 65_536)?;
-        if self.dim % self.heads != 0 {
+        if !self.dim.is_multiple_of(self.heads) {
             let why = format!("found {}, expected a divisor of dim {}", self.heads, self.dim);
             return Err(Error::config("heads", why));
         }
-        if self.image_size % self.patch_size != 0 {
+        if !self.image_size.is_multiple_of(self.patch_size) {
             let why = format!(
                 "found {}, expected a divisor of image_size {}",
                 self.patch_size, self.image_size
             );
             return Err(Error::config("patch_size", why));
         }
-        if self.position == Position::Sincos && self.dim % 4 != 0 {
+        if self.position == Position::Sincos && !self.dim.is_multiple_of(4) {
             let why = format!("found {}, expected a multiple of 4 for sincos positions", self.dim);
             return Err(Error::config("dim", why));
         }

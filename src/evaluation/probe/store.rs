@@ -9,6 +9,7 @@ use std::path::Path;
 use ndarray::{Array, Array1, Array2, Dimension};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::network::{Dense, Network};
@@ -81,21 +82,24 @@ impl Probe {
         Ok(probe)
     }
 
-    /// Writes the probe to `folder`; `card` is what else must come back.
-    pub fn save(&self, folder: &Path, mut card: Map<String, Value>) -> Result<()> {
+    /// Writes the probe to `folder`; `details` (JSON) is what else must come back, to the letter.
+    pub fn save(&self, folder: &Path, details: &str) -> Result<()> {
+        serde_json::from_str::<IgnoredAny>(details)
+            .map_err(|error| Error::value("details", format!("not JSON: {error}")))?;
         let bytes = self.to_bytes()?;
         let sha256 = files::sha256_hex(&bytes);
         let name = format!("probe-{sha256:.16}.safetensors");
-        card.insert("format".to_owned(), FORMAT.into());
-        card.insert("version".to_owned(), VERSION.into());
-        card.insert("weights".to_owned(), json!({"file": name, "sha256": sha256}));
-        let text = serde_json::to_vec_pretty(&card)
-            .map_err(|error| Error::Internal(format!("probe card: {error}")))?;
+        let weights = json!({"file": name, "sha256": sha256});
+        // The details go in as they are: reading and writing numbers again could round them.
+        let text = format!(
+            "{{\n\"format\": \"{FORMAT}\",\n\"version\": {VERSION},\n\"weights\": {weights},\n\
+             \"details\": {details}\n}}\n"
+        );
         files::create_folder(folder)?;
         let old = read_card(&folder.join(CARD)).ok();
         files::write_atomic(&folder.join(&name), &bytes)?;
-        files::write_atomic(&folder.join(CARD), &text)?;
-        if let Some(old) = old.and_then(|card| weights_of(&card).map(|(file, _)| file))
+        files::write_atomic(&folder.join(CARD), text.as_bytes())?;
+        if let Some(old) = old.and_then(|(card, _)| weights_of(&card).map(|(file, _)| file))
             && old != name
         {
             // Best effort: the file no longer counts.
@@ -104,10 +108,10 @@ impl Probe {
         Ok(())
     }
 
-    /// Reads the probe and the card of `folder`.
-    pub fn load(folder: &Path) -> Result<(Self, Map<String, Value>)> {
+    /// Reads the probe of `folder` and the text of its card, whose `details` were given.
+    pub fn load(folder: &Path) -> Result<(Self, String)> {
         let path = folder.join(CARD);
-        let card = read_card(&path)?;
+        let (card, text) = read_card(&path)?;
         let version = card.get("version").and_then(Value::as_u64);
         if card.get("format").and_then(Value::as_str) != Some(FORMAT) || version != Some(VERSION) {
             let why = format!("not the card of a probe, expected {FORMAT} version {VERSION}");
@@ -121,13 +125,15 @@ impl Probe {
         if files::sha256_hex(&bytes) != sha256 {
             return Err(Error::format(weights, "damaged: its checksum is not that of probe.json"));
         }
-        Ok((Self::from_bytes(&bytes, &weights)?, card))
+        Ok((Self::from_bytes(&bytes, &weights)?, text))
     }
 }
 
-fn read_card(path: &Path) -> Result<Map<String, Value>> {
-    serde_json::from_slice(&files::read(path)?)
-        .map_err(|error| Error::format(path, format!("not the card of a probe: {error}")))
+fn read_card(path: &Path) -> Result<(Map<String, Value>, String)> {
+    let wrong = |why: String| Error::format(path, format!("not the card of a probe: {why}"));
+    let text = String::from_utf8(files::read(path)?).map_err(|error| wrong(error.to_string()))?;
+    let card = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    Ok((card, text))
 }
 
 /// File name and checksum; `None` unless the name stays in the folder.

@@ -75,8 +75,9 @@ fn grey(
     let output = voi.as_ref().map_or(possible, Voi::range);
     let inverted_within = inversion(attributes, layout, history).then_some(output);
     let padding = padding(attributes, layout)?;
-    // Measured values without a window lie anywhere in a range that says nothing about them.
-    let known = (voi.is_some() || !measured) && !layout.float;
+    // Without a window, only a film's bits say how bright it is meant to be.
+    let film = !measured && !modality.is_empty();
+    let known = voi.is_some() || (film && !layout.float);
     let tone = Tone { modality: transform, voi, inverted_within, padding };
     let mut pixels = tone.apply(values, layout);
     if tone.padding.is_some() {

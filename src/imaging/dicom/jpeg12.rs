@@ -107,9 +107,9 @@ impl Tables {
             let table = Some(Huffman { lengths, symbols: symbols.to_vec() });
             let place = usize::from(head & 3);
             if head >> 4 == 0 {
-                self.dc[place] = table
+                self.dc[place] = table;
             } else {
-                self.ac[place] = table
+                self.ac[place] = table;
             }
             body = &rest[16 + total..];
         }

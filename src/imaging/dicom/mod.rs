@@ -1,7 +1,7 @@
 //! DICOM: from bytes that may be hostile to a film with values that mean something.
 //!
 //! Start at [`stored_values`] for the numbers of the file, and at `film::read` for what a
-//! radiologist would see. dicom-rs parses the data set after [`walk`] has found it harmless,
+//! radiologist would see. dicom-rs parses the data set after `walk` has found it harmless,
 //! and the codecs run under a panic guard; the meaning of the pixels is decided here.
 
 mod attributes;
@@ -39,7 +39,7 @@ use super::{Image, ReadOptions};
 
 /// Decodes all frames of a DICOM file to the numbers it stores, before any look-up table.
 ///
-/// Bits beyond BitsStored are cleared or filled with the sign; colours stay as they are stored.
+/// Bits beyond `BitsStored` are cleared or filled with the sign; colours stay as they are stored.
 /// The values are in the order (frames, rows, columns, samples).
 pub fn stored_values(bytes: &[u8], name: &Path) -> Result<(Values, Layout)> {
     guarded(name, || {

@@ -56,12 +56,10 @@ impl Modality {
 
     /// The lowest and highest value that can come out.
     pub(super) fn range(&self, layout: &Layout) -> [f64; 2] {
-        match self {
-            Self::Table(table) => table.range(),
-            _ => {
-                let ends = layout.stored_range().map(|stored| self.value(stored));
-                [ends[0].min(ends[1]), ends[0].max(ends[1])]
-            }
+        if let Self::Table(table) = self {
+            return table.range();
         }
+        let [low, high] = layout.stored_range().map(|stored| self.value(stored));
+        [low.min(high), low.max(high)]
     }
 }

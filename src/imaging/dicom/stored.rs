@@ -94,16 +94,14 @@ impl Values {
         let exact = up == 0 && down == 0;
         macro_rules! integers {
             ($vector:expr, $type:ty) => {{
-                let read = |b: &[u8]| {
-                    // Chunks have the size of the type.
-                    let b = b.try_into().unwrap_or_default();
+                let read = |b: &[u8; size_of::<$type>()]| {
                     if frame.big_endian {
-                        <$type>::from_be_bytes(b)
+                        <$type>::from_be_bytes(*b)
                     } else {
-                        <$type>::from_le_bytes(b)
+                        <$type>::from_le_bytes(*b)
                     }
                 };
-                let numbers = bytes.chunks_exact(size_of::<$type>()).map(read);
+                let numbers = bytes.as_chunks().0.iter().map(read);
                 if exact {
                     $vector.extend(numbers);
                 } else {
@@ -113,12 +111,11 @@ impl Values {
         }
         macro_rules! floats {
             ($vector:expr, $type:ty) => {
-                $vector.extend(bytes.chunks_exact(size_of::<$type>()).map(|b| {
-                    let b = b.try_into().unwrap_or_default();
+                $vector.extend(bytes.as_chunks().0.iter().map(|b| {
                     if frame.big_endian {
-                        <$type>::from_be_bytes(b)
+                        <$type>::from_be_bytes(*b)
                     } else {
-                        <$type>::from_le_bytes(b)
+                        <$type>::from_le_bytes(*b)
                     }
                 }))
             };

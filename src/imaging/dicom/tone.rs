@@ -53,7 +53,7 @@ impl Tone {
     }
 }
 
-/// The stored values that mean padding, as PixelPaddingValue and its range limit state them.
+/// The stored values that mean padding, as `PixelPaddingValue` and its range limit state them.
 pub(super) fn padding(attributes: &Attributes<'_>, layout: &Layout) -> Why<Option<[f64; 2]>> {
     // The value may be written with or without a sign, whatever the pixels have.
     let wrap = |value: i64| match (layout.allocated, layout.signed) {

@@ -153,7 +153,7 @@ impl<'a> Walk<'a> {
         if element.length == UNDEFINED {
             return self.sequence(element.value, limit, None, depth + 1);
         }
-        let end = self.end(element, limit)?;
+        let end = Self::end(element, limit)?;
         // Implicit files name sequences only in the dictionary, so a value that opens with an
         // item is walked too: the parser may take it for a sequence.
         let opens =
@@ -166,7 +166,7 @@ impl<'a> Walk<'a> {
         Ok(end)
     }
 
-    fn end(&self, element: &Element, limit: usize) -> Why<usize> {
+    fn end(element: &Element, limit: usize) -> Why<usize> {
         let end = element.value.saturating_add(element.length as usize);
         if end > limit {
             return Err(format!(
@@ -193,10 +193,10 @@ impl<'a> Walk<'a> {
             match item.tag {
                 SEQUENCE_END if end.is_none() => return Ok(item.value),
                 ITEM if item.length == UNDEFINED => {
-                    at = self.item(item.value, limit, None, depth)?
+                    at = self.item(item.value, limit, None, depth)?;
                 }
                 ITEM => {
-                    let stop = self.end(&item, limit)?;
+                    let stop = Self::end(&item, limit)?;
                     at = self.item(item.value, stop, Some(stop), depth)?;
                 }
                 tag => return Err(format!("expected a sequence item at byte {at}, found {tag}")),
@@ -235,7 +235,7 @@ impl<'a> Walk<'a> {
                     return Err("a pixel data fragment has no length".to_owned());
                 }
                 ITEM => {
-                    let end = self.end(&item, self.bytes.len())?;
+                    let end = Self::end(&item, self.bytes.len())?;
                     parts.push(&self.bytes[item.value..end]);
                     at = end;
                 }

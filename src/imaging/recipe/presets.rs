@@ -8,7 +8,7 @@ const NAMES: [&str; 5] = ["film-224", "film-512", "imagenet-224", "clip-224", "m
 
 const IMAGENET: [[f32; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
 const CLIP: [[f32; 3]; 2] =
-    [[0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_58, 0.275_777_11]];
+    [[0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]];
 const HALF: [[f32; 3]; 2] = [[0.5; 3]; 2];
 
 impl Recipe {
@@ -38,7 +38,8 @@ impl Recipe {
     /// A recipe by name.
     ///
     /// `imagenet-224` and `clip-224` follow PIL on 8 bits: shorter side to 224 by antialiased
-    /// bicubic, the middle kept, the mean and deviation of ImageNet or of CLIP. `medsiglip-448`
+    /// bicubic, the middle kept, the mean and deviation of `ImageNet` or of CLIP; they agree with PIL
+    /// within a grey level, except where its cubic overshoots black or white. `medsiglip-448`
     /// follows `tf.image.resize`: 448 x 448 by bilinear without antialiasing, values to [-1, 1].
     pub fn preset(name: &str) -> Result<Self> {
         match name {
