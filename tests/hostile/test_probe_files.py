@@ -21,7 +21,7 @@ def test_a_damaged_or_missing_probe_is_named(tmp_path):
     Probe().fit(X, y).save(tmp_path)
     weights = next(tmp_path.glob("*.safetensors"))
     content = weights.read_bytes()
-    weights.write_bytes(content[:-1] + b"?")
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(FormatError, match="damaged: its checksum"):
         Probe.load(tmp_path)
     card = json.loads((tmp_path / "probe.json").read_text())
