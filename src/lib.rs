@@ -8,7 +8,7 @@
 //! | foundations | [`error`], [`device`], [`progress`], [`random`], [`files`] |
 //! | pure parts | [`imaging`], [`metrics`], [`kernels`] |
 //! | blocks | [`nn`] |
-//! | parts of models | [`vision`], [`language`], [`fusion`], [`weights`] |
+//! | parts of models | [`vision`], [`language`], [`fusion`], [`weights`], [`tasks`] |
 //! | studies | [`data`] |
 //! | assembled models | [`systems`] |
 //! | learning and measuring | [`training`], [`evaluation`] |
@@ -28,6 +28,7 @@ pub mod nn;
 pub mod progress;
 pub mod random;
 pub mod systems;
+pub mod tasks;
 pub mod training;
 pub mod vision;
 pub mod weights;

@@ -3,15 +3,65 @@
 The heavy work runs in Rust (``carina._core``); this package is its face.
 """
 
+from carina import metrics
 from carina._core import LoadReport, num_threads, set_num_threads
+from carina.classification import classification_result
+from carina.dataset import Dataset
+from carina.doctor import doctor
 from carina.errors import CarinaError
+from carina.geometry import Geometry
+from carina.image import Image, decode, read
+from carina.index import Index
+from carina.manifest import open_dataset
+from carina.model import Model, create, list_presets, load
+from carina.openers import list_public, open_public
+from carina.phantom import phantom
+from carina.probe import Probe
+from carina.prompts import Prompt, PromptBank, list_prompts, prompts
+from carina.recipe import Recipe
+from carina.result import Measurement, Protocol, Result
+from carina.study import Study
+from carina.table import Table
 from carina.text_encoder import TextEncoder
+from carina.training import Run, list_stages, stage, train
 
 __all__ = [
     "CarinaError",
+    "Dataset",
+    "Geometry",
+    "Image",
+    "Index",
     "LoadReport",
+    "Measurement",
+    "Model",
+    "Probe",
+    "Prompt",
+    "PromptBank",
+    "Protocol",
+    "Recipe",
+    "Result",
+    "Run",
+    "Study",
+    "Table",
     "TextEncoder",
+    "classification_result",
+    "create",
+    "decode",
+    "doctor",
+    "list_presets",
+    "list_prompts",
+    "list_public",
+    "list_stages",
+    "load",
+    "metrics",
     "num_threads",
+    "open_dataset",
+    "open_public",
+    "phantom",
+    "prompts",
+    "read",
     "set_num_threads",
+    "stage",
+    "train",
 ]
 __version__ = "0.1.0"

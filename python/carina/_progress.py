@@ -45,8 +45,9 @@ class Bar:
             from tqdm.auto import tqdm
 
             self._bar = tqdm(total=total, desc=self._title, unit=self._unit)
-        self._bar.total = total
-        self._bar.update(done - self._bar.n)
+        if done != self._bar.n or total != self._bar.total:
+            self._bar.total = total
+            self._bar.update(done - self._bar.n)
 
     def __enter__(self) -> "Bar":
         return self

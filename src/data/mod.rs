@@ -1,8 +1,26 @@
 //! Studies: manifests, batches, the cache, augmentation, synthetic films.
 
+mod augment;
+mod cache;
+mod dataset;
+mod film;
+pub mod index;
+mod loader;
+pub mod manifest;
+pub mod phantom;
+mod report;
+mod split;
 mod study;
+mod tensors;
+mod warp;
 
+pub use augment::Augment;
+pub use cache::{Cache, Precision};
+pub use dataset::Policy;
+pub use loader::{Batch, Epoch, FilmChoice, Loader, LoaderOptions, Prepare, RowError};
+pub use split::{By, check_disjoint};
 pub use study::{
-    Attributes, Dataset, Film, FindingBox, FindingMask, MaskPixels, Pixels, Record, Report, Study,
-    Value,
+    Attributes, Dataset, Film, FindingBox, FindingMask, MaskPixels, Pixels, Question, Record,
+    Report, Study, Value,
 };
+pub use tensors::Tensors;

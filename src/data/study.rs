@@ -90,6 +90,20 @@ pub struct Attributes {
     pub severity: String,
 }
 
+/// A question about the study and its answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Question {
+    /// What is asked.
+    pub question: String,
+    /// What an expert answered.
+    pub answer: String,
+    /// `closed` (yes or no, or one of a few), `open`, or empty when not said.
+    pub form: String,
+    /// What it asks for (`presence`, `size`, …), or empty.
+    pub topic: String,
+}
+
 /// A value of the clinical record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -122,8 +136,12 @@ pub struct Study {
     pub masks: Vec<FindingMask>,
     /// Findings said more closely.
     pub attributes: Vec<Attributes>,
+    /// Questions with their answers.
+    pub questions: Vec<Question>,
     /// The clinical record.
     pub record: Record,
+    /// The part of the data set that the study belongs to (`train`, …); empty when not said.
+    pub split: String,
 }
 
 /// Studies that share one list of findings.

@@ -3,6 +3,8 @@
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
+use crate::{Error, Result};
+
 /// How the beam went through the patient.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -39,5 +41,32 @@ impl Image {
     /// A film from bare values (rows, columns).
     pub fn from_pixels(pixels: Array2<f32>) -> Self {
         Self { pixels, ..Self::default() }
+    }
+
+    /// Checks a film that came from outside: pixels there and finite, spacing positive.
+    pub fn validate(&self) -> Result<()> {
+        let (rows, cols) = self.pixels.dim();
+        if self.pixels.is_empty() {
+            return Err(Error::shape("image", "(rows, columns) of at least 1", &[rows, cols]));
+        }
+        if let Some(((row, col), value)) = self.pixels.indexed_iter().find(|(_, v)| !v.is_finite())
+        {
+            let why = format!("expected finite pixels, found {value} at row {row}, column {col}");
+            return Err(Error::value("image", why));
+        }
+        if let Some(spacing) =
+            self.spacing.filter(|s| s.iter().any(|v| !(v.is_finite() && *v > 0.0)))
+        {
+            return Err(Error::value(
+                "spacing",
+                format!("expected two lengths in mm, found {spacing:?}"),
+            ));
+        }
+        match self.range {
+            Some([low, high]) if !(low < high && low.is_finite() && high.is_finite()) => {
+                Err(Error::value("range", format!("expected low < high, found {low} and {high}")))
+            }
+            _ => Ok(()),
+        }
     }
 }

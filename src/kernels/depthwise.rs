@@ -9,12 +9,13 @@ use super::buffer::filled;
 use super::conv::Sizes;
 use super::simd::{fma, kernel, sum_pairs};
 
-/// Outputs computed together in registers.
-const TILE: usize = 32;
+/// Columns, and rows, of the outputs that are computed together in registers.
+const TILE: usize = 16;
+const ROWS: usize = 4;
 
 /// A plane with its padding: `height` rows of `stride` phases of `run` columns each.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Split {
+struct Split {
     height: usize,
     run: usize,
 }
@@ -30,10 +31,20 @@ impl Split {
         self.height * sizes.stride * self.run
     }
 
-    /// Where the run of kernel tap (`row`, `column`) starts for output row `out_row`.
-    fn start(self, sizes: Sizes, out_row: usize, row: usize, column: usize) -> usize {
-        let line = (out_row * sizes.stride + row) * sizes.stride + column % sizes.stride;
-        line * self.run + column / sizes.stride
+    /// Between the sources of neighbouring output rows.
+    fn step(self, sizes: Sizes) -> usize {
+        sizes.stride * sizes.stride * self.run
+    }
+
+    /// Where the run of each kernel tap starts for output row 0.
+    fn offsets(self, sizes: Sizes) -> Vec<usize> {
+        let taps = 0..sizes.kernel * sizes.kernel;
+        let offset = |tap: usize| {
+            let (row, column) = (tap / sizes.kernel, tap % sizes.kernel);
+            let line = row * sizes.stride + column % sizes.stride;
+            line * self.run + column / sizes.stride
+        };
+        taps.map(offset).collect()
     }
 
     /// Copies a plane in; padding and surplus stay as they are.
@@ -68,35 +79,64 @@ fn phase_start(sizes: Sizes, phase: usize) -> (usize, usize) {
 }
 
 kernel! {
-    fn correlate(split: &[f32], weight: &[f32], shape: Split, sizes: Sizes, out: &mut [f32]) {
-        for (y, out) in out.chunks_exact_mut(sizes.out_width).enumerate() {
-            for (tile, out) in out.chunks_mut(TILE).enumerate() {
-                let mut values = [0.0f32; TILE];
-                for (row, weight) in weight.chunks_exact(sizes.kernel).enumerate() {
-                    for (column, w) in weight.iter().enumerate() {
-                        let start = shape.start(sizes, y, row, column) + tile * TILE;
-                        let source = &split[start..start + TILE];
-                        for (value, x) in values.iter_mut().zip(source) {
-                            *value = fma::<FMA>(*w, *x, *value);
-                        }
+    /// Writes the sums over the windows; `offsets` and `step` say where they lie in `split`.
+    fn correlate(
+        split: &[f32], weight: &[f32], offsets: &[usize], step: usize, width: usize,
+        out: &mut [f32],
+    ) {
+        for (group, out) in out.chunks_mut(ROWS * width).enumerate() {
+            let first = group * ROWS * step;
+            for start in (0..width).step_by(TILE) {
+                let place = (first + start, step);
+                let size = (width, TILE.min(width - start));
+                if out.len() == ROWS * width {
+                    tile::<FMA, ROWS>(split, weight, offsets, place, size, &mut out[start..]);
+                } else {
+                    for (row, out) in out.chunks_exact_mut(width).enumerate() {
+                        let place = (first + row * step + start, step);
+                        tile::<FMA, 1>(split, weight, offsets, place, size, &mut out[start..]);
                     }
                 }
-                out.copy_from_slice(&values[..out.len()]);
             }
         }
     }
 }
 
+/// `R` rows of `count` ≤ `TILE` sums; the rows of `out` start `width` apart.
+#[inline(always)]
+fn tile<const FMA: bool, const R: usize>(
+    split: &[f32],
+    weight: &[f32],
+    offsets: &[usize],
+    (first, step): (usize, usize),
+    (width, count): (usize, usize),
+    out: &mut [f32],
+) {
+    let mut values = [[0.0f32; TILE]; R];
+    for (w, offset) in weight.iter().zip(offsets) {
+        for (row, values) in values.iter_mut().enumerate() {
+            let source = &split[first + row * step + offset..][..TILE];
+            for (value, x) in values.iter_mut().zip(source) {
+                *value = fma::<FMA>(*w, *x, *value);
+            }
+        }
+    }
+    for (row, values) in values.iter().enumerate() {
+        out[row * width..][..count].copy_from_slice(&values[..count]);
+    }
+}
+
 kernel! {
     /// Adds each gradient, times the kernel, to the window it came from.
-    fn spread(g: &[f32], weight: &[f32], shape: Split, sizes: Sizes, split: &mut [f32]) {
-        for (y, g) in g.chunks_exact(sizes.out_width).enumerate() {
-            for (row, weight) in weight.chunks_exact(sizes.kernel).enumerate() {
-                for (column, w) in weight.iter().enumerate() {
-                    let start = shape.start(sizes, y, row, column);
-                    for (place, g) in split[start..start + g.len()].iter_mut().zip(g) {
-                        *place = fma::<FMA>(*w, *g, *place);
-                    }
+    fn spread(
+        g: &[f32], weight: &[f32], offsets: &[usize], step: usize, width: usize,
+        split: &mut [f32],
+    ) {
+        for (y, g) in g.chunks_exact(width).enumerate() {
+            for (w, offset) in weight.iter().zip(offsets) {
+                let start = y * step + offset;
+                for (place, g) in split[start..start + width].iter_mut().zip(g) {
+                    *place = fma::<FMA>(*w, *g, *place);
                 }
             }
         }
@@ -105,13 +145,13 @@ kernel! {
 
 kernel! {
     /// Adds the product of gradient and window for each tap of the kernel.
-    fn gather(split: &[f32], g: &[f32], shape: Split, sizes: Sizes, dw: &mut [f32]) {
-        for (y, g) in g.chunks_exact(sizes.out_width).enumerate() {
-            for (row, dw) in dw.chunks_exact_mut(sizes.kernel).enumerate() {
-                for (column, dw) in dw.iter_mut().enumerate() {
-                    let start = shape.start(sizes, y, row, column);
-                    *dw += sum_pairs(&split[start..start + g.len()], g, |x, g| x * g);
-                }
+    fn gather(
+        split: &[f32], g: &[f32], offsets: &[usize], step: usize, width: usize, dw: &mut [f32],
+    ) {
+        for (dw, offset) in dw.iter_mut().zip(offsets) {
+            for (y, g) in g.chunks_exact(width).enumerate() {
+                let start = y * step + offset;
+                *dw += sum_pairs(&split[start..start + width], g, |x, g| x * g);
             }
         }
     }
@@ -121,6 +161,7 @@ kernel! {
 pub(super) fn forward(x: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
     let (plane, area, taps) = areas(sizes);
     let shape = Split::of(sizes);
+    let (offsets, step) = (shape.offsets(sizes), shape.step(sizes));
     let per_channel = sizes.outputs * area;
     filled(sizes.batch * sizes.out_image(), per_channel, |i, out| {
         let mut split = vec![0.0; shape.len(sizes)];
@@ -128,7 +169,7 @@ pub(super) fn forward(x: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
         let first = i % sizes.groups * sizes.outputs;
         let weight = weight[first * taps..].chunks_exact(taps);
         for (out, weight) in out.chunks_exact_mut(area).zip(weight) {
-            correlate(&split, weight, shape, sizes, out);
+            correlate(&split, weight, &offsets, step, sizes.out_width, out);
         }
     })
 }
@@ -137,6 +178,7 @@ pub(super) fn forward(x: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
 pub(super) fn input_gradient(weight: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32> {
     let (plane, area, taps) = areas(sizes);
     let shape = Split::of(sizes);
+    let (offsets, step) = (shape.offsets(sizes), shape.step(sizes));
     let per_channel = sizes.outputs * area;
     filled(sizes.batch * sizes.image(), plane, |i, dx| {
         let mut split = vec![0.0; shape.len(sizes)];
@@ -144,7 +186,7 @@ pub(super) fn input_gradient(weight: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32
         let weight = weight[first * taps..].chunks_exact(taps);
         let g = &g[i * per_channel..][..per_channel];
         for (g, weight) in g.chunks_exact(area).zip(weight) {
-            spread(g, weight, shape, sizes, &mut split);
+            spread(g, weight, &offsets, step, sizes.out_width, &mut split);
         }
         shape.empty(&split, sizes, dx);
     })
@@ -154,6 +196,7 @@ pub(super) fn input_gradient(weight: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32
 pub(super) fn weight_gradient(x: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32> {
     let (plane, area, taps) = areas(sizes);
     let shape = Split::of(sizes);
+    let (offsets, step) = (shape.offsets(sizes), shape.step(sizes));
     let mut dw = vec![0.0; sizes.groups * sizes.outputs * taps];
     dw.par_chunks_exact_mut(sizes.outputs * taps).enumerate().for_each(|(channel, dw)| {
         let mut split = vec![0.0; shape.len(sizes)];
@@ -162,7 +205,7 @@ pub(super) fn weight_gradient(x: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32> {
             shape.fill(&x[i * plane..][..plane], sizes, &mut split);
             let g = &g[i * sizes.outputs * area..];
             for (g, dw) in g.chunks_exact(area).zip(dw.chunks_exact_mut(taps)) {
-                gather(&split, g, shape, sizes, dw);
+                gather(&split, g, &offsets, step, sizes.out_width, dw);
             }
         }
     });

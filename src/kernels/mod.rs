@@ -8,6 +8,7 @@
 mod activation;
 mod attention;
 mod attention_ops;
+mod batch_norm;
 mod buffer;
 mod conv;
 mod depthwise;
@@ -24,9 +25,14 @@ pub(crate) use activation::{
 };
 pub(crate) use attention::Scores;
 pub(crate) use attention_ops::{attend, attend_packed};
+pub(crate) use batch_norm::{Statistics, batch_norm, batch_statistics};
 pub(crate) use buffer::serve;
 pub(crate) use conv::{Geometry, conv2d};
 pub(crate) use linear::linear;
 pub(crate) use norm::{layer_norm, rms_norm};
 pub(crate) use pool::{Pool, avg_pool2d, max_pool2d};
 pub(crate) use softmax::softmax;
+
+mod mapped;
+
+pub use mapped::MappedFile;

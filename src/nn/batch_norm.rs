@@ -6,7 +6,8 @@ use candle::{Tensor, Var};
 use candle_nn::{Init, VarBuilder};
 
 use super::Pass;
-use crate::{Error, Result};
+use crate::kernels::Statistics;
+use crate::{Error, Result, kernels};
 
 /// Normalises each channel of (B, C, H, W); parameters `weight`, `bias` and the statistics
 /// `running_mean`, `running_var`, all (C).
@@ -58,6 +59,11 @@ impl BatchNorm2d {
     }
 
     fn forward_running(&self, x: &Tensor) -> Result<Tensor> {
+        if kernels::serve(&[x, &self.weight]) {
+            let values = |var: &Var| var.to_vec1::<f32>();
+            let (mean, variance) = (values(&self.running_mean)?, values(&self.running_var)?);
+            return self.fused(x, &Statistics { mean, variance }, false);
+        }
         let (scale, shift) = self.scale_and_shift()?;
         affine(x, &scale, &shift)
     }
@@ -69,12 +75,22 @@ impl BatchNorm2d {
             let why = "training needs more than one value for each channel; found 1";
             return Err(Error::value("batch norm", why));
         }
+        if kernels::serve(&[x, &self.weight]) {
+            let batch = kernels::batch_statistics(x)?;
+            let row = |values: &[f32]| Tensor::new(values, x.device());
+            self.record(&row(&batch.mean)?, &row(&batch.variance)?, count)?;
+            return self.fused(x, &batch, true);
+        }
         let mean = x.mean_keepdim((0, 2, 3))?; // (1, C, 1, 1)
         let centred = x.broadcast_sub(&mean)?;
         let variance = centred.sqr()?.mean_keepdim((0, 2, 3))?;
         let unit = centred.broadcast_div(&(&variance + self.eps)?.sqrt()?)?;
         self.record(&mean.reshape(channels)?, &variance.reshape(channels)?, count)?;
         affine(&unit, &self.weight, &self.bias)
+    }
+
+    fn fused(&self, x: &Tensor, statistics: &Statistics, through: bool) -> Result<Tensor> {
+        Ok(kernels::batch_norm(x, &self.weight, &self.bias, statistics, self.eps, through)?)
     }
 
     fn record(&self, mean: &Tensor, variance: &Tensor, count: usize) -> Result<()> {

@@ -70,6 +70,11 @@ impl Parameters {
         Ok(var.set(&value.to_dtype(var.dtype())?.to_device(&self.device)?)?)
     }
 
+    /// Drops the parameters whose name starts with `prefix`; the next layer of that name starts anew.
+    pub fn forget(&self, prefix: &str) {
+        self.lock().retain(|name, _| !name.starts_with(prefix));
+    }
+
     /// How many numbers the parameters hold.
     pub fn count(&self) -> usize {
         self.lock().values().map(|var| var.elem_count()).sum()

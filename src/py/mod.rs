@@ -4,8 +4,15 @@
 //! [`call::long`], and converts the answer. Logic belongs in the core.
 
 mod call;
+mod data;
 mod encoders;
 mod error;
+mod imaging;
+mod index;
+mod metrics;
+mod model;
+mod phantom;
+mod probe;
 mod system;
 
 /// Page faults of the system's allocator cost a fifth to a third of candle's time on a CPU.
@@ -17,7 +24,26 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[pyo3::pymodule(name = "_core", gil_used = true)]
 mod module {
     #[pymodule_export]
+    use super::data::{
+        Batches, Dataset, ManifestBuilder, Study, check_disjoint, film_augmentation, open_manifest,
+    };
+    #[pymodule_export]
     use super::encoders::{LoadReport, TextEncoder};
+    #[pymodule_export]
+    use super::imaging::{Geometry, Image, Recipe, decode_dicom, read_film, recipe_presets};
+    #[pymodule_export]
+    use super::index::{VectorIndex, filter_to_sql};
+    #[pymodule_export]
+    use super::metrics::{
+        bootstrap_measure, box_iou, delong, delong_test, find_threshold, hits_at, mask_overlap,
+        measure, measure_baseline, ndcg, resample,
+    };
+    #[pymodule_export]
+    use super::model::{Model, list_presets, list_prompts, list_stages, prompt_bank, stage_preset};
+    #[pymodule_export]
+    use super::phantom::{make_phantoms, phantom_findings};
+    #[pymodule_export]
+    use super::probe::FittedProbe;
     #[pymodule_export]
     use super::system::{doctor_facts, num_threads, set_num_threads};
 

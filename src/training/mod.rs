@@ -1,1 +1,20 @@
 //! Losses, optimiser, schedules, the training loop and its checkpoints.
+
+mod adamw;
+mod average;
+mod checkpoint;
+mod history;
+pub mod loss;
+mod objective;
+mod run;
+mod schedule;
+mod stage;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+pub use adamw::{AdamW, AdamWConfig};
+pub use history::{EpochRow, History, StepRow};
+pub use run::{RunOptions, run};
+pub use schedule::Schedule;
+pub use stage::{Objective, PairLoss, Same, Section, Stage};

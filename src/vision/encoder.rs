@@ -16,6 +16,14 @@ pub struct TokenGrid {
     pub pooled: Option<Tensor>,
 }
 
+impl TokenGrid {
+    /// The same values, cut off from the graph that made them.
+    pub fn detach(&self) -> Self {
+        let pooled = self.pooled.as_ref().map(Tensor::detach);
+        Self { tokens: self.tokens.detach(), grid: self.grid, pooled }
+    }
+}
+
 /// A model from films to tokens.
 pub trait VisionEncoder: Send + Sync {
     /// Encodes `pixels` (B, C, H, W).

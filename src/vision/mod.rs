@@ -1,10 +1,14 @@
 //! Image encoders.
 
 mod encoder;
+mod registry;
+mod resnet;
 mod vit;
 mod vit_config;
 mod vit_hf;
 
 pub use encoder::{TokenGrid, VisionEncoder};
+pub use registry::{ImageEncoder, ImageEncoderConfig};
+pub use resnet::{BlockKind, ResNet, ResNetConfig};
 pub use vit::Vit;
 pub use vit_config::{Pool, Position, PositionPrefix, PositionResize, VitConfig, VitLayout};

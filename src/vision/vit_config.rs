@@ -184,6 +184,11 @@ impl Default for VitConfig {
 }
 
 impl VitConfig {
+    /// Features of a token.
+    pub fn token_dim(&self) -> usize {
+        self.dim
+    }
+
     /// Refuses what no model can be built from, naming the field.
     pub fn validate(&self) -> Result<()> {
         let within = |field: &str, value: usize, most: usize| {

@@ -8,7 +8,7 @@ const LAYERS: &[&[&str]] = &[
     &["device", "error", "files", "progress", "random"],
     &["imaging", "kernels", "metrics"],
     &["nn"],
-    &["fusion", "language", "vision", "weights"],
+    &["fusion", "language", "tasks", "vision", "weights"],
     &["data"],
     &["systems"],
     &["evaluation", "training"],

@@ -1,0 +1,43 @@
+"""Files that are either whole or absent."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+
+@contextmanager
+def replace(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Open a file that takes the place of `path` only when all went well.
+
+    Parameters
+    ----------
+    path : path-like
+        The file; a crash leaves the old content or the new.
+
+    Yields
+    ------
+    binary file
+        A temporary file in the same folder, synced and renamed at the end.
+    """
+    target = Path(path)
+    handle, name = tempfile.mkstemp(
+        dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"
+    )
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Replace `path` by `text`; a crash leaves the old content or the new."""
+    with replace(path) as file:
+        file.write(text.encode())

@@ -1,0 +1,202 @@
+"""What a fitted probe does with features."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from carina import metrics
+from carina._estimator import Classifier
+from carina._labels import codes_of, column_names, column_of, is_named, read_labels
+from carina._models import check_fingerprint, encode, fingerprint
+from carina.classification import classification_result
+from carina.errors import InvalidValueError, NotFittedError, ShapeError
+from carina.metrics import Policy
+from carina.result import Result
+
+
+class FittedUse(Classifier):
+    """Scores, predictions and their evaluation; `carina.Probe` adds the fit."""
+
+    model: Any
+    kind: str
+    policy: Policy
+    progress: bool | None
+    core_: Any
+    labels_: tuple[str, ...]
+    flat_: bool
+    classes_: Any
+    recipe_hash_: str | None
+    calibration_: NDArray[np.float64] | None
+    thresholds_: dict[str, float]
+
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
+        """Logits, of shape (n,) for one label and (n, labels) for several."""
+        logits = self._logits(X)
+        return logits[:, 0] if self.flat_ else logits
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Probabilities.
+
+        Returns
+        -------
+        ndarray of shape (n, 2) or (n, labels)
+            For one label, of its two classes; for several, of presence of each.
+        """
+        scores = self._scores(X)
+        if self.flat_:
+            return np.stack([1 - scores[:, 0], scores[:, 0]], axis=1)
+        return scores
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Classes (n,) for one label, 0 or 1 of shape (n, labels) for several."""
+        cuts = np.array([self.thresholds_[n] for n in self._fitted().labels_])
+        present = self._scores(X) >= cuts
+        if self.flat_:
+            chosen: NDArray[Any] = np.asarray(self.classes_)[present[:, 0].astype(int)]
+            return chosen
+        return present.astype(np.int64)
+
+    def score(self, X: Any, y: Any) -> float:
+        """Return the mean AUROC over labels."""
+        logits = self._logits(X)
+        return float(metrics.auroc(self._truth(y), logits, policy=self.policy))
+
+    def evaluate(
+        self,
+        X: Any,
+        y: Any,
+        groups: ArrayLike | None = None,
+        *,
+        metrics: tuple[str, ...] = ("auroc", "auprc", "brier", "ece"),
+        n: int = 1000,
+        seed: int = 0,
+        level: float = 0.95,
+        data: str = "",
+        command: str = "",
+    ) -> Result:
+        """Score held-out rows with patient-clustered intervals.
+
+        Parameters
+        ----------
+        X, y
+            As for :meth:`fit`.
+        groups : array-like of shape (n,), optional
+            The patient of each row.
+        metrics : tuple of str
+            As for :func:`carina.metrics.bootstrap`; those at a threshold use
+            ``thresholds_``.
+        n, seed, level, data, command
+            As for :func:`carina.result.classification_result`.
+
+        Returns
+        -------
+        Result
+        """
+        truth, logits = self._truth(y), self._logits(X)
+        scores = _sigmoid(logits)
+        parts = [
+            classification_result(
+                self.labels_,
+                truth,
+                # Ranks are those of logits: probabilities near one run together.
+                logits if metric in ("auroc", "auprc") else scores,
+                groups=groups,
+                metrics=[metric],
+                thresholds=self.thresholds_,
+                policy=self.policy,
+                n=n,
+                seed=seed,
+                level=level,
+                protocol=f"{self.kind} probe",
+                data=data,
+                command=command,
+                recipe_hash=self.recipe_hash_,
+                progress=self.progress,
+            )
+            for metric in metrics
+        ]
+        if not parts:
+            raise InvalidValueError("metrics: expected at least one name, got none")
+        rows = [row for part in parts for row in part]
+        return Result(rows, protocol=parts[0].protocol)
+
+    @property
+    def coef_(self) -> NDArray[np.float64]:
+        """Weights (labels, d) for features as they come (logistic)."""
+        return self._linear()[0]
+
+    @property
+    def intercept_(self) -> NDArray[np.float64]:
+        """Offsets (labels,) for features as they come (logistic)."""
+        return self._linear()[1]
+
+    def _linear(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        found = self._fitted().core_.coefficients()
+        if found is None:
+            raise AttributeError("an mlp probe has no coefficients")
+        weights, offsets = found
+        return weights, offsets
+
+    def _fitted(self) -> Any:
+        if not self.__sklearn_is_fitted__():
+            raise NotFittedError("this Probe is not fitted; call fit first")
+        return self
+
+    def _features(self, X: Any) -> NDArray[np.float32]:
+        """Features (n, d), given or encoded; several vectors a row are averaged."""
+        given = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "biuf"
+        if self.model is not None and not given:
+            encoded = encode(self.model, X)
+            if encoded.ndim == 3:
+                encoded = encoded.mean(axis=1)
+            X = encoded
+        try:
+            features = np.ascontiguousarray(X, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise InvalidValueError(f"X: not an array of numbers: {error}") from error
+        if features.ndim != 2:
+            raise ShapeError(f"X: expected shape (n, d), got {list(features.shape)}")
+        return features
+
+    def _raw_logits(self, X: Any) -> NDArray[np.float64]:
+        fitted = self._fitted()
+        check_fingerprint(fingerprint(self.model), fitted.recipe_hash_, "the probe")
+        logits: NDArray[np.float64] = fitted.core_.decision(self._features(X))
+        return logits
+
+    def _logits(self, X: Any) -> NDArray[np.float64]:
+        """Logits (n, labels), calibrated where that was done."""
+        logits = self._raw_logits(X)
+        if self.calibration_ is None:
+            return logits
+        return logits * self.calibration_[:, 0] + self.calibration_[:, 1]
+
+    def _scores(self, X: Any) -> NDArray[np.float64]:
+        """Probability of presence (n, labels)."""
+        return _sigmoid(self._logits(X))
+
+    def _truth(self, y: Any) -> NDArray[np.float64]:
+        """Labels (n, labels) in the order of ``labels_``."""
+        fitted = self._fitted()
+        if fitted.flat_ and not is_named(y):
+            return codes_of(np.asarray(y), np.asarray(fitted.classes_))[:, None]
+        if is_named(y) and not fitted.flat_:
+            missing = [name for name in fitted.labels_ if name not in column_names(y)]
+            if missing:
+                raise InvalidValueError(f"y: no column for {', '.join(missing)}")
+            y = {name: column_of(y, name) for name in fitted.labels_}
+        labels, _, _ = read_labels(y)
+        if labels.shape[1] != len(fitted.labels_):
+            raise ShapeError(
+                f"y: expected shape (n, {len(fitted.labels_)}), "
+                f"got {list(labels.shape)}"
+            )
+        return labels
+
+
+def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    # Both branches see only what they can hold.
+    small = np.exp(-np.abs(logits))
+    scores: NDArray[np.float64] = np.where(logits >= 0, 1, small) / (1 + small)
+    return scores

@@ -1,0 +1,64 @@
+"""Films as static HTML, with boxes and findings and without ids."""
+
+import base64
+import html
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from carina.study import Study
+
+
+def picture(study: "Study", side: int) -> str:
+    """Return the first film with its boxes as static HTML, or why it has none."""
+    try:
+        film = study.images[0]
+        png: Any = film._core.preview_png(side)
+    except Exception as error:  # a gallery with one bad file is still shown
+        kind = html.escape(type(error).__name__)
+        return f"<div style='width:{side}px'>cannot be read: {kind}</div>"
+    rows, columns = film.shape
+    frames = "".join(
+        "<div style='position:absolute;border:2px solid #e6a700;"
+        f"left:{100 * x0 / columns:.1f}%;top:{100 * y0 / rows:.1f}%;"
+        f"width:{100 * (x1 - x0) / columns:.1f}%;"
+        f"height:{100 * (y1 - y0) / rows:.1f}%' "
+        f"title='{html.escape(box.finding, quote=True)}'></div>"
+        for box in study.boxes
+        for x0, y0, x1, y1 in [box.corners]
+    )
+    data = base64.b64encode(bytes(png)).decode()
+    return (
+        "<div style='position:relative;display:inline-block'>"
+        f"<img alt='film' src='data:image/png;base64,{data}'>{frames}</div>"
+    )
+
+
+def caption(study: "Study") -> str:
+    """Return the present and uncertain findings as HTML, without ids."""
+    labels = study.labels
+    present = [name for name, value in labels.items() if value == 1]
+    unsure = [f"{name}?" for name, value in labels.items() if value == -1]
+    if labels and not present and not unsure:
+        return "no finding"
+    return html.escape(", ".join(present + unsure))
+
+
+class Gallery:
+    """Films side by side, as static HTML."""
+
+    def __init__(self, studies: "Sequence[Study]", columns: int) -> None:
+        self._studies = studies
+        self._columns = max(1, columns)
+
+    def __repr__(self) -> str:
+        return f"Gallery({len(self._studies)} films)"
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            f"<figure style='margin:0;width:160px'>{picture(study, 160)}"
+            f"<figcaption>{caption(study)}</figcaption></figure>"
+            for study in self._studies
+        )
+        grid = f"display:grid;grid-template-columns:repeat({self._columns},max-content)"
+        return f"<div style='{grid};gap:8px'>{cells}</div>"

@@ -1,0 +1,67 @@
+"""What the estimators ask of a model: encode, and say who you are."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from carina.errors import InvalidValueError, ShapeError
+
+
+def fingerprint(model: Any) -> str | None:
+    """Say which weights and recipe make the vectors of `model`, if it says.
+
+    Reads the attribute ``fingerprint``, else ``recipe_hash``.
+    """
+    for name in ("fingerprint", "recipe_hash"):
+        found = getattr(model, name, None)
+        if found is not None:
+            return str(found() if callable(found) else found)
+    return None
+
+
+def encode(model: Any, what: Any, *, shared: bool = False) -> NDArray[np.float32]:
+    """Encode with `model`, as float32.
+
+    `shared` asks for vectors in the space shared with text, when the model tells the
+    two apart (by a method ``embed``).
+    """
+    method = getattr(model, "embed", model.encode) if shared else model.encode
+    return np.asarray(method(what), dtype=np.float32)
+
+
+def check_fingerprint(found: str | None, expected: str | None, what: str) -> None:
+    """Refuse vectors of another model or recipe than `what` was made with."""
+    if found is not None and expected is not None and found != expected:
+        raise InvalidValueError(
+            f"model: its fingerprint is {found!r}, but {what} was made with "
+            f"{expected!r}; vectors of different models or recipes cannot be mixed"
+        )
+
+
+def is_numeric(query: Any) -> bool:
+    """Say whether `query` is vectors rather than a film or text."""
+    if isinstance(query, np.ndarray):
+        return query.dtype.kind in "biuf"
+    if not isinstance(query, list | tuple):
+        return False
+    try:
+        return np.asarray(query).dtype.kind in "biuf"
+    except ValueError:
+        return False
+
+
+def as_rows(vectors: ArrayLike, what: str = "vectors") -> NDArray[np.float32]:
+    """Return vectors as (n, vectors, d), float32."""
+    try:
+        array = np.ascontiguousarray(vectors, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InvalidValueError(f"{what}: not an array of numbers: {error}") from error
+    if array.ndim == 2:
+        array = array[:, None, :]
+    if array.ndim != 3 or 0 in array.shape:
+        raise ShapeError(
+            f"{what}: expected shape (n, d) or (n, vectors, d) with n > 0, "
+            f"got {list(array.shape)}"
+        )
+    return array

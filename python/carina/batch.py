@@ -1,0 +1,36 @@
+"""What a data set hands out while it is loaded."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class RowError:
+    """A film that could not be prepared: the study's index, and why."""
+
+    index: int
+    message: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Films of equal shape.
+
+    Attributes
+    ----------
+    indices : ndarray of shape (B,), int64
+        For each row, the study's index in the data set.
+    pixels : ndarray of shape (B, C, H, W), float32
+    failures : list of RowError
+        The films that could not be prepared; they have no row.
+    """
+
+    indices: NDArray[np.int64]
+    pixels: NDArray[np.float32]
+    failures: list[RowError]
+
+    def __repr__(self) -> str:
+        shape = " x ".join(str(side) for side in self.pixels.shape)
+        return f"Batch({shape}, {len(self.failures)} failures)"

@@ -1,0 +1,49 @@
+"""What the machine offers, and what of the package works on it."""
+
+import importlib.util
+import os
+import platform
+import sys
+from pathlib import Path
+
+from carina import _core
+from carina.table import Table
+
+_EXTRAS = {
+    "plots": ("matplotlib",),
+    "frames": ("pandas", "pyarrow"),
+    "index": ("lancedb",),
+    "notebooks": ("ipykernel", "jupyterlab"),
+    "test": ("hypothesis", "nbmake", "pydicom", "pytest", "sklearn"),
+}
+
+
+def doctor() -> Table:
+    """Say what the package found on this machine.
+
+    Returns
+    -------
+    Table
+        Columns ``what`` and ``found``; nothing is changed and no socket is opened.
+    """
+    facts = {"carina": _core.doctor_facts()["core version"]}
+    facts["python"] = f"{platform.python_version()} on {sys.platform}"
+    facts.update({k: v for k, v in _core.doctor_facts().items() if k != "core version"})
+    facts["processors"] = f"{os.cpu_count()} seen, {_quota()} allowed"
+    size = Path(_core.__file__ or "").stat().st_size
+    facts["size of the core"] = f"{size / 2**20:.1f} MiB"
+    for extra, modules in _EXTRAS.items():
+        missing = [m for m in modules if importlib.util.find_spec(m) is None]
+        state = f"missing {', '.join(missing)}" if missing else "installed"
+        facts[f"extra {extra}"] = state
+    return Table({"what": list(facts), "found": list(facts.values())})
+
+
+def _quota() -> str:
+    """Count the processors that a container's quota leaves."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return f"{int(quota) / int(period):g}"
+    except (OSError, ValueError):
+        usable = getattr(os, "sched_getaffinity", None)
+        return str(len(usable(0))) if usable else str(os.cpu_count())

@@ -1,0 +1,265 @@
+"""Films: reading them from files and arrays, looking at them."""
+
+import base64
+import html
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from carina import _core
+from carina._arrays import plane
+from carina.errors import InvalidValueError
+
+PathLike = str | os.PathLike[str]
+
+PREVIEW_SIDE = 384
+
+
+class Image:
+    """A film: float32 pixels with what a reader must know about them.
+
+    Made by :func:`carina.read`. Holds no names, identifiers or dates.
+    """
+
+    __slots__ = ("_core",)
+
+    def __init__(self, core: _core.Image) -> None:
+        self._core = core
+
+    def to_numpy(self) -> NDArray[np.float32]:
+        """Return the pixels, in modality units or in display units where windowed.
+
+        Returns
+        -------
+        ndarray of shape (rows, columns), float32
+            Read-only and without a copy: it shares the film's memory.
+        """
+        return self._core.to_numpy()
+
+    def __array__(
+        self, dtype: Any = None, copy: bool | None = None
+    ) -> NDArray[np.float32]:
+        """Convert for numpy; see :meth:`to_numpy`."""
+        pixels = self.to_numpy()
+        if dtype is not None and np.dtype(dtype) != pixels.dtype:
+            if copy is False:
+                raise ValueError("a film converts to another dtype only by a copy")
+            return pixels.astype(dtype)
+        return pixels.copy() if copy else pixels
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self._core.shape
+
+    @property
+    def spacing(self) -> tuple[float, float] | None:
+        """Size of a pixel (row spacing, column spacing) in mm, when known."""
+        return self._core.spacing
+
+    @property
+    def modality(self) -> str:
+        """DICOM modality (``"DX"``, ``"CR"``, …); empty when unknown."""
+        return self._core.modality
+
+    @property
+    def view(self) -> str:
+        """How the beam went: ``"PA"``, ``"AP"``, ``"LATERAL"`` or ``"UNKNOWN"``."""
+        return self._core.view
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """Lowest and highest value that the display pipeline can give, when known."""
+        return self._core.range
+
+    @property
+    def history(self) -> list[str]:
+        """What was done to the pixels, in order."""
+        return self._core.history
+
+    def save_png(self, path: PathLike) -> None:
+        """Write the film as a 16-bit grey PNG, its range spread over all levels.
+
+        Parameters
+        ----------
+        path : path-like
+            Where to write; the file is either whole or absent.
+
+        Raises
+        ------
+        FileError
+            If the file cannot be written.
+        """
+        self._core.save_png(Path(path))
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the film in grey, with square millimetres.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        matplotlib Axes
+        """
+        if ax is None:
+            from matplotlib import pyplot
+
+            _, ax = pyplot.subplots()
+        low, high = self.range or (None, None)
+        down, across = self.spacing or (1.0, 1.0)
+        ax.imshow(
+            self.to_numpy(), cmap="gray", vmin=low, vmax=high, aspect=down / across
+        )
+        ax.set_axis_off()
+        return ax
+
+    def __repr__(self) -> str:
+        rows, columns = self.shape
+        parts = [f"{rows} x {columns}"]
+        if self.modality:
+            parts.append(self.modality)
+        if self.view != "UNKNOWN":
+            parts.append(self.view)
+        if self.spacing is not None:
+            parts.append(f"{self.spacing[0]:.4g} x {self.spacing[1]:.4g} mm")
+        if self.range is not None:
+            parts.append(f"range {self.range[0]:g} to {self.range[1]:g}")
+        return f"Image({', '.join(parts)})"
+
+    def thumbnail(self, side: int = PREVIEW_SIDE) -> str:
+        """Give the film as an HTML picture of at most `side` pixels a side."""
+        png = base64.b64encode(bytes(self._core.preview_png(side))).decode()
+        return f"<img alt='film' src='data:image/png;base64,{png}'>"
+
+    def _repr_html_(self) -> str:
+        steps = "".join(f"<li>{html.escape(step)}</li>" for step in self.history)
+        return (
+            f"<figure>{self.thumbnail()}"
+            f"<figcaption>{html.escape(repr(self))}<ol>{steps}</ol></figcaption></figure>"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        facts = {
+            "spacing": self.spacing,
+            "modality": self.modality,
+            "view": self.view,
+            "range": self.range,
+            "history": self.history,
+        }
+        return _rebuild, (np.array(self.to_numpy()), facts)
+
+
+def read(
+    source: PathLike | ArrayLike | Image,
+    *,
+    window: str | bool | int = "auto",
+    frame: int | None = None,
+) -> Image:
+    """Read a film from a DICOM, PNG, JPEG or TIFF file or an array.
+
+    Parameters
+    ----------
+    source : path-like or array-like of shape (rows, columns)
+        A file, whose content decides its format, or pixels.
+    window : {"auto", "on", "off"}, bool, int or str
+        For DICOM. ``"auto"`` applies the file's first VOI look-up table or window
+        to films and leaves CT, MR and PET in their units; ``True`` and ``False``
+        (or ``"on"``, ``"off"``) decide for all; a number picks a window, counted
+        from 0, and any other text the window that the file explains by this name.
+    frame : int, optional
+        For files with several frames: which one, counted from 0; the first by
+        default.
+
+    Returns
+    -------
+    Image
+        White is high, and ``history`` says what was done.
+
+    Raises
+    ------
+    MissingFileError, FileError
+        If the file cannot be opened.
+    FormatError
+        If it is no image or a damaged one.
+    ShapeError
+        If the array is not two-dimensional.
+    InvalidValueError
+        If a pixel is NaN or infinite.
+
+    References
+    ----------
+    DICOM PS3.3, C.7.6.3 (pixels), C.11.1 (modality), C.11.2 (windows).
+    """
+    if isinstance(source, Image):
+        return source
+    if not isinstance(source, (str, os.PathLike)):
+        return from_array(source)
+    if frame is not None and frame < 0:
+        raise InvalidValueError(f"frame: expected 0 or more, found {frame}")
+    return Image(_core.read_film(Path(source), frame=frame, **_window(window)))
+
+
+def decode(path: PathLike) -> NDArray[Any]:
+    """Decode a DICOM file to the numbers it stores, before any look-up table.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    ndarray of shape (frames, rows, columns, samples), axes of length 1 left out
+        In the file's own type: uint8 to int32, float32 or float64. Colours stay
+        as they are stored.
+
+    Raises
+    ------
+    MissingFileError, FileError
+        If the file cannot be opened.
+    FormatError
+        If it is no DICOM image or a damaged one.
+    """
+    stored: NDArray[Any] = _core.decode_dicom(Path(path))
+    return stored
+
+
+def _window(window: str | bool | int) -> dict[str, Any]:
+    if window == "auto" and isinstance(window, str):
+        return {}
+    if isinstance(window, (bool, np.bool_)):
+        return {"apply_window": bool(window)}
+    if window in ("on", "off"):
+        return {"apply_window": window == "on"}
+    if isinstance(window, (int, np.integer)):
+        if window < 0:
+            raise InvalidValueError(f"window: expected 0 or more, found {window}")
+        return {"window_index": int(window)}
+    if isinstance(window, str):
+        return {"window_name": window}
+    raise InvalidValueError(f"window: expected text, bool or int, found {window!r}")
+
+
+def from_array(source: ArrayLike) -> Image:
+    """Make a film of pixels (rows, columns); see :func:`read`."""
+    pixels = np.asarray(source)
+    if pixels.dtype.kind not in "buif":
+        raise InvalidValueError(f"image: expected numbers, found dtype {pixels.dtype}")
+    full = {"bool": 1.0, "uint8": 255.0, "uint16": 65535.0}.get(pixels.dtype.name)
+    history = [f"array of {pixels.dtype.name}"]
+    return Image(
+        _core.Image(
+            plane("image", pixels, np.float32),
+            range=None if full is None else (0.0, full),
+            history=history,
+        )
+    )
+
+
+def _rebuild(pixels: NDArray[np.float32], facts: dict[str, Any]) -> Image:
+    return Image(_core.Image(pixels, **facts))

@@ -1,0 +1,395 @@
+"""Models: create, load, save, encode, zero-shot."""
+
+import html
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carina import _core
+from carina._progress import Bar
+from carina._films import as_dataset
+from carina.recipe import Recipe
+from carina.prompts import PromptBank, PromptsLike
+from carina.table import Table
+
+Level = Literal["pooled", "queries", "contrastive", "tokens", "logits"]
+
+
+def create(
+    system: str,
+    *,
+    size: str = "tiny",
+    image_size: int = 128,
+    seed: int = 0,
+    device: str = "auto",
+    **overrides: Any,
+) -> "Model":
+    """Create an untrained model from a preset.
+
+    Parameters
+    ----------
+    system : str
+        The system, ``"elixr"``.
+    size : str, default="tiny"
+        The preset's size; see :func:`list_presets`.
+    image_size : int, default=128
+        Height and width in pixels that films are brought to.
+    seed : int, default=0
+        Seed of the weights; the same seed gives the same model on every machine.
+    device : str, default="auto"
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:n"``.
+    **overrides
+        Fields of the system's configuration to change, such as
+        ``queries=8, text={"num_hidden_layers": 4}``.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    InvalidValueError
+        If there is no such preset.
+    ConfigError
+        If an override is unknown or out of range.
+    DeviceError
+        If the device is not there.
+    """
+    core = _core.Model.create(
+        f"{system}-{size}",
+        seed=seed,
+        device=device,
+        image_size=image_size,
+        overrides=json.dumps(overrides) if overrides else None,
+    )
+    return Model(core)
+
+
+def load(folder: str | os.PathLike[str], *, device: str = "auto") -> "Model":
+    """Open a model's folder: configuration, weights, tokenizer and recipe in one place.
+
+    Nothing is downloaded and nothing is unpickled.
+
+    Parameters
+    ----------
+    folder : path-like
+        What :meth:`Model.save` wrote.
+    device : str, default="auto"
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:n"``.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file of the folder is missing.
+    CheckpointError
+        If the weights do not fit the configuration.
+    """
+    path = Path(folder)
+    core, report = _core.Model.load(path, device)
+    return Model(core, report=report, source=path)
+
+
+def list_presets() -> list[str]:
+    """List the model presets, ``system-size``."""
+    return list(_core.list_presets())
+
+
+class Model:
+    """A model that can be trained and asked; made by :func:`create` or :func:`load`."""
+
+    def __init__(
+        self,
+        core: "_core.Model",
+        *,
+        report: str | None = None,
+        source: Path | None = None,
+    ) -> None:
+        self._core = core
+        self._source = source
+        self.report = report
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The specification: system and sizes, recipe, licence, lineage."""
+        spec: dict[str, Any] = json.loads(self._core.spec())
+        return spec
+
+    @property
+    def recipe(self) -> Recipe:
+        """How pixels are made right for this model."""
+        return Recipe.from_json(self._core.recipe())
+
+    @property
+    def recipe_hash(self) -> str:
+        """Hash of the recipe; embeddings made with another never mix with these."""
+        return self._core.recipe_hash()
+
+    @property
+    def findings(self) -> list[str]:
+        """What the classification head scores; empty before a supervised stage."""
+        return self._core.findings()
+
+    @property
+    def device(self) -> str:
+        """Where the model computes."""
+        return self._core.device()
+
+    def fingerprint(self) -> str:
+        """Hash of all weights and settings."""
+        return self._core.fingerprint()
+
+    def parameter(self, name: str) -> NDArray[np.float32]:
+        """Copy one parameter; :meth:`parameters` lists the names."""
+        return self._core.parameter(name)
+
+    def parameters(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the parameters by name."""
+        return {name: tuple(shape) for name, shape in self._core.parameters()}
+
+    def save(self, folder: str | os.PathLike[str], *, licence: str | None = None) -> Path:
+        """Write the model's folder.
+
+        Parameters
+        ----------
+        folder : path-like
+            Made if it is not there.
+        licence : str, optional
+            Licence of the weights; kept with them.
+
+        Returns
+        -------
+        Path
+            The folder.
+        """
+        if licence is not None:
+            self._core.set_licence(licence)
+        self._core.save(Path(folder))
+        self._source = Path(folder)
+        return Path(folder)
+
+    def encode(
+        self,
+        data: Any,
+        *,
+        level: Level = "pooled",
+        batch_size: int = 64,
+        cache: str = "none",
+        progress: bool | None = None,
+        errors: Literal["raise", "nan"] = "nan",
+    ) -> NDArray[np.float32]:
+        """Encode films.
+
+        Parameters
+        ----------
+        data : Dataset, Study, Image, path, array, or a sequence of them
+            The films; the first film of every study.
+        level : str, default="pooled"
+            ``"pooled"`` (N, D) for probes; ``"queries"`` (N, Q, D); ``"contrastive"``
+            (N, Q, E), unit vectors in the space shared with text; ``"tokens"``
+            (N, T, D); ``"logits"`` (N, L) of the classification head.
+        batch_size : int, default=64
+            Films at a time.
+        cache : {"none", "memory"} or path, default="none"
+            A folder keeps prepared films, named by their content and the recipe.
+        progress : bool, optional
+            Whether to show a bar; by default in notebooks and terminals.
+        errors : {"nan", "raise"}, default="nan"
+            What a film that cannot be read becomes: a row of NaN and a warning, or an
+            exception.
+
+        Returns
+        -------
+        ndarray of shape (N, …), float32
+            Rows in the order of `data`.
+        """
+        dataset = as_dataset(data)
+        with Bar("encode", show=progress, unit="film") as bar:
+            values, failures = self._core.encode(
+                dataset._core,
+                level=level,
+                batch_size=batch_size,
+                cached=cache,
+                watch=bar,
+            )
+        report_failures(failures, raises=errors == "raise")
+        return values
+
+    def embed(
+        self, data: Any, *, batch_size: int = 64, progress: bool | None = None
+    ) -> NDArray[np.float32]:
+        """Encode films to unit vectors in the space shared with text.
+
+        Parameters
+        ----------
+        data : Dataset, Study, Image, path, array, or a sequence of them
+            The films.
+        batch_size : int, default=64
+            Films at a time.
+        progress : bool, optional
+            Whether to show a bar.
+
+        Returns
+        -------
+        ndarray of shape (N, Q, E), float32
+            One vector a query; the similarity to a text is the largest over them.
+        """
+        return self.encode(
+            data, level="contrastive", batch_size=batch_size, progress=progress
+        )
+
+    def encode_text(self, texts: str | Sequence[str]) -> NDArray[np.float32]:
+        """Encode texts to unit vectors in the space shared with films.
+
+        Parameters
+        ----------
+        texts : str or sequence of str
+
+        Returns
+        -------
+        ndarray of shape (T, E), float32
+        """
+        return self._core.encode_text([texts] if isinstance(texts, str) else list(texts))
+
+    def zero_shot(
+        self,
+        data: Any,
+        prompts: PromptsLike,
+        *,
+        scoring: Literal["margin", "softmax"] = "margin",
+        batch_size: int = 64,
+        progress: bool | None = None,
+    ) -> Table:
+        """Score findings by words alone, without a label.
+
+        Parameters
+        ----------
+        data : Dataset, Study, Image, path, array, sequence, or ndarray (N, Q, E)
+            The films, or their embeddings at the contrastive level.
+        prompts : PromptBank, str, mapping or sequence of str
+            What to look for; see :meth:`carina.PromptBank.of`.
+        scoring : {"margin", "softmax"}, default="margin"
+            ``"margin"``: largest cosine over queries and phrases of presence, less that
+            of absence [1]_. ``"softmax"``: phrases averaged, then a softmax over the two
+            sides [2]_.
+        batch_size : int, default=64
+            Films at a time.
+        progress : bool, optional
+            Whether to show a bar.
+
+        Returns
+        -------
+        Table
+            One row a film, one column a finding. Scores, not probabilities: they order
+            films, and are not calibrated.
+
+        References
+        ----------
+        .. [1] Xu et al., "ELIXR", 2023. arXiv:2308.01317.
+        .. [2] Sellergren et al., "MedGemma Technical Report", 2025. arXiv:2507.05201.
+        """
+        bank = PromptBank.of(prompts)
+        if isinstance(data, np.ndarray) and data.ndim == 3:
+            films = np.ascontiguousarray(data, dtype=np.float32)
+        else:
+            films = self.embed(data, batch_size=batch_size, progress=progress)
+        columns = {
+            p.finding: self._core.zero_shot(
+                films, present=list(p.present), absent=list(p.absent), scoring=scoring
+            )
+            for p in bank
+        }
+        return Table(columns)
+
+    def classify(
+        self, data: Any, *, batch_size: int = 64, progress: bool | None = None
+    ) -> Table:
+        """Score the findings of the classification head.
+
+        Parameters
+        ----------
+        data : Dataset, Study, Image, path, array, or a sequence of them
+            The films.
+        batch_size : int, default=64
+            Films at a time.
+        progress : bool, optional
+            Whether to show a bar.
+
+        Returns
+        -------
+        Table
+            One row a film, one column a finding, sigmoid outputs in [0, 1]; scores until
+            they are calibrated.
+        """
+        logits = self.encode(
+            data, level="logits", batch_size=batch_size, progress=progress
+        )
+        scores = 1 / (1 + np.exp(-logits.astype(np.float64)))
+        return Table({f: scores[:, i] for i, f in enumerate(self.findings)})
+
+    def __reduce__(self) -> tuple[Callable[[str, str], "Model"], tuple[str, str]]:
+        if self._source is None:
+            msg = "a model is pickled as its folder: call model.save(folder) first"
+            raise TypeError(msg)
+        return _reopen, (str(self._source), self._core.fingerprint())
+
+    def __repr__(self) -> str:
+        count = self._core.parameter_count()
+        size = self.recipe.output_shape
+        return (
+            f"Model({self._core.system()}, {count / 1e6:.1f} M parameters, "
+            f"input {'×'.join(map(str, size))}, {self.device})"
+        )
+
+    def _repr_html_(self) -> str:
+        spec = self.spec
+        rows = {
+            "system": self._core.system(),
+            "parameters": f"{self._core.parameter_count():,}",
+            "recipe": str(self.recipe),
+            "findings": ", ".join(self.findings) or "none yet",
+            "licence": spec["licence"],
+            "lineage": "; ".join(spec["lineage"]) or "untrained",
+            "device": self.device,
+        }
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(k)}</th>"
+            f"<td style='text-align:left'>{html.escape(v)}</td></tr>"
+            for k, v in rows.items()
+        )
+        return f"<table>{cells}</table>"
+
+
+def _reopen(folder: str, fingerprint: str) -> Model:
+    """Open a pickled model again, and make sure that it is the same one."""
+    model = load(folder)
+    if model.fingerprint() != fingerprint:
+        from carina.errors import CheckpointError
+
+        msg = f"{folder}: the weights have changed since the model was pickled"
+        raise CheckpointError(msg)
+    return model
+
+
+def report_failures(failures: list[tuple[int, str]], *, raises: bool) -> None:
+    """Warn of rows that could not be read, or raise for the first."""
+    if not failures:
+        return
+    row, message = failures[0]
+    more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+    text = f"row {row}: {message}{more}"
+    if raises:
+        from carina.errors import FormatError
+
+        raise FormatError(text)
+    import warnings
+
+    warnings.warn(f"{text}; its values are NaN", stacklevel=3)

@@ -1,0 +1,271 @@
+"""Training: stages as data, a live table, runs that can be taken up again."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from carina import _core
+from carina._progress import Bar
+from carina.dataset import Dataset
+from carina.model import Model
+from carina.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Stage = dict[str, Any]
+
+
+def stage(name: str, **changes: Any) -> Stage:
+    """Take a stage of training from the presets.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`list_stages`.
+    **changes
+        Fields to put in place of the preset's; a nested field is written with two
+        underscores (``schedule__peak=3e-4``).
+
+    Returns
+    -------
+    dict
+        The stage, every field spelled out; it can be edited and stored as JSON.
+
+    Raises
+    ------
+    InvalidValueError
+        If there is no stage of that name.
+    """
+    result: Stage = json.loads(_core.stage_preset(name))
+    for field, value in changes.items():
+        target = result
+        *path, last = field.split("__")
+        for step in path:
+            target = target.setdefault(step, {})
+        target[last] = value
+    return result
+
+
+def list_stages() -> list[str]:
+    """List the stages of training."""
+    return list(_core.list_stages())
+
+
+def train(
+    model: Model,
+    dataset: Dataset,
+    stage: str | Mapping[str, Any] = "contrastive",
+    *,
+    validation: Dataset | None = None,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = True,
+    checkpoint_steps: int = 0,
+    stop_after: int | None = None,
+    cache: str = "memory",
+    workers: int = 2,
+    progress: bool | None = None,
+    **changes: Any,
+) -> "Run":
+    """Train a model in place.
+
+    Parameters
+    ----------
+    model : Model
+        The model; its weights change.
+    dataset : Dataset
+        The studies to learn from.
+    stage : str or mapping, default="contrastive"
+        A preset's name or a stage from :func:`stage`.
+    validation : Dataset, optional
+        Studies to measure on after every epoch, never learnt from.
+    out : path-like, optional
+        A folder for the checkpoint and the trained model. With it, a run that was
+        killed goes on where its last checkpoint stands, bit by bit.
+    resume : bool, default=True
+        Whether to go on from the folder's checkpoint when there is one.
+    checkpoint_steps : int, default=0
+        Steps between checkpoints, besides the end of every epoch.
+    stop_after : int, optional
+        Stop after this many steps in all, and keep the checkpoint.
+    cache : {"memory", "none"} or path, default="memory"
+        Where decoded films wait for the next epoch.
+    workers : int, default=2
+        Threads that decode and augment.
+    progress : bool, optional
+        Whether to show a live table; by default in notebooks and terminals.
+    **changes
+        Fields of the stage to change, as :func:`stage` takes them:
+        ``epochs=5, batch_size=64, seed=1, schedule__peak=3e-4``.
+
+    Returns
+    -------
+    Run
+        The history, ready to print and plot.
+
+    Raises
+    ------
+    ConfigError
+        If a field of the stage is unknown or out of range.
+    TrainingError
+        If the loss is not finite, or a trainable parameter gets no gradient.
+    KeyboardInterrupt
+        On Ctrl-C, within a second; the checkpoint stands.
+    """
+    base = stage_like(stage, changes)
+    live = LiveTable(base, show=progress)
+    with Bar(base["name"], show=progress, unit="step", on_event=live) as bar:
+        history = model._core.train(
+            dataset._core,
+            json.dumps(base),
+            validation=None if validation is None else validation._core,
+            out=None if out is None else Path(out),
+            resume=resume,
+            checkpoint_steps=checkpoint_steps,
+            stop_after=stop_after,
+            cached=cache,
+            workers=workers,
+            watch=bar,
+        )
+    return Run(base, json.loads(history))
+
+
+def stage_like(given: str | Mapping[str, Any], changes: Mapping[str, Any]) -> Stage:
+    """Make a full stage of a name or mapping and changes to it."""
+    if isinstance(given, str):
+        return stage(given, **changes)
+    merged: Stage = json.loads(json.dumps(dict(given)))
+    for field, value in changes.items():
+        target = merged
+        *path, last = field.split("__")
+        for step in path:
+            target = target.setdefault(step, {})
+        target[last] = value
+    return merged
+
+
+class LiveTable:
+    """Prints one line an epoch while a run goes on."""
+
+    def __init__(self, stage: Stage, *, show: bool | None) -> None:
+        self._show = show
+        self._stage = stage
+        self._epoch = 0
+        self._losses: list[float] = []
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Take in one record of the core."""
+        if not self._show:
+            return
+        from tqdm.auto import tqdm
+
+        if "failure" in event:
+            tqdm.write(f"  skipped: {event['failure']}")
+        elif "epoch" in event:
+            row = event["epoch"]
+            auroc = "" if row["auroc"] is None else f"  AUROC {row['auroc']:.3f}"
+            tqdm.write(f"  epoch {row['epoch']:>3}  validation {row['loss']:.4f}{auroc}")
+        elif "step" in event:
+            row = event["step"]
+            if row["epoch"] != self._epoch and self._losses:
+                self.flush(row["films_per_second"])
+            self._epoch = row["epoch"]
+            self._losses.append(row["loss"])
+
+    def flush(self, rate: float) -> None:
+        """Print the epoch gathered so far."""
+        from tqdm.auto import tqdm
+
+        mean = sum(self._losses) / len(self._losses)
+        tqdm.write(f"  epoch {self._epoch:>3}  loss {mean:.4f}  {rate:5.0f} films/s")
+        self._losses.clear()
+
+
+class Run:
+    """What a training run measured.
+
+    Parameters
+    ----------
+    stage : dict
+        The stage, every field spelled out.
+    history : dict
+        Rows for steps and epochs, and the studies that could not be read.
+    """
+
+    def __init__(self, stage: Stage, history: dict[str, Any]) -> None:
+        self.stage = stage
+        self._history = history
+
+    @property
+    def history(self) -> Table:
+        """One row a step: step, epoch, loss, rate, gradient norm, films a second."""
+        return _table(self._history["steps"])
+
+    @property
+    def validation(self) -> Table:
+        """One row an epoch: epoch, loss, mean AUROC; empty without a validation set."""
+        return _table(self._history["epochs"])
+
+    @property
+    def failures(self) -> list[str]:
+        """Studies that could not be read, and why."""
+        return list(self._history["failures"])
+
+    @property
+    def films_per_second(self) -> float:
+        """Median speed of the steps."""
+        speeds = sorted(row["films_per_second"] for row in self._history["steps"])
+        return float(speeds[len(speeds) // 2]) if speeds else float("nan")
+
+    def epoch_losses(self) -> list[float]:
+        """Mean training loss of each epoch."""
+        sums: dict[int, list[float]] = {}
+        for row in self._history["steps"]:
+            sums.setdefault(row["epoch"], []).append(row["loss"])
+        return [sum(losses) / len(losses) for _, losses in sorted(sums.items())]
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Plot the losses; needs matplotlib.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw.
+
+        Returns
+        -------
+        matplotlib Axes
+        """
+        if ax is None:
+            from matplotlib import pyplot as plt
+
+            ax = plt.subplots(figsize=(5, 3))[1]
+        steps = self._history["steps"]
+        ax.plot([r["step"] for r in steps], [r["loss"] for r in steps], lw=0.8)
+        if self._history["epochs"]:
+            last = {row["epoch"]: row["step"] for row in steps}
+            rows = [row for row in self._history["epochs"] if row["epoch"] in last]
+            x = [last[row["epoch"]] for row in rows]
+            ax.plot(x, [row["loss"] for row in rows], "o-", label="validation")
+            ax.legend()
+        ax.set(xlabel="step", ylabel="loss", title=self.stage["name"])
+        return ax
+
+    def __repr__(self) -> str:
+        steps = self._history["steps"]
+        losses = self.epoch_losses()
+        tail = f", loss {losses[0]:.3f} → {losses[-1]:.3f}" if losses else ""
+        return (
+            f"Run({self.stage['name']}: {len(steps)} steps{tail}, "
+            f"{self.films_per_second:.0f} films/s)"
+        )
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    names = list(rows[0]) if rows else []
+    nan = float("nan")
+    return Table(
+        {n: [nan if row[n] is None else row[n] for row in rows] for n in names}
+    )

@@ -1,0 +1,276 @@
+//! [`Model`]: a trained or untrained model behind a handle.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use numpy::{PyArray1, PyArrayDyn, PyArrayMethods, ToPyArray};
+use pyo3::prelude::*;
+
+use super::call::{long, quick};
+use super::data::Dataset;
+use crate::data::{Cache, Precision};
+use crate::evaluation::{Scoring, Sides, zero_shot_scores};
+use crate::language::Tokenizer;
+use crate::systems::{self, Level, SystemConfig};
+use crate::training::{RunOptions, Stage, run};
+use crate::{Error, Result, device, tasks};
+
+/// A model: towers, weights, recipe and tokenizer.
+#[pyclass(frozen, module = "carina._core")]
+pub(super) struct Model {
+    inner: RwLock<systems::Model>,
+}
+
+impl Model {
+    fn new(inner: systems::Model) -> Self {
+        Self { inner: RwLock::new(inner) }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, systems::Model> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Parses a name as serde spells it, naming the argument when it is unknown.
+fn named<T: serde::de::DeserializeOwned>(argument: &str, name: &str) -> Result<T> {
+    serde_json::from_value(serde_json::Value::from(name))
+        .map_err(|error| Error::value(argument, error.to_string()))
+}
+
+/// The most bytes of prepared films that a cache in memory holds.
+const CACHE_BYTES: usize = 2 << 30;
+
+fn cache(mode: &str) -> Result<Arc<Cache>> {
+    Ok(Arc::new(match mode {
+        "none" => Cache::none(),
+        "memory" => Cache::memory(CACHE_BYTES),
+        folder => Cache::disk(&PathBuf::from(folder), Precision::F32)?,
+    }))
+}
+
+#[pymethods]
+impl Model {
+    /// An untrained model of a preset (`system-size`), reproducible from `seed`.
+    ///
+    /// `overrides` is JSON merged over the preset's specification.
+    #[staticmethod]
+    #[pyo3(signature = (preset, *, seed, device, image_size, overrides=None))]
+    fn create(
+        py: Python<'_>,
+        preset: &str,
+        seed: u64,
+        device: &str,
+        image_size: usize,
+        overrides: Option<&str>,
+    ) -> PyResult<Self> {
+        let model = quick(py, || {
+            let spec = systems::preset(preset)?.customised(image_size, overrides)?;
+            let device = device::open(device)?;
+            systems::Model::create(spec, Tokenizer::builtin()?, seed, &device)
+        })?;
+        Ok(Self::new(model))
+    }
+
+    /// Opens a model's folder; the second value is the load report as text.
+    #[staticmethod]
+    fn load(py: Python<'_>, folder: PathBuf, device: &str) -> PyResult<(Self, String)> {
+        let (model, report) =
+            quick(py, || systems::Model::load(&folder, &device::open(device)?))?;
+        Ok((Self::new(model), report.to_string()))
+    }
+
+    /// Writes the model's folder.
+    fn save(&self, py: Python<'_>, folder: PathBuf) -> PyResult<()> {
+        quick(py, || self.read().save(&folder))
+    }
+
+    /// The specification (config.json) as text.
+    fn spec(&self) -> PyResult<String> {
+        let model = self.read();
+        let text = serde_json::to_string_pretty(model.spec());
+        Ok(text.map_err(|error| Error::Internal(error.to_string()))?)
+    }
+
+    /// How pixels are made right for the model, as JSON.
+    fn recipe(&self) -> String {
+        self.read().spec().recipe.to_json()
+    }
+
+    /// The hash of the recipe.
+    fn recipe_hash(&self) -> String {
+        self.read().spec().recipe.hash()
+    }
+
+    /// A hash that changes with any weight or setting.
+    fn fingerprint(&self, py: Python<'_>) -> PyResult<String> {
+        quick(py, || self.read().fingerprint())
+    }
+
+    /// The system's name.
+    fn system(&self) -> &'static str {
+        let SystemConfig::Elixr(_) = self.read().spec().system;
+        "elixr"
+    }
+
+    /// What the classification head scores.
+    fn findings(&self) -> Vec<String> {
+        self.read().findings().to_vec()
+    }
+
+    /// How many numbers the parameters hold.
+    fn parameter_count(&self) -> usize {
+        self.read().parameters().count()
+    }
+
+    /// Names and shapes of the parameters.
+    fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        let all = self.read().parameters().all();
+        all.into_iter().map(|(name, var)| (name, var.dims().to_vec())).collect()
+    }
+
+    /// One parameter as an array.
+    fn parameter<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+        let (values, shape) = quick(py, || {
+            let var = self.read().parameters().get(name);
+            let var = var.ok_or_else(|| {
+                Error::value("name", format!("found {name:?}, expected a parameter's name"))
+            })?;
+            Ok((var.flatten_all()?.to_vec1::<f32>()?, var.dims().to_vec()))
+        })?;
+        values.to_pyarray(py).reshape(shape)
+    }
+
+    /// Where the model computes.
+    fn device(&self) -> String {
+        device::name(self.read().device())
+    }
+
+    /// Sets the licence of the weights.
+    fn set_licence(&self, licence: String) {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner).set_licence(licence);
+    }
+
+    /// Features of every study at a level: float32 array (N, …) and (row, message) failures.
+    #[pyo3(signature = (dataset, *, level, batch_size, cached, watch=None))]
+    fn encode<'py>(
+        &self,
+        py: Python<'py>,
+        dataset: &Dataset,
+        level: &str,
+        batch_size: usize,
+        cached: &str,
+        watch: Option<Py<PyAny>>,
+    ) -> PyResult<(Bound<'py, PyArrayDyn<f32>>, Vec<(usize, String)>)> {
+        let dataset = Arc::clone(&dataset.0);
+        let encoded = long(py, watch, |progress| {
+            let level: Level = named("level", level)?;
+            self.read().encode(&dataset, level, batch_size, cache(cached)?, progress)
+        })?;
+        let failures = encoded.failures.into_iter().map(|f| (f.index, f.message)).collect();
+        Ok((encoded.values.to_pyarray(py).reshape(encoded.shape)?, failures))
+    }
+
+    /// Unit embeddings (T, E) of texts.
+    fn encode_text<'py>(
+        &self,
+        py: Python<'py>,
+        texts: Vec<String>,
+    ) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+        let (values, shape) = quick(py, || {
+            if texts.is_empty() {
+                return Err(Error::value("texts", "found none, expected at least one"));
+            }
+            let model = self.read();
+            let parts: Result<Vec<_>> = texts.chunks(64).map(|part| model.embed_text(part)).collect();
+            let all = candle::Tensor::cat(&parts?, 0)?;
+            Ok((all.flatten_all()?.to_vec1::<f32>()?, all.dims().to_vec()))
+        })?;
+        values.to_pyarray(py).reshape(shape)
+    }
+
+    /// Zero-shot scores (N) of films embedded at the contrastive level (N, Q, E).
+    #[pyo3(signature = (films, *, present, absent, scoring))]
+    fn zero_shot<'py>(
+        &self,
+        py: Python<'py>,
+        films: numpy::PyReadonlyArray3<'py, f32>,
+        present: Vec<String>,
+        absent: Vec<String>,
+        scoring: &str,
+    ) -> PyResult<Bound<'py, PyArray1<f32>>> {
+        let view = films.as_array();
+        let shape = (view.shape()[1], view.shape()[2]);
+        let values: Vec<f32> = view.iter().copied().collect();
+        let scores = quick(py, || {
+            let scoring: Scoring = named("scoring", scoring)?;
+            let model = self.read();
+            let embed = |texts: &[String]| -> Result<Vec<f32>> {
+                Ok(model.embed_text(texts)?.flatten_all()?.to_vec1::<f32>()?)
+            };
+            let sides = Sides { present: embed(&present)?, absent: embed(&absent)? };
+            zero_shot_scores(&values, shape, &sides, scoring, model.towers().scale()?)
+        })?;
+        Ok(scores.to_pyarray(py))
+    }
+
+    /// Trains the model in place by a stage (JSON); gives the history as JSON.
+    #[pyo3(signature = (dataset, stage, *, validation=None, out=None, resume=true, checkpoint_steps=0, stop_after=None, cached="memory", workers=2, watch=None))]
+    #[allow(clippy::too_many_arguments)] // one argument for each keyword of the Python function
+    fn train(
+        &self,
+        py: Python<'_>,
+        dataset: &Dataset,
+        stage: &str,
+        validation: Option<&Dataset>,
+        out: Option<PathBuf>,
+        resume: bool,
+        checkpoint_steps: u64,
+        stop_after: Option<u64>,
+        cached: &str,
+        workers: usize,
+        watch: Option<Py<PyAny>>,
+    ) -> PyResult<String> {
+        let dataset = Arc::clone(&dataset.0);
+        let validation = validation.map(|dataset| Arc::clone(&dataset.0));
+        let history = long(py, watch, |progress| {
+            let stage = Stage::from_json(stage)?;
+            let cache = cache(cached)?;
+            let options = RunOptions { out, resume, checkpoint_steps, stop_after, cache, workers };
+            let mut model = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+            run(&mut model, &dataset, validation.as_ref(), &stage, &options, progress)
+        })?;
+        Ok(serde_json::to_string(&history).map_err(|e| Error::Internal(e.to_string()))?)
+    }
+}
+
+/// The model presets.
+#[pyfunction]
+pub(super) fn list_presets() -> Vec<&'static str> {
+    systems::presets()
+}
+
+/// The stage presets.
+#[pyfunction]
+pub(super) fn list_stages() -> Vec<&'static str> {
+    Stage::presets()
+}
+
+/// A stage preset as JSON.
+#[pyfunction]
+pub(super) fn stage_preset(name: &str) -> PyResult<String> {
+    let stage = Stage::preset(name)?;
+    Ok(serde_json::to_string(&stage).map_err(|error| Error::Internal(error.to_string()))?)
+}
+
+/// The prompt banks.
+#[pyfunction]
+pub(super) fn list_prompts() -> Vec<&'static str> {
+    tasks::prompt_banks()
+}
+
+/// A prompt bank: (finding, phrases of presence, phrases of absence).
+#[pyfunction]
+pub(super) fn prompt_bank(name: &str) -> PyResult<Vec<(String, Vec<String>, Vec<String>)>> {
+    let bank = tasks::prompts(name)?;
+    Ok(bank.into_iter().map(|prompt| (prompt.finding, prompt.present, prompt.absent)).collect())
+}

@@ -1,0 +1,110 @@
+//! Whole data sets into numbers: films in, embeddings out, order kept.
+
+use std::sync::Arc;
+
+use candle::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::Model;
+use crate::data::{Cache, Dataset, Loader, LoaderOptions, Prepare, RowError};
+use crate::imaging::Recipe;
+use crate::progress::Progress;
+use crate::{Error, Result};
+
+/// What of a film is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// The mean of what the queries gathered (D): for probes.
+    #[default]
+    Pooled,
+    /// What each query gathered (Q, D).
+    Queries,
+    /// Unit embeddings in the space shared with text (Q, E): for zero-shot and search.
+    Contrastive,
+    /// The encoder's own tokens (N, D).
+    Tokens,
+    /// Logits of the classification head (L).
+    Logits,
+}
+
+/// One row a study; a study that could not be read is NaN, and named among the failures.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// The rows, one after the other.
+    pub values: Vec<f32>,
+    /// Studies, then the shape of a row.
+    pub shape: Vec<usize>,
+    /// What could not be read, and why.
+    pub failures: Vec<RowError>,
+}
+
+/// Preparation of films by a model's recipe.
+pub fn prepare(recipe: Recipe) -> Prepare {
+    Prepare::new(recipe.hash(), move |image| Ok(recipe.apply(image)?.0))
+}
+
+impl Model {
+    /// Encodes the first film of every study.
+    pub fn encode(
+        &self,
+        dataset: &Arc<Dataset>,
+        level: Level,
+        batch_size: usize,
+        cache: Arc<Cache>,
+        progress: &Progress,
+    ) -> Result<Encoded> {
+        progress.set_total(dataset.len());
+        let row = self.row_shape(level)?;
+        let width: usize = row.iter().product();
+        let mut values = vec![f32::NAN; dataset.len() * width];
+        let mut failures = Vec::new();
+        let options = LoaderOptions::sequential(batch_size.min(dataset.len()));
+        let prepare = prepare(self.spec().recipe.clone());
+        let loader = Loader::new(Arc::clone(dataset), prepare, cache, options)?;
+        for batch in loader.epoch(0)? {
+            let batch = batch?;
+            let seen = batch.indices.len() + batch.failures.len();
+            failures.extend(batch.failures);
+            if !batch.indices.is_empty() {
+                let pixels = Tensor::from_vec(batch.pixels, batch.shape.as_slice(), self.device())?;
+                let rows = self.features(&pixels, level)?.flatten_all()?.to_vec1::<f32>()?;
+                for (row, index) in rows.chunks_exact(width).zip(batch.indices) {
+                    values[index * width..(index + 1) * width].copy_from_slice(row);
+                }
+            }
+            progress.tick(seen)?;
+        }
+        let shape = [vec![dataset.len()], row].concat();
+        Ok(Encoded { values, shape, failures })
+    }
+
+    /// Features of `pixels` (B, C, H, W), one row a film.
+    pub fn features(&self, pixels: &Tensor, level: Level) -> Result<Tensor> {
+        let towers = self.towers();
+        let features = towers.image(pixels)?;
+        Ok(match level {
+            Level::Pooled => features.queries.mean(1)?,
+            Level::Queries => features.queries,
+            Level::Contrastive => towers.embed_image(&features)?,
+            Level::Tokens => features.grid.tokens,
+            Level::Logits => towers.classify(&features)?,
+        })
+    }
+
+    /// The shape (C, H, W) that the recipe brings every film to.
+    pub fn output_shape(&self) -> Result<[usize; 3]> {
+        let recipe = &self.spec().recipe;
+        recipe.output_shape().ok_or_else(|| {
+            let why = "its steps leave the shape open, expected a fixed one".to_owned();
+            Error::config("recipe", why)
+        })
+    }
+
+    /// The shape of one row, found by encoding one blank film.
+    fn row_shape(&self, level: Level) -> Result<Vec<usize>> {
+        let [c, h, w] = self.output_shape()?;
+        let blank = Tensor::zeros((1, c, h, w), candle::DType::F32, self.device())?;
+        Ok(self.features(&blank, level)?.dims()[1..].to_vec())
+    }
+}

@@ -1,0 +1,231 @@
+//! A model: its specification, its parameters and its towers; one folder on disk.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::elixr::{Elixr, ElixrConfig};
+use crate::imaging::Recipe;
+use crate::language::{TokenBatch, Tokenizer};
+use crate::nn::Parameters;
+use crate::weights::{self, Checkpoint, LoadReport, NameMap, Strictness};
+use crate::{Error, Result, files};
+
+/// The layout of `config.json` that this version reads and writes.
+const FORMAT: u32 = 1;
+
+/// Which of the four systems, with its sizes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum SystemConfig {
+    /// An image encoder aligned with language.
+    Elixr(ElixrConfig),
+}
+
+/// A model's `config.json`: all but the weights and the tokenizer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// Version of this layout.
+    pub format: u32,
+    /// The system and its sizes.
+    pub system: SystemConfig,
+    /// How pixels are made right for it.
+    #[serde(default = "default_recipe")]
+    pub recipe: Recipe,
+    /// Licence of the weights, as SPDX or in words.
+    pub licence: String,
+    /// How the weights came about: one line a stage.
+    pub lineage: Vec<String>,
+}
+
+/// Presets leave the recipe to the size that the caller asks for.
+fn default_recipe() -> Recipe {
+    Recipe::film(224)
+}
+
+impl ModelSpec {
+    /// A specification without history.
+    pub fn new(system: SystemConfig, recipe: Recipe) -> Self {
+        let licence = "unset".to_owned();
+        Self { format: FORMAT, system, recipe, licence, lineage: Vec::new() }
+    }
+
+    /// The same specification for square films of `image_size` pixels a side, with the fields
+    /// of `overrides` (a JSON object, merged into `system`) in place of its own.
+    pub fn customised(self, image_size: usize, overrides: Option<&str>) -> Result<Self> {
+        let mut system = serde_json::to_value(&self.system)
+            .map_err(|error| Error::Internal(format!("specification: {error}")))?;
+        if let Some(overrides) = overrides {
+            let changes = serde_json::from_str(overrides)
+                .map_err(|error| Error::config("overrides", error.to_string()))?;
+            merge(&mut system, changes);
+        }
+        let system = serde_json::from_value(system)
+            .map_err(|error| Error::config("overrides", error.to_string()))?;
+        let recipe = Recipe::film(image_size);
+        recipe.validate()?;
+        Ok(Self { system, recipe, ..self })
+    }
+
+    /// The system's sizes.
+    pub fn elixr(&self) -> &ElixrConfig {
+        let SystemConfig::Elixr(config) = &self.system;
+        config
+    }
+}
+
+/// Puts the fields of `changes` over those of `base`, deep down.
+fn merge(base: &mut serde_json::Value, changes: serde_json::Value) {
+    match (base, changes) {
+        (serde_json::Value::Object(base), serde_json::Value::Object(changes)) => {
+            for (key, change) in changes {
+                merge(base.entry(key).or_insert(serde_json::Value::Null), change);
+            }
+        }
+        (base, changes) => *base = changes,
+    }
+}
+
+/// A model that can be trained and asked.
+#[derive(Debug)]
+pub struct Model {
+    spec: ModelSpec,
+    parameters: Parameters,
+    towers: Elixr,
+    tokenizer: Tokenizer,
+}
+
+impl Model {
+    /// An untrained model whose weights depend on `seed` only.
+    pub fn create(
+        spec: ModelSpec,
+        tokenizer: Tokenizer,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
+        let mut spec = spec;
+        let SystemConfig::Elixr(config) = &mut spec.system;
+        config.text.vocab_size = tokenizer.vocab_size();
+        let tokenizer = tokenizer.with_max_length(config.text_length)?;
+        let parameters = Parameters::new(seed, device);
+        let towers = Elixr::new(config, &parameters.builder())?;
+        Ok(Self { spec, parameters, towers, tokenizer })
+    }
+
+    /// Opens a model's folder: `config.json`, `model.safetensors` and `tokenizer.json`.
+    pub fn load(folder: &Path, device: &Device) -> Result<(Self, LoadReport)> {
+        let path = folder.join("config.json");
+        let bytes = files::read(&path)?;
+        let spec: ModelSpec =
+            serde_json::from_slice(&bytes).map_err(|e| Error::format(&path, e.to_string()))?;
+        if spec.format != FORMAT {
+            let why = format!("found format {}, expected {FORMAT}", spec.format);
+            return Err(Error::format(&path, why));
+        }
+        let path = folder.join("tokenizer.json");
+        let length = spec.elixr().text_length;
+        let tokenizer = Tokenizer::from_json(&files::read(&path)?, length)?;
+        let model = Self::create(spec, tokenizer, 0, device)?;
+        let checkpoint = Checkpoint::open(&folder.join("model.safetensors"))?;
+        let report = weights::load(
+            &model.parameters,
+            &checkpoint,
+            &NameMap::named("plain")?,
+            Strictness::Strict,
+        )?;
+        Ok((model, report))
+    }
+
+    /// Writes the model's folder; `config.json` comes last, so a folder that has one is whole.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        files::create_folder(folder)?;
+        let tensors: Vec<(String, Tensor)> = self
+            .parameters
+            .all()
+            .into_iter()
+            .map(|(name, var)| (name, var.as_tensor().clone()))
+            .collect();
+        weights::save(&tensors, &folder.join("model.safetensors"), &BTreeMap::new())?;
+        let tokenizer = self.tokenizer.to_json()?;
+        files::write_atomic(&folder.join("tokenizer.json"), tokenizer.as_bytes())?;
+        let text = serde_json::to_string_pretty(&self.spec)
+            .map_err(|error| Error::Internal(format!("config.json: {error}")))?;
+        files::write_atomic(&folder.join("config.json"), text.as_bytes())
+    }
+
+    /// All but the weights.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// The named tensors.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// The towers.
+    pub fn towers(&self) -> &Elixr {
+        &self.towers
+    }
+
+    /// Where the model computes.
+    pub fn device(&self) -> &Device {
+        self.parameters.device()
+    }
+
+    /// What the head scores.
+    pub fn findings(&self) -> &[String] {
+        &self.spec.elixr().findings
+    }
+
+    /// Makes the head score `findings`; a head that already does stays as it is.
+    pub fn set_findings(&mut self, findings: &[String]) -> Result<()> {
+        if self.findings() == findings {
+            return Ok(());
+        }
+        let SystemConfig::Elixr(config) = &mut self.spec.system;
+        config.findings = findings.to_vec();
+        self.towers.renew_head(config, &self.parameters)
+    }
+
+    /// Adds a line to the lineage.
+    pub fn note(&mut self, line: String) {
+        self.spec.lineage.push(line);
+    }
+
+    /// Sets the licence of the weights.
+    pub fn set_licence(&mut self, licence: String) {
+        self.spec.licence = licence;
+    }
+
+    /// Tokens of `texts`, ready for the text tower.
+    pub fn tokenize(&self, texts: &[String]) -> Result<TokenBatch> {
+        self.tokenizer.encode(texts)
+    }
+
+    /// Unit embeddings (T, E) of `texts`.
+    pub fn embed_text(&self, texts: &[String]) -> Result<Tensor> {
+        self.towers.text(&self.tokenize(texts)?)
+    }
+
+    /// A hash that changes with any weight or setting: embeddings carry it.
+    pub fn fingerprint(&self) -> Result<String> {
+        let mut text = serde_json::to_string(&self.spec.system)
+            .map_err(|error| Error::Internal(format!("config.json: {error}")))?;
+        text.push_str(&self.spec.recipe.hash());
+        for (name, var) in self.parameters.all() {
+            let bytes: Vec<u8> = var
+                .flatten_all()?
+                .to_vec1::<f32>()?
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect();
+            text.push_str(&name);
+            text.push_str(&files::sha256_hex(&bytes));
+        }
+        Ok(files::sha256_hex(text.as_bytes()))
+    }
+}

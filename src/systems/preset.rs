@@ -1,0 +1,25 @@
+//! Model presets: data, compiled in.
+
+use super::ModelSpec;
+use crate::{Error, Result};
+
+/// The presets by name, `system-size`.
+const PRESETS: &[(&str, &str)] = &[
+    ("elixr-tiny", include_str!("presets/elixr-tiny.toml")),
+    ("elixr-small", include_str!("presets/elixr-small.toml")),
+    ("elixr-base", include_str!("presets/elixr-base.toml")),
+];
+
+/// The names that [`preset`] knows.
+pub fn presets() -> Vec<&'static str> {
+    PRESETS.iter().map(|(name, _)| *name).collect()
+}
+
+/// A model's specification from the presets.
+pub fn preset(name: &str) -> Result<ModelSpec> {
+    let found = PRESETS.iter().find(|(known, _)| *known == name).ok_or_else(|| {
+        let known = presets().join(", ");
+        Error::value("preset", format!("found {name:?}, expected one of {known}"))
+    })?;
+    toml::from_str(found.1).map_err(|error| Error::Internal(format!("preset {name}: {error}")))
+}

@@ -1,0 +1,185 @@
+//! Losses, each a scalar tensor with gradients to every input.
+
+use candle::{D, DType, Tensor};
+use candle_nn::ops::log_softmax;
+
+use crate::{Error, Result};
+
+/// CLIP's symmetric cross-entropy over an image × text similarity matrix.
+///
+/// Source: Radford et al. 2021, "Learning Transferable Visual Models From Natural Language
+/// Supervision", arXiv:2103.00020. Differs in that `same` (B, B) may mark further positives off
+/// the diagonal: radiology reports repeat ("normal"), and an identical text is no negative. The
+/// target of a row is spread evenly over its positives, as in UniCL (arXiv:2204.03610); with the
+/// identity matrix this is CLIP's loss exactly.
+///
+/// `logits` (B, B) are scaled similarities, images in rows.
+pub fn clip(logits: &Tensor, same: &Tensor) -> Result<Tensor> {
+    let rows = spread_cross_entropy(logits, same)?;
+    let columns = spread_cross_entropy(&logits.t()?, &same.t()?)?;
+    Ok(((rows + columns)? * 0.5)?)
+}
+
+fn spread_cross_entropy(logits: &Tensor, same: &Tensor) -> Result<Tensor> {
+    let targets = same.broadcast_div(&same.sum_keepdim(D::Minus1)?)?;
+    let log_p = log_softmax(&logits.contiguous()?, D::Minus1)?;
+    Ok((targets * log_p)?.sum(D::Minus1)?.mean_all()?.neg()?)
+}
+
+/// SigLIP's pairwise sigmoid loss, averaged over the images of the batch.
+///
+/// Source: Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training", arXiv:2303.15343,
+/// algorithm 1. `logits` (B, B) are scaled and biased similarities; `same` (B, B) is 1 for
+/// positives and 0 for negatives.
+pub fn siglip(logits: &Tensor, same: &Tensor) -> Result<Tensor> {
+    let signs = ((same * 2.0)? - 1.0)?;
+    let batch = logits.dim(0)? as f64;
+    Ok((softplus(&(signs * logits)?.neg()?)?.sum_all()? / batch)?)
+}
+
+/// Supervised contrastive loss over unit vectors `z` (B, D).
+///
+/// Source: Khosla et al. 2020, "Supervised Contrastive Learning", arXiv:2004.11362, equation 2
+/// (the sum outside the logarithm). `same` (B, B) marks pairs that share their label; a row
+/// without a positive has no term. Fails when no row has one.
+pub fn supcon(z: &Tensor, same: &Tensor, temperature: f64) -> Result<Tensor> {
+    let batch = z.dim(0)?;
+    let eye = Tensor::eye(batch, DType::F32, z.device())?;
+    let others = (1.0 - &eye)?;
+    let positives = (same * &others)?;
+    let counts = positives.sum(D::Minus1)?; // (B)
+    let rows = counts.gt(0.0)?.to_dtype(DType::F32)?;
+    let used = rows.sum_all()?.to_scalar::<f32>()?;
+    if used == 0.0 {
+        let why = "no two studies of a batch share a label; use larger batches";
+        return Err(Error::Training(why.to_owned()));
+    }
+    // A pair of a sample with itself leaves the sum: its logit is pushed out of reach.
+    let logits = ((z.matmul(&z.t()?)? / temperature)? - (eye * 1e9)?)?;
+    let log_p = (log_softmax(&logits, D::Minus1)? * &others)?;
+    let mean = (positives * log_p)?.sum(D::Minus1)?.div(&counts.maximum(1.0)?)?;
+    Ok(((mean * rows)?.sum_all()?.neg()? / used as f64)?)
+}
+
+/// Binary cross-entropy over the labels that are known, averaged over them.
+///
+/// `logits` and `targets` (B, L), targets in [0, 1]; `known` (B, L) is 1 where the target counts,
+/// and may hold weights.
+pub fn binary(logits: &Tensor, targets: &Tensor, known: &Tensor) -> Result<Tensor> {
+    // softplus(x) − x·y is the stable form of −y·log σ(x) − (1 − y)·log(1 − σ(x)).
+    let each = (softplus(logits)? - (logits * targets)?)?;
+    let weight = known.sum_all()?.to_scalar::<f32>()?;
+    if weight == 0.0 {
+        let why = "a batch has no known label; use larger batches or another label policy";
+        return Err(Error::Training(why.to_owned()));
+    }
+    Ok(((each * known)?.sum_all()? / f64::from(weight))?)
+}
+
+/// log(1 + eˣ) without overflow: max(x, 0) + log(1 + e^(−|x|)).
+fn softplus(x: &Tensor) -> Result<Tensor> {
+    let tail = (x.abs()?.neg()?.exp()? + 1.0)?.log()?;
+    Ok((x.relu()? + tail)?)
+}
+
+/// The (B, B) matrix of which entries of `keys` are equal, 1 or 0, on `device`.
+pub fn equal_pairs<T: PartialEq>(keys: &[T], device: &candle::Device) -> Result<Tensor> {
+    let n = keys.len();
+    let same: Vec<f32> =
+        keys.iter().flat_map(|a| keys.iter().map(move |b| f32::from(u8::from(a == b)))).collect();
+    Ok(Tensor::from_vec(same, (n, n), device)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle::{Device, Var};
+
+    fn matrix(n: usize, m: usize, seed: u64) -> Tensor {
+        let mut random = crate::random::Random::new(seed, &[]);
+        let values: Vec<f32> = (0..n * m).map(|_| random.normal() as f32).collect();
+        Tensor::from_vec(values, (n, m), &Device::Cpu).unwrap()
+    }
+
+    /// Compares the gradient of `loss` at `x` with central differences.
+    fn check_gradient(x: &Tensor, loss: impl Fn(&Tensor) -> Result<Tensor>) {
+        let var = Var::from_tensor(x).unwrap();
+        let grads = loss(var.as_tensor()).unwrap().backward().unwrap();
+        let gradient = grads.get(&var).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let values = x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let at = |i: usize, step: f32| {
+            let mut moved = values.clone();
+            moved[i] += step;
+            let moved = Tensor::from_vec(moved, x.shape(), &Device::Cpu).unwrap();
+            f64::from(loss(&moved).unwrap().to_scalar::<f32>().unwrap())
+        };
+        for (i, analytic) in gradient.iter().enumerate() {
+            let numeric = (at(i, 1e-2) - at(i, -1e-2)) / 2e-2;
+            let error = (numeric - f64::from(*analytic)).abs();
+            assert!(error < 2e-3, "entry {i}: analytic {analytic}, numeric {numeric}");
+        }
+    }
+
+    #[test]
+    fn clip_with_the_identity_is_the_mean_of_two_cross_entropies() {
+        let logits = matrix(4, 4, 1);
+        let same = equal_pairs(&[0, 1, 2, 3], &Device::Cpu).unwrap();
+        let labels = Tensor::new(&[0u32, 1, 2, 3], &Device::Cpu).unwrap();
+        let rows = candle_nn::loss::cross_entropy(&logits, &labels).unwrap();
+        let columns =
+            candle_nn::loss::cross_entropy(&logits.t().unwrap().contiguous().unwrap(), &labels);
+        let expected = (rows + columns.unwrap()).unwrap().to_scalar::<f32>().unwrap() / 2.0;
+        let got = clip(&logits, &same).unwrap().to_scalar::<f32>().unwrap();
+        assert!((got - expected).abs() < 1e-6, "{got} {expected}");
+    }
+
+    #[test]
+    fn siglip_matches_its_definition() {
+        let logits = Tensor::new(&[[2f32, -1.0], [0.5, 3.0]], &Device::Cpu).unwrap();
+        let same = equal_pairs(&["a", "b"], &Device::Cpu).unwrap();
+        let f = |z: f64| (1.0 + (-z).exp()).ln();
+        let expected = (f(2.0) + f(1.0) + f(-0.5) + f(3.0)) / 2.0;
+        let got = f64::from(siglip(&logits, &same).unwrap().to_scalar::<f32>().unwrap());
+        assert!((got - expected).abs() < 1e-6);
+    }
+
+    #[test]
+    fn supcon_matches_its_definition() {
+        let z = Tensor::new(&[[1f32, 0.0], [0.8, 0.6], [0.0, 1.0]], &Device::Cpu).unwrap();
+        let same = equal_pairs(&[1, 1, 2], &Device::Cpu).unwrap();
+        let e = |x: f64| (x / 0.5).exp();
+        let first = -(e(0.8) / (e(0.8) + e(0.0))).ln();
+        let second = -(e(0.8) / (e(0.8) + e(0.6))).ln();
+        let got = supcon(&z, &same, 0.5).unwrap().to_scalar::<f32>().unwrap();
+        assert!((f64::from(got) - f64::midpoint(first, second)).abs() < 1e-5);
+    }
+
+    #[test]
+    fn supcon_without_a_pair_says_so() {
+        let same = equal_pairs(&[1, 2], &Device::Cpu).unwrap();
+        let error = supcon(&matrix(2, 3, 0), &same, 0.1).unwrap_err().to_string();
+        assert!(error.contains("no two studies of a batch share a label"));
+    }
+
+    #[test]
+    fn unknown_labels_neither_count_nor_learn() {
+        let logits = Var::from_tensor(&matrix(2, 2, 3)).unwrap();
+        let targets = Tensor::new(&[[1f32, 0.0], [0.0, 0.0]], &Device::Cpu).unwrap();
+        let known = Tensor::new(&[[1f32, 0.0], [1.0, 0.0]], &Device::Cpu).unwrap();
+        let loss = binary(logits.as_tensor(), &targets, &known).unwrap();
+        let gradient = loss.backward().unwrap();
+        let gradient = gradient.get(&logits).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!((gradient[0][1], gradient[1][1]), (0.0, 0.0));
+        assert!(gradient[0][0] != 0.0 && gradient[1][0] != 0.0);
+    }
+
+    #[test]
+    fn every_loss_has_a_true_gradient() {
+        let same = equal_pairs(&[0, 1, 1, 2], &Device::Cpu).unwrap();
+        let targets = equal_pairs(&[0, 0, 1, 1], &Device::Cpu).unwrap();
+        check_gradient(&matrix(4, 4, 5), |x| clip(x, &same));
+        check_gradient(&matrix(4, 4, 6), |x| siglip(x, &same));
+        check_gradient(&matrix(4, 3, 7), |x| supcon(x, &same, 0.7));
+        check_gradient(&matrix(4, 4, 8), |x| binary(x, &targets, &same));
+    }
+}

@@ -1,0 +1,386 @@
+//! The training loop: one for every stage.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use candle::{Tensor, Var};
+
+use super::adamw::{AdamW, global_norm, no_gradient};
+use super::average::Average;
+use super::checkpoint::{self, FORMAT, Identity, State, Tensors};
+use super::history::{EpochRow, History, StepRow};
+use super::objective::{self, Films, Target};
+use super::stage::{Objective, Stage};
+use super::validate;
+use crate::data::{Augment, Cache, Dataset, Loader, LoaderOptions};
+use crate::nn::Pass;
+use crate::progress::Progress;
+use crate::systems::{Model, prepare};
+use crate::{Error, Result, files};
+
+/// Where a run writes, and how it goes on.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// Folder for the checkpoint, the history and the trained model; nothing is kept without one.
+    pub out: Option<PathBuf>,
+    /// Go on from the folder's checkpoint when it holds one.
+    pub resume: bool,
+    /// Steps between checkpoints; the end of an epoch is always one. 0 takes only those.
+    pub checkpoint_steps: u64,
+    /// Stop after this many steps in all, as a kill would, but tidily; for tests and budgets.
+    pub stop_after: Option<u64>,
+    /// Prepared films kept between epochs.
+    pub cache: Arc<Cache>,
+    /// Threads that decode.
+    pub workers: usize,
+}
+
+/// A run under way.
+struct Run<'a> {
+    model: &'a Model,
+    stage: &'a Stage,
+    dataset: &'a Arc<Dataset>,
+    validation: Option<&'a Arc<Dataset>>,
+    options: &'a RunOptions,
+    progress: &'a Progress,
+    target: Target,
+    learning: Vec<(String, Var)>,
+    optimiser: AdamW,
+    average: Average,
+    identity: Identity,
+    history: History,
+    step: u64,
+    total: u64,
+}
+
+/// Trains `model` in place by `stage`, and says what was measured.
+///
+/// With an `out` folder the run can be killed at any moment and taken up again: order,
+/// augmentation and dropout depend on the seed, the epoch and the step only.
+pub fn run(
+    model: &mut Model,
+    dataset: &Arc<Dataset>,
+    validation: Option<&Arc<Dataset>>,
+    stage: &Stage,
+    options: &RunOptions,
+    progress: &Progress,
+) -> Result<History> {
+    stage.validate()?;
+    if dataset.is_empty() {
+        return Err(Error::value("dataset", "found no study, expected at least one"));
+    }
+    if matches!(stage.objective, Objective::Supervised { .. }) {
+        model.set_findings(&dataset.findings)?;
+    }
+    let target = Target::new(model, dataset, stage)?;
+    let history = Run::start(model, dataset, validation, stage, options, progress, target)?.go()?;
+    let line = format!(
+        "{}: {} studies, {} epochs, batch {}, peak rate {}, seed {}",
+        stage.name,
+        dataset.len(),
+        stage.epochs,
+        stage.batch_size,
+        stage.schedule.peak,
+        stage.seed
+    );
+    model.note(line);
+    if let Some(out) = &options.out {
+        model.save(&out.join("model"))?;
+    }
+    Ok(history)
+}
+
+impl<'a> Run<'a> {
+    fn start(
+        model: &'a Model,
+        dataset: &'a Arc<Dataset>,
+        validation: Option<&'a Arc<Dataset>>,
+        stage: &'a Stage,
+        options: &'a RunOptions,
+        progress: &'a Progress,
+        target: Target,
+    ) -> Result<Self> {
+        let mut learning = model.parameters().trainable();
+        learning.retain(|(name, _)| stage.trains(name));
+        if learning.is_empty() {
+            let why = format!("stage `{}`: no parameter matches {:?}", stage.name, stage.train);
+            return Err(Error::Training(why));
+        }
+        let text = |error: serde_json::Error| Error::Internal(format!("stage: {error}"));
+        let identity = Identity {
+            stage: serde_json::to_string(stage).map_err(text)?,
+            model: model.fingerprint()?,
+            data: fingerprint(dataset),
+        };
+        let batches = batches(dataset.len(), stage.batch_size);
+        let total = (batches.div_ceil(stage.accumulate) * stage.epochs) as u64;
+        progress.set_total(total as usize);
+        Ok(Self {
+            optimiser: AdamW::new(&learning, stage.optimiser)?,
+            average: Average::new(&learning, stage.average)?,
+            learning,
+            model,
+            stage,
+            dataset,
+            validation,
+            options,
+            progress,
+            target,
+            identity,
+            history: History::default(),
+            step: 0,
+            total,
+        })
+    }
+
+    fn go(mut self) -> Result<History> {
+        let (epoch, batch) = self.resume()?;
+        let outcome = self.epochs(epoch, batch);
+        if matches!(outcome, Err(Error::Interrupted)) {
+            return Err(Error::Interrupted); // the last checkpoint stands
+        }
+        outcome?;
+        self.average.adopt(&self.learning)?;
+        Ok(self.history)
+    }
+
+    fn epochs(&mut self, first: usize, mut batch: usize) -> Result<()> {
+        let loader = self.loader(self.dataset, true)?;
+        for epoch in first..self.stage.epochs {
+            if self.epoch(&loader, epoch, batch)? {
+                return Ok(());
+            }
+            batch = 0;
+            if let Some(validation) = self.validation {
+                let row = self.validate(validation, epoch)?;
+                self.progress.emit(serde_json::json!({"epoch": row}));
+                self.history.epochs.push(row);
+            }
+            self.save(epoch + 1, 0)?;
+            if self.stops() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn stops(&self) -> bool {
+        self.options.stop_after.is_some_and(|last| self.step >= last)
+    }
+
+    /// Runs the epoch from its batch `first` on; says whether it was told to stop on the way.
+    fn epoch(&mut self, loader: &Loader, epoch: usize, first: usize) -> Result<bool> {
+        let mut gradients = Gradients::default();
+        let mut clock = Instant::now();
+        let last = batches(self.dataset.len(), self.stage.batch_size);
+        for (offset, batch) in loader.epoch_from(epoch as u64, first)?.enumerate() {
+            let batch = batch?;
+            for failure in &batch.failures {
+                self.fail(&format!("row {}: {}", failure.index, failure.message));
+            }
+            let number = first + offset + 1; // batches of this epoch done, this one included
+            if !batch.indices.is_empty() {
+                let pixels =
+                    Tensor::from_vec(batch.pixels, batch.shape.as_slice(), self.model.device())?;
+                let films = Films { pixels, indices: batch.indices };
+                self.learn(&films, epoch, number, &mut gradients)?;
+            }
+            if number % self.stage.accumulate == 0 || number == last {
+                self.advance(&mut gradients, epoch, &mut clock)?;
+                let every = self.options.checkpoint_steps;
+                let stops = self.stops() && number < last;
+                if stops || every > 0 && self.step.is_multiple_of(every) && number < last {
+                    self.save(epoch, number)?;
+                }
+                if stops {
+                    return Ok(true);
+                }
+            }
+            self.progress.check()?;
+        }
+        Ok(false)
+    }
+
+    /// Adds the gradients of one micro-batch.
+    fn learn(
+        &self,
+        films: &Films,
+        epoch: usize,
+        number: usize,
+        gradients: &mut Gradients,
+    ) -> Result<()> {
+        let passes = (epoch * batches(self.dataset.len(), self.stage.batch_size) + number) as u64;
+        let pass = Pass::training(self.stage.seed, passes);
+        let (model, stage) = (self.model, self.stage);
+        let outcome = objective::evaluate(
+            model,
+            stage,
+            self.dataset,
+            &self.target,
+            films,
+            Some(epoch),
+            &pass,
+        )?;
+        let value = f64::from(outcome.loss.to_scalar::<f32>()?);
+        if !value.is_finite() {
+            return Err(Error::Training(format!(
+                "the loss is {value} at step {}; lower schedule.peak (found {}) or clip_norm",
+                self.step + 1,
+                stage.schedule.peak
+            )));
+        }
+        let store = outcome.loss.backward()?;
+        for (name, var) in &self.learning {
+            let gradient = store.get(var).ok_or_else(|| no_gradient(name))?;
+            gradients.add(name, gradient)?;
+        }
+        gradients.loss += value;
+        gradients.films += films.indices.len();
+        gradients.parts += 1;
+        Ok(())
+    }
+
+    /// Takes one step along the gradients gathered so far.
+    fn advance(
+        &mut self,
+        gradients: &mut Gradients,
+        epoch: usize,
+        clock: &mut Instant,
+    ) -> Result<()> {
+        let gathered = std::mem::take(gradients);
+        let rate = self.stage.schedule.rate(self.step as usize, self.total as usize);
+        self.step += 1;
+        if gathered.parts > 0 {
+            let parts = gathered.parts as f64;
+            let norm = global_norm(&gathered.sums)? / parts;
+            let clip = (self.stage.clip_norm / norm.max(1e-12)).min(1.0);
+            self.optimiser.step(&gathered.sums, rate, clip / parts)?;
+            self.average.update(&self.learning, self.step)?;
+            let row = StepRow {
+                step: self.step,
+                epoch: epoch + 1,
+                loss: gathered.loss / parts,
+                rate,
+                gradient_norm: norm,
+                films_per_second: gathered.films as f64 / clock.elapsed().as_secs_f64().max(1e-9),
+            };
+            self.progress.emit(serde_json::json!({"step": row}));
+            self.history.steps.push(row);
+        }
+        *clock = Instant::now();
+        self.progress.tick(1)
+    }
+
+    fn validate(&self, validation: &Arc<Dataset>, epoch: usize) -> Result<EpochRow> {
+        let loader = self.loader(validation, false)?;
+        let held = self.average.swap_in(&self.learning)?;
+        let row = validate::measure(self.model, self.stage, validation, &loader, self.progress);
+        held.put_back(&self.learning)?;
+        let (loss, auroc) = row?;
+        Ok(EpochRow { epoch: epoch + 1, loss, auroc })
+    }
+
+    fn loader(&self, dataset: &Arc<Dataset>, train: bool) -> Result<Loader> {
+        let recipe = self.model.spec().recipe.clone();
+        let augment = if train { self.stage.augment.clone() } else { Augment::none() };
+        let options = LoaderOptions {
+            batch_size: self.stage.batch_size.min(dataset.len()),
+            seed: self.stage.seed,
+            shuffle: train,
+            drop_last: train,
+            workers: self.options.workers,
+            augment,
+            ..LoaderOptions::default()
+        };
+        Loader::new(Arc::clone(dataset), prepare(recipe), Arc::clone(&self.options.cache), options)
+    }
+
+    fn fail(&mut self, message: &str) {
+        if !self.history.failures.iter().any(|known| known == message) {
+            self.progress.emit(serde_json::json!({"failure": message}));
+            self.history.failures.push(message.to_owned());
+        }
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        self.options.out.as_ref().map(|out| out.join("checkpoint.safetensors"))
+    }
+
+    fn save(&self, epoch: usize, batch: usize) -> Result<()> {
+        let Some(path) = self.path() else { return Ok(()) };
+        if let Some(folder) = path.parent() {
+            files::create_folder(folder)?;
+        }
+        let weights = self.model.parameters().all().into_iter();
+        let tensors = Tensors {
+            weights: weights.map(|(name, var)| (name, var.as_tensor().clone())).collect(),
+            moments: self.optimiser.state().into_iter().collect(),
+            average: self.average.state(),
+        };
+        let state = State {
+            format: FORMAT,
+            step: self.step,
+            epoch,
+            batch,
+            identity: self.identity.clone(),
+            history: self.history.clone(),
+        };
+        checkpoint::write(&path, &state, &tensors)
+    }
+
+    /// Goes back to the folder's checkpoint; gives the epoch and batch to go on with.
+    fn resume(&mut self) -> Result<(usize, usize)> {
+        let Some(path) = self.path().filter(|path| self.options.resume && path.exists()) else {
+            return Ok((0, 0));
+        };
+        let (state, tensors) = checkpoint::read(&path, &self.identity)?;
+        for (name, tensor) in &tensors.weights {
+            self.model.parameters().set(name, tensor)?;
+        }
+        self.optimiser.restore(state.step, &tensors.moments)?;
+        self.average.restore(&tensors.average)?;
+        self.history = state.history;
+        self.step = state.step;
+        self.progress.tick(state.step as usize)?;
+        Ok((state.epoch, state.batch))
+    }
+}
+
+/// Gradients summed over micro-batches.
+#[derive(Default)]
+struct Gradients {
+    sums: BTreeMap<String, Tensor>,
+    loss: f64,
+    films: usize,
+    parts: usize,
+}
+
+impl Gradients {
+    fn add(&mut self, name: &str, gradient: &Tensor) -> Result<()> {
+        let sum = match self.sums.get(name) {
+            Some(sum) => (sum + gradient)?,
+            None => gradient.clone(),
+        };
+        self.sums.insert(name.to_owned(), sum);
+        Ok(())
+    }
+}
+
+/// Full batches of an epoch, or the one short batch of a small data set.
+fn batches(studies: usize, batch_size: usize) -> usize {
+    (studies / batch_size).max(1)
+}
+
+/// A hash of what the data set is: its findings and the names and labels of its studies.
+fn fingerprint(dataset: &Dataset) -> String {
+    let mut text = dataset.findings.join("\n");
+    for study in &dataset.studies {
+        text.push('\n');
+        text.push_str(&study.id);
+        text.extend(study.labels.iter().map(|label| format!(" {label}")));
+        text.push_str(&study.report.text());
+    }
+    files::sha256_hex(text.as_bytes())
+}

@@ -1,0 +1,269 @@
+//! A stage of training, as data: what is learnt, which parameters learn it, and how.
+
+use serde::{Deserialize, Serialize};
+
+use super::{AdamWConfig, Schedule};
+use crate::data::{Augment, Policy};
+use crate::{Error, Result};
+
+/// What the loss compares.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Objective {
+    /// Films with their reports.
+    Contrastive {
+        /// Softmax over the batch (CLIP) or a sigmoid for each pair (SigLIP).
+        #[serde(default)]
+        loss: PairLoss,
+        /// Which pairs off the diagonal count as positives too.
+        #[serde(default)]
+        same: Same,
+        /// Which part of the report is read.
+        #[serde(default)]
+        text: Section,
+        /// Chance that a sentence of the report is left out, per film and epoch.
+        #[serde(default)]
+        drop_sentence: f64,
+    },
+    /// Films that share their labels pull together.
+    Supcon {
+        /// Divides the similarities.
+        #[serde(default = "supcon_temperature")]
+        temperature: f64,
+        /// What an uncertain label counts as.
+        #[serde(default)]
+        uncertain: Policy,
+    },
+    /// Films against their labels, each finding by itself.
+    Supervised {
+        /// What an uncertain label counts as.
+        #[serde(default)]
+        uncertain: Policy,
+        /// Weighs the two classes of each finding alike.
+        #[serde(default)]
+        balance: bool,
+        /// Moves the targets this far from 0 and 1.
+        #[serde(default)]
+        smoothing: f64,
+    },
+}
+
+fn supcon_temperature() -> f64 {
+    0.1
+}
+
+/// The two contrastive losses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PairLoss {
+    /// Softmax over the batch.
+    #[default]
+    Clip,
+    /// A sigmoid for each pair.
+    Siglip,
+}
+
+/// Which pairs of different studies are positives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Same {
+    /// Only a film and its own report.
+    Nothing,
+    /// Those whose texts are equal: radiology repeats itself ("normal").
+    #[default]
+    Text,
+    /// Those whose labels are all equal.
+    Labels,
+}
+
+/// The part of a report that is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Section {
+    /// Findings and impression, whatever is there.
+    #[default]
+    Report,
+    /// Findings only.
+    Findings,
+    /// Impression only.
+    Impression,
+}
+
+/// One stage of training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// A name for tables and folders.
+    pub name: String,
+    /// What the loss compares.
+    pub objective: Objective,
+    /// Names of the parameters that learn, with `*` for any run of characters.
+    pub train: Vec<String>,
+    /// Exceptions from `train`.
+    #[serde(default)]
+    pub freeze: Vec<String>,
+    /// How often every study is seen.
+    pub epochs: usize,
+    /// Studies in a step's micro-batch.
+    pub batch_size: usize,
+    /// Micro-batches whose gradients are averaged into one step.
+    #[serde(default = "one")]
+    pub accumulate: usize,
+    /// The largest norm of all gradients taken as one vector; longer ones are shortened.
+    #[serde(default = "one_norm")]
+    pub clip_norm: f64,
+    /// The optimiser's constants.
+    #[serde(default)]
+    pub optimiser: AdamWConfig,
+    /// The learning rate over time.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// Decay of a running mean of the weights, which the run then returns; 0 keeps the last weights.
+    #[serde(default)]
+    pub average: f64,
+    /// Augmentation of the films, per sample and epoch.
+    #[serde(default)]
+    pub augment: Augment,
+    /// Seed of order, augmentation and dropout.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn one_norm() -> f64 {
+    1.0
+}
+
+/// The presets compiled in, by name.
+const PRESETS: &[(&str, &str)] = &[
+    ("contrastive", include_str!("stages/contrastive.toml")),
+    ("supcon", include_str!("stages/supcon.toml")),
+    ("supervised", include_str!("stages/supervised.toml")),
+];
+
+impl Stage {
+    /// The names that [`Self::preset`] knows.
+    pub fn presets() -> Vec<&'static str> {
+        PRESETS.iter().map(|(name, _)| *name).collect()
+    }
+
+    /// A stage from the presets compiled in.
+    pub fn preset(name: &str) -> Result<Self> {
+        let found = PRESETS.iter().find(|(known, _)| *known == name).ok_or_else(|| {
+            let known = Self::presets().join(", ");
+            Error::value("stage", format!("found {name:?}, expected one of {known}"))
+        })?;
+        toml::from_str(found.1)
+            .map_err(|error| Error::Internal(format!("stage preset {name}: {error}")))
+    }
+
+    /// Reads a stage from JSON, every field checked.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let stage: Self =
+            serde_json::from_str(text).map_err(|e| Error::config("stage", e.to_string()))?;
+        stage.validate()?;
+        Ok(stage)
+    }
+
+    /// Refuses values that no training can use.
+    pub fn validate(&self) -> Result<()> {
+        let positive = |field: &str, value: f64| {
+            let fine = value.is_finite() && value > 0.0;
+            if fine { Ok(()) } else { Err(number(field, value, "a number above 0")) }
+        };
+        positive("epochs", self.epochs as f64)?;
+        positive("batch_size", self.batch_size as f64)?;
+        positive("accumulate", self.accumulate as f64)?;
+        positive("clip_norm", self.clip_norm)?;
+        positive("schedule.peak", self.schedule.peak)?;
+        let share = |field: &str, value: f64| {
+            let fine = (0.0..1.0).contains(&value);
+            if fine { Ok(()) } else { Err(number(field, value, "a number from 0 to below 1")) }
+        };
+        share("schedule.warmup", self.schedule.warmup)?;
+        share("average", self.average)?;
+        match self.objective {
+            Objective::Contrastive { drop_sentence, .. } => {
+                share("objective.drop_sentence", drop_sentence)?;
+                if self.batch_size < 2 {
+                    return Err(number("batch_size", 1.0, "at least 2 for a contrastive loss"));
+                }
+            }
+            Objective::Supcon { temperature, .. } => {
+                positive("objective.temperature", temperature)?
+            }
+            Objective::Supervised { smoothing, .. } => share("objective.smoothing", smoothing)?,
+        }
+        Ok(())
+    }
+
+    /// Whether the parameter `name` learns in this stage.
+    pub fn trains(&self, name: &str) -> bool {
+        let hit = |patterns: &[String]| patterns.iter().any(|pattern| glob(pattern, name));
+        hit(&self.train) && !hit(&self.freeze)
+    }
+}
+
+fn number(field: &str, found: f64, expected: &str) -> Error {
+    Error::config(format!("stage.{field}"), format!("found {found}, expected {expected}"))
+}
+
+/// Whether `name` matches `pattern`, in which `*` stands for any run of characters.
+fn glob(pattern: &str, name: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else {
+        return pattern == name;
+    };
+    let Some(tail) = name.strip_prefix(head) else {
+        return false;
+    };
+    (0..=tail.len()).any(|at| tail.is_char_boundary(at) && glob(rest, &tail[at..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_is_valid() {
+        for name in Stage::presets() {
+            Stage::preset(name).unwrap().validate().unwrap();
+        }
+    }
+
+    #[test]
+    fn an_unknown_preset_lists_the_known_ones() {
+        let error = Stage::preset("magic").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "stage: found \"magic\", expected one of contrastive, supcon, supervised"
+        );
+    }
+
+    #[test]
+    fn a_misspelt_field_is_named() {
+        let mut value = serde_json::to_value(Stage::preset("supcon").unwrap()).unwrap();
+        value["epoch"] = 3.into();
+        let error = Stage::from_json(&value.to_string()).unwrap_err().to_string();
+        assert!(error.contains("unknown field `epoch`"), "{error}");
+    }
+
+    #[test]
+    fn globs_match_runs_of_characters() {
+        assert!(glob("image.*", "image.conv1.weight"));
+        assert!(glob("*.bias", "text.a.bias"));
+        assert!(glob("a*c*e", "abcde"));
+        assert!(!glob("image.*", "text.image.x"));
+        assert!(!glob("head.weight", "head.weights"));
+    }
+
+    #[test]
+    fn a_value_out_of_range_names_its_field() {
+        let mut stage = Stage::preset("contrastive").unwrap();
+        stage.schedule.warmup = 1.5;
+        let error = stage.validate().unwrap_err().to_string();
+        assert!(error.contains("stage.schedule.warmup") && error.contains("1.5"), "{error}");
+    }
+}

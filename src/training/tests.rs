@@ -1,0 +1,181 @@
+//! The loop as a whole, on films that take a second to learn.
+
+use std::sync::Arc;
+
+use candle::Device;
+use ndarray::Array2;
+
+use super::{History, RunOptions, Stage, run};
+use crate::data::{Dataset, Film, Pixels, Report, Study};
+use crate::imaging::{Image, View};
+use crate::language::Tokenizer;
+use crate::progress::Progress;
+use crate::random::Random;
+use crate::systems::{Model, preset};
+use crate::{Error, Result};
+
+/// Films with a bright spot on one side when the finding is there.
+fn studies(n: usize) -> Arc<Dataset> {
+    let one = |i: usize| {
+        let mut random = Random::new(9, &[i as u64]);
+        let present = i % 2 == 0;
+        let pixels = Array2::from_shape_fn((24, 24), |(row, column)| {
+            let spot = present && (6..14).contains(&row) && (12..20).contains(&column);
+            (0.3 + 0.1 * random.normal() as f32 + if spot { 0.4 } else { 0.0 }).clamp(0.0, 1.0)
+        });
+        let image = Image { range: Some([0.0, 1.0]), ..Image::from_pixels(pixels) };
+        let findings = if present { "Opacity on the left." } else { "Clear lungs. No opacity." };
+        Arc::new(Study {
+            id: format!("s{i}"),
+            patient: format!("p{i}"),
+            films: vec![Film { pixels: Pixels::Memory(Arc::new(image)), view: View::Pa }],
+            report: Report { findings: findings.to_owned(), ..Report::default() },
+            labels: vec![f32::from(u8::from(present))],
+            ..Study::default()
+        })
+    };
+    Arc::new(Dataset::new(vec!["opacity".to_owned()], (0..n).map(one).collect()).unwrap())
+}
+
+fn model() -> Model {
+    let small = r#"{"image": {"widths": [8, 16], "depths": [1, 1], "stem_width": 8},
+                    "text": {"dim": 16, "depth": 1, "heads": 2, "mlp_dim": 32, "dropout": 0.1},
+                    "queries": 2, "pool_heads": 2, "embedding": 8}"#;
+    let spec = preset("elixr-tiny").unwrap().customised(24, Some(small)).unwrap();
+    Model::create(spec, Tokenizer::builtin().unwrap(), 1, &Device::Cpu).unwrap()
+}
+
+fn stage(name: &str) -> Stage {
+    Stage { epochs: 3, batch_size: 8, accumulate: 2, ..Stage::preset(name).unwrap() }
+}
+
+fn train(model: &mut Model, stage: &Stage, options: &RunOptions) -> Result<History> {
+    run(model, &studies(48), None, stage, options, &Progress::silent())
+}
+
+fn bits(model: &Model) -> Vec<(String, Vec<u32>)> {
+    let all = model.parameters().all().into_iter();
+    let bits = |var: &candle::Var| {
+        let values = var.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        values.iter().map(|value| value.to_bits()).collect()
+    };
+    all.map(|(name, var)| (name, bits(&var))).collect()
+}
+
+#[test]
+fn every_stage_lowers_its_loss() {
+    for name in Stage::presets() {
+        let stage = Stage { epochs: 12, accumulate: 1, ..stage(name) };
+        let history = train(&mut model(), &stage, &RunOptions::default()).unwrap();
+        let mean = |rows: &[super::StepRow]| {
+            rows.iter().map(|row| row.loss).sum::<f64>() / rows.len() as f64
+        };
+        let (first, last) = (mean(&history.steps[..6]), mean(&history.steps[66..]));
+        assert!(last < 0.9 * first, "{name}: {first} -> {last}");
+    }
+}
+
+#[test]
+fn a_run_cut_anywhere_ends_with_the_same_bits() {
+    for name in ["contrastive", "supervised"] {
+        let stage = stage(name);
+        let mut whole = model();
+        train(&mut whole, &stage, &RunOptions::default()).unwrap();
+        for cut in [1, 3, 4, 8] {
+            let folder = tempfile::tempdir().unwrap();
+            let options = RunOptions {
+                out: Some(folder.path().to_owned()),
+                resume: true,
+                checkpoint_steps: 1,
+                stop_after: Some(cut),
+                ..RunOptions::default()
+            };
+            train(&mut model(), &stage, &options).unwrap();
+            let mut resumed = model();
+            let options = RunOptions { stop_after: None, ..options };
+            let history = train(&mut resumed, &stage, &options).unwrap();
+            assert_eq!(history.steps.len(), 9, "{name} cut at {cut}");
+            assert!(bits(&resumed) == bits(&whole), "{name} cut at {cut}: the weights differ");
+        }
+    }
+}
+
+#[test]
+fn the_number_of_decoding_threads_changes_nothing() {
+    let trained = |workers| {
+        let mut model = model();
+        let options = RunOptions { workers, ..RunOptions::default() };
+        train(&mut model, &stage("supervised"), &options).unwrap();
+        bits(&model)
+    };
+    assert!(trained(1) == trained(3));
+}
+
+#[test]
+fn frozen_parameters_stay_bit_identical_and_the_rest_moves() {
+    let mut trained = model();
+    let before = bits(&trained);
+    let stage = Stage { freeze: vec!["image.*".to_owned()], ..stage("contrastive") };
+    train(&mut trained, &stage, &RunOptions::default()).unwrap();
+    for ((name, was), (_, is)) in before.iter().zip(bits(&trained)) {
+        assert_eq!(*was != is, stage.trains(name), "{name}");
+    }
+}
+
+#[test]
+fn a_parameter_without_gradient_is_named() {
+    let stage = Stage { train: vec!["*".to_owned()], ..stage("supervised") };
+    let error = train(&mut model(), &stage, &RunOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("is trainable but got no gradient"), "{error}");
+}
+
+#[test]
+fn a_stage_without_what_it_needs_says_so() {
+    let bare = |study: &Arc<Study>| {
+        let labels = vec![f32::NAN];
+        Arc::new(Study { report: Report::default(), labels, ..Study::clone(study) })
+    };
+    let all = studies(16);
+    let dataset = Dataset::new(all.findings.clone(), all.studies.iter().map(bare).collect());
+    let dataset = Arc::new(dataset.unwrap());
+    for (name, needed) in [("contrastive", "reports"), ("supervised", "known labels")] {
+        let outcome = run(
+            &mut model(),
+            &dataset,
+            None,
+            &stage(name),
+            &RunOptions::default(),
+            &Progress::silent(),
+        );
+        let error = outcome.unwrap_err().to_string();
+        assert!(error.contains(&format!("stage `{name}` needs {needed}")), "{error}");
+    }
+}
+
+#[test]
+fn a_stop_comes_through_and_a_bad_film_costs_its_row_only() {
+    let progress = Progress::silent();
+    progress.stop();
+    let options = RunOptions::default();
+    let outcome = run(&mut model(), &studies(16), None, &stage("supcon"), &options, &progress);
+    assert!(matches!(outcome, Err(Error::Interrupted)));
+
+    let mut dataset = Dataset::clone(&studies(16));
+    let missing = Film { pixels: Pixels::File("missing.png".into()), view: View::Pa };
+    let broken = Study { films: vec![missing], ..Study::clone(&dataset.studies[3]) };
+    dataset.studies[3] = Arc::new(broken);
+    let history = run(
+        &mut model(),
+        &Arc::new(dataset),
+        None,
+        &stage("supervised"),
+        &options,
+        &Progress::silent(),
+    );
+    let failures = history.unwrap().failures;
+    assert_eq!(failures.len(), 1);
+    assert!(
+        failures[0].starts_with("row 3: ") && failures[0].contains("missing.png"),
+        "{failures:?}"
+    );
+}

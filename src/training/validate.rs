@@ -1,0 +1,62 @@
+//! What a stage measures on studies it does not learn from.
+
+use std::sync::Arc;
+
+use candle::Tensor;
+use ndarray::Array2;
+
+use super::objective::{self, Films, Target};
+use super::stage::Stage;
+use crate::Result;
+use crate::data::{Dataset, Loader};
+use crate::metrics::{Measure, Policy, Samples, Setting};
+use crate::nn::Pass;
+use crate::progress::Progress;
+use crate::systems::Model;
+
+/// The mean loss, and the mean AUROC over the findings that have both classes (NaN without one).
+pub(super) fn measure(
+    model: &Model,
+    stage: &Stage,
+    dataset: &Arc<Dataset>,
+    loader: &Loader,
+    progress: &Progress,
+) -> Result<(f64, f64)> {
+    let target = Target::new(model, dataset, stage)?;
+    let mut scores = Array2::from_elem((dataset.len(), dataset.findings.len()), f32::NAN);
+    let (mut sum, mut films_seen) = (0.0, 0);
+    for batch in loader.epoch(0)? {
+        let batch = batch?;
+        progress.check()?;
+        if batch.indices.len() < 2 {
+            continue; // a contrastive loss of one film says nothing
+        }
+        let pixels = Tensor::from_vec(batch.pixels, batch.shape.as_slice(), model.device())?;
+        let films = Films { pixels, indices: batch.indices };
+        let pass = Pass::inference();
+        let outcome = objective::evaluate(model, stage, dataset, &target, &films, None, &pass)?;
+        let n = films.indices.len();
+        sum += f64::from(outcome.loss.to_scalar::<f32>()?) * n as f64;
+        films_seen += n;
+        if let Some(logits) = outcome.logits {
+            for (row, index) in logits.to_vec2::<f32>()?.iter().zip(&films.indices) {
+                scores.row_mut(*index).iter_mut().zip(row).for_each(|(to, from)| *to = *from);
+            }
+        }
+    }
+    Ok((sum / films_seen.max(1) as f64, mean_auroc(dataset, &scores)))
+}
+
+fn mean_auroc(dataset: &Dataset, scores: &Array2<f32>) -> f64 {
+    let targets = dataset.targets(crate::data::Policy::Ignore);
+    let each = targets.columns().into_iter().zip(scores.columns()).filter_map(|(truth, score)| {
+        let pairs = truth.iter().zip(score).filter(|(t, s)| !t.is_nan() && !s.is_nan());
+        let (truth, score): (Vec<f64>, Vec<f64>) =
+            pairs.map(|(t, s)| (f64::from(*t), f64::from(*s))).unzip();
+        let samples = Samples::new(&truth, &score, Policy::Ignore).ok()?;
+        let area = Measure::Auroc.value(&samples, &samples.ones(), &Setting::default());
+        (!area.is_nan()).then_some(area)
+    });
+    let each: Vec<f64> = each.collect();
+    if each.is_empty() { f64::NAN } else { each.iter().sum::<f64>() / each.len() as f64 }
+}
