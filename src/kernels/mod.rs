@@ -14,6 +14,8 @@ mod conv;
 mod depthwise;
 mod gemm;
 mod linear;
+#[cfg(test)]
+mod naive;
 mod norm;
 mod pool;
 mod simd;
