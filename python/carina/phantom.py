@@ -1,6 +1,7 @@
 """Synthetic frontal films with exact truth, for learning, testing and teaching."""
 
 import json
+import math
 import operator
 from typing import Literal
 
@@ -82,9 +83,9 @@ def phantom(
         "seed": _count("seed", seed, 0),
         "size": _count("size", size, 0),
         "view": "UNKNOWN" if view is None else view,
-        "uncertain": float(uncertain),
-        "missing": float(missing),
-        "normal_share": float(normal_share),
+        "uncertain": _share("uncertain", uncertain),
+        "missing": _share("missing", missing),
+        "normal_share": _share("normal_share", normal_share),
         "structures": bool(structures),
     }
     if view not in (None, "PA", "AP"):
@@ -98,3 +99,11 @@ def _count(name: str, value: int, least: int) -> int:
     if not least <= number < 2**63:
         raise InvalidValueError(f"{name}: found {number}, expected at least {least}")
     return number
+
+
+def _share(name: str, value: float) -> float:
+    share = float(value)
+    # The core checks the range; JSON has no word for the rest.
+    if not math.isfinite(share):
+        raise InvalidValueError(f"{name}: found {share}, expected a share from 0 to 1")
+    return share

@@ -212,7 +212,7 @@ impl Body {
     }
 
     /// Distance from the chest wall and apex to a point inside the cavity, cm; negative outside.
-    pub(super) fn from_wall(&self, x: f32, y: f32) -> f32 {
+    pub(super) fn wall_distance(&self, x: f32, y: f32) -> f32 {
         let lateral = self.outer(y) - x.abs();
         // The apex is a cap: its top falls away on both sides of its middle.
         let cap = y - 0.055 * (x.abs() - APEX).powi(2).min(60.0);

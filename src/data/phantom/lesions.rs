@@ -135,7 +135,7 @@ pub(super) fn nodule(scene: &mut Scene, lesion: &Lesion) {
         let rough = random.range(0.04, 0.22) as f32;
         let mut balls = vec![[x0, y0, radius]];
         if random.chance(0.2) {
-            for _ in 0..1 + random.below(3) {
+            for _ in 0..=random.below(3) {
                 let (x, y) = place(scene, side, lesion.zone, 1.0, random);
                 if (x - x0).hypot(y - y0) > 2.0 * radius + 1.0 {
                     balls.push([x, y, (radius * random.range(0.45, 0.8) as f32).max(0.6)]);

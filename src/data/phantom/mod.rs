@@ -211,4 +211,5 @@ fn attributes(case: &Case) -> Vec<Attributes> {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp)] // labels are 0, 1, -1 or NaN, exactly
 mod tests;

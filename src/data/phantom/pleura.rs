@@ -26,7 +26,7 @@ pub(super) fn pneumothorax(scene: &mut Scene, lesion: &Lesion) {
             }
             let wide = top * (1.12 - droop * (y / height).min(1.15)).max(0.04);
             // Positive in the free air, in cm from the visceral pleura.
-            let beyond = wide - scene.body.from_wall(x, y);
+            let beyond = wide - scene.body.wall_distance(x, y);
             let soft = 0.5 * scene.frame.pixel;
             let bare = smoothstep(-soft, soft, beyond);
             scene.bare[index] = scene.bare[index].max(bare);

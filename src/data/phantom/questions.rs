@@ -7,6 +7,7 @@ use crate::random::Random;
 
 /// Four questions or fewer: one of a finding that is there, one of one that is not, then where and
 /// how much.
+#[allow(clippy::float_cmp)] // labels are 0, 1, -1 or NaN, exactly
 pub(super) fn questions(case: &Case, labels: &[f32], random: &mut Random) -> Vec<Question> {
     let with = |label: f32| -> Vec<Finding> {
         Finding::ALL.into_iter().filter(|finding| labels[*finding as usize] == label).collect()

@@ -104,12 +104,12 @@ fn posture(case: &Case, build: &Build, random: &mut Random) -> Posture {
 }
 
 fn frame(body: &Body, size: usize, random: &mut Random) -> Frame {
-    let loose = if body.posture.portable { 2.0 } else { 1.0 };
+    let loose: f64 = if body.posture.portable { 2.0 } else { 1.0 };
     let margin = random.range(5.5, 5.5 + 4.0 * loose) as f32;
     let span = (2.0 * body.build.half_width + margin).max(body.height + margin + 3.5);
     let slack = 0.5 * (span - body.height);
-    let roll = (0.02 * f64::from(loose) * random.normal()).clamp(-0.12, 0.12) as f32;
-    let x = (0.6 * f64::from(loose) * random.normal()) as f32;
+    let roll = (0.02 * loose * random.normal()).clamp(-0.12, 0.12) as f32;
+    let x = (0.6 * loose * random.normal()) as f32;
     let y = body.height / 2.0 + slack * random.range(-0.1, 0.45) as f32;
     let (sin, cos) = roll.sin_cos();
     Frame { size, pixel: span / size as f32, centre: [x.clamp(-2.5, 2.5), y], roll: [sin, cos] }

@@ -196,7 +196,7 @@ fn fill(template: &str, attributes: &Attributes, random: &mut Random) -> String 
     };
     let nodule = if size.parse::<f64>().is_ok_and(|mm| mm > 30.0) { "mass" } else { "nodule" };
     let adverb = match severity {
-        "" => "".to_owned(),
+        "" => String::new(),
         "severe" => "markedly".to_owned(),
         severity => format!("{severity}ly"),
     };

@@ -34,8 +34,11 @@ fn mask<'a>(study: &'a Study, name: &str) -> Option<&'a Array2<bool>> {
 
 /// Mean column of the true pixels.
 fn column(mask: &Array2<bool>) -> f32 {
-    let hits: Vec<f32> =
-        mask.indexed_iter().filter(|(_, hit)| **hit).map(|((_, column), _)| column as f32).collect();
+    let hits: Vec<f32> = mask
+        .indexed_iter()
+        .filter(|(_, hit)| **hit)
+        .map(|((_, column), _)| column as f32)
+        .collect();
     hits.iter().sum::<f32>() / hits.len() as f32
 }
 
@@ -71,7 +74,8 @@ fn films_are_display_grey_with_dark_lungs_and_a_white_heart() {
     for study in many().studies.iter().take(200) {
         assert!(pixels(study).iter().all(|v| (0.0..=1.0).contains(v)));
         if study.labels.iter().all(|label| *label == 0.0) {
-            let lungs = ["left lung", "right lung"].map(|name| mean(study, mask(study, name).unwrap()));
+            let lungs =
+                ["left lung", "right lung"].map(|name| mean(study, mask(study, name).unwrap()));
             let heart = mean(study, mask(study, "heart").unwrap());
             assert!(heart > lungs[0] + 0.15 && heart > lungs[1] + 0.15, "{lungs:?} {heart}");
         }
@@ -87,7 +91,7 @@ fn the_patients_left_is_on_the_right_of_the_image() {
         assert!(right < left || right.is_nan() || left.is_nan());
         for attributes in &study.attributes {
             let Some(mask) = mask(study, &attributes.finding) else { continue };
-            let middle = (right + left) / 2.0;
+            let middle = f32::midpoint(right, left);
             match attributes.side.as_str() {
                 "left" => assert!(column(mask) > middle || middle.is_nan()),
                 "right" => assert!(column(mask) < middle || middle.is_nan()),
@@ -170,7 +174,9 @@ fn the_record_goes_with_the_findings() {
         values.iter().sum::<f64>() / values.len() as f64
     };
     let pneumonia = 7;
-    assert!(average("temperature_c", pneumonia, 1.0) > average("temperature_c", pneumonia, 0.0) + 0.8);
+    assert!(
+        average("temperature_c", pneumonia, 1.0) > average("temperature_c", pneumonia, 0.0) + 0.8
+    );
     assert!(average("bnp_pg_ml", 5, 1.0) > 3.0 * average("bnp_pg_ml", 5, 0.0));
     assert!(average("pack_years", 4, 1.0) > average("pack_years", 4, 0.0) + 8.0);
     let without = many().studies.iter().filter(|s| !s.record.contains_key("crp_mg_l")).count();
@@ -199,9 +205,14 @@ fn absurd_wishes_are_refused_by_name() {
     assert_eq!(text(|o| o.size = 31), "size: found 31 pixels, expected 32 to 2048");
     assert_eq!(text(|o| o.studies = 0), "studies: found 0, expected at least 1");
     assert_eq!(text(|o| o.missing = -0.5), "missing: found -0.5, expected a share from 0 to 1");
-    assert_eq!(text(|o| o.uncertain = f64::NAN), "uncertain: found NaN, expected a share from 0 to 1");
+    assert_eq!(
+        text(|o| o.uncertain = f64::NAN),
+        "uncertain: found NaN, expected a share from 0 to 1"
+    );
     assert!(text(|o| o.studies = usize::MAX).contains("expected at most 8 GiB"));
-    assert!(text(|o| (o.studies, o.size) = (1000, 2048)).starts_with("studies: 1000 studies of 2048 x"));
+    assert!(
+        text(|o| (o.studies, o.size) = (1000, 2048)).starts_with("studies: 1000 studies of 2048 x")
+    );
 }
 
 #[test]
@@ -217,9 +228,12 @@ fn sentences_are_whole_whatever_is_known() {
     let mut random = Random::new(0, &[]);
     let devices = ["endotracheal tube", "central venous catheter", "pacemaker", "chest tube"];
     for finding in FINDINGS.into_iter().chain(devices) {
-        for (side, zone, severity) in
-            [("", "", ""), ("left", "upper", "mild"), ("bilateral", "lower", "large"), ("right", "middle", "14 mm")]
-        {
+        for (side, zone, severity) in [
+            ("", "", ""),
+            ("left", "upper", "mild"),
+            ("bilateral", "lower", "large"),
+            ("right", "middle", "14 mm"),
+        ] {
             let attributes = Attributes {
                 finding: finding.to_owned(),
                 side: side.to_owned(),
