@@ -2,7 +2,7 @@
 
 use candle::{DType, Device, Tensor};
 
-use super::testing::check_gradients;
+use super::testing::{check_gradients, check_precision};
 use super::{
     Activation, Attend, Attention, AttentionConfig, AttentionInput, AttentionLayout, BatchNorm2d,
     Bias, Conv2d, Conv2dConfig, DropPath, Dropout, Embedding, LayerNorm, Linear, Mlp, MlpConfig,
@@ -275,4 +275,32 @@ fn layers_refuse_what_they_cannot_compute_and_say_why() {
     );
     let rope = Rope::new(4, 1e4, 3, RopeLayout::Halves, &Device::Cpu).unwrap();
     assert_eq!(says(rope.turn(&heads(1, 2), 2)), "rope length: found 4, expected at most 3");
+}
+
+/// Sizes that fill several blocks of every kernel, in several threads.
+#[test]
+fn large_tensors_have_true_gradients() {
+    check_precision(&[&[300, 130]], |x, vb| LayerNorm::new(130, 1e-5, vb)?.forward(&x[0]));
+    check_precision(&[&[300, 130]], |x, vb| RmsNorm::new(130, 1e-5, vb)?.forward(&x[0]));
+    check_precision(&[&[260, 170]], |x, vb| Linear::new(170, 90, Bias::With, vb)?.forward(&x[0]));
+    check_precision(&[&[200, 201]], |x, _| softmax(&x[0]));
+    check_precision(&[&[40_001]], |x, _| Activation::Gelu.apply(&x[0]));
+    check_precision(&[&[2, 4, 150, 8], &[2, 2, 170, 8], &[2, 2, 170, 8]], |x, _| {
+        attend(&x[0], &x[1], &x[2], &Attend { causal: true, ..Attend::default() })
+    });
+    let (in_channels, kernel) = (32, 3);
+    for (stride, padding, groups) in [(1, 1, 1), (2, 1, 2), (1, 1, 32)] {
+        let config = Conv2dConfig {
+            in_channels,
+            out_channels: 32,
+            kernel,
+            stride,
+            padding,
+            groups,
+            bias: Bias::Without,
+        };
+        check_precision(&[&[10, in_channels, 27, 40]], |x, vb| {
+            Conv2d::new(&config, vb)?.forward(&x[0])
+        });
+    }
 }

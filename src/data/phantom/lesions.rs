@@ -269,7 +269,7 @@ fn plates(scene: &mut Scene, side: usize, lesion: &Lesion, random: &mut Random) 
             })
             .collect();
         // A plate reaches several cm along the beam.
-        scene.solid.tube(&points, Tube::Solid, 7.5);
+        scene.solid.tube(&points, Tube::Solid, 6.2);
         let mut trace = super::canvas::Layer::new(scene.frame);
         trace.tube(&points, Tube::Solid, 1.0);
         for (inside, value) in mask.iter_mut().zip(&trace.data) {

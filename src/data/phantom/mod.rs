@@ -209,3 +209,6 @@ fn attributes(case: &Case) -> Vec<Attributes> {
     let lesions = case.lesions.iter().map(Lesion::attributes);
     lesions.chain(case.devices.iter().map(Device::attributes)).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -179,17 +179,25 @@ fn paint_lesions(scene: &mut Scene, case: &Case, breaks: &[Break]) {
     }
 }
 
-/// Blood beside the break, and the mark around it; the break itself is drawn with the bones.
+/// One lens of blood along the chest wall, and a mark around each break; the breaks themselves are
+/// drawn with the bones.
 fn fracture(scene: &mut Scene, lesion: &Lesion, breaks: &[Break]) {
-    for b in breaks {
-        let (x0, y0) = rib_point(&scene.body, b.side, b.rib, b.angle);
-        let y0 = y0 + 0.5 * b.step;
-        let r = 1.2 + 0.25 * lesion.degree as f32;
-        scene.solid.paint([x0 - r, y0 - r, x0 + r, y0 + r], |x, y| {
-            let inside = 1.0 - ((x - x0).powi(2) + (y - y0).powi(2)) / (r * r);
-            (2.6 + 0.8 * lesion.degree as f32) * inside.max(0.0).sqrt()
-        });
-        let mask = scene.mask_of(|x, y, _| (x - x0).hypot(y - y0) < r);
+    let spots: Vec<(f32, f32)> = breaks
+        .iter()
+        .map(|b| {
+            let (x, y) = rib_point(&scene.body, b.side, b.rib, b.angle);
+            (x, y + 0.5 * b.step)
+        })
+        .collect();
+    let count = spots.len().max(1) as f32;
+    let (x0, y0) = spots.iter().fold((0.0, 0.0), |(a, b), (x, y)| (a + x / count, b + y / count));
+    let degree = lesion.degree as f32;
+    let (rx, ry) = (1.15 + 0.15 * degree, 1.3 + 1.1 * degree);
+    scene.solid.paint([x0 - 3.0 * rx, y0 - 2.5 * ry, x0 + 3.0 * rx, y0 + 2.5 * ry], |x, y| {
+        (2.4 + 0.7 * degree) * (-((x - x0) / rx).powi(2) - ((y - y0) / ry).powi(2)).exp()
+    });
+    for (x0, y0) in spots {
+        let mask = scene.mask_of(|x, y, _| (x - x0).hypot(y - y0) < 1.3);
         scene.mark(Finding::Fracture, mask);
     }
 }

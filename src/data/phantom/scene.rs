@@ -23,6 +23,8 @@ pub(super) struct Extent {
 pub(super) struct Scene {
     pub(super) frame: Frame,
     pub(super) body: Body,
+    /// Thickness of the thoracic cavity and of the heart along the beam, cm.
+    cavity: Vec<[f32; 2]>,
     /// Thickness of aerated lung along the beam, cm.
     pub(super) lung: Vec<f32>,
     /// Share of the lung's air replaced by fluid or cells, 0 … 1.
@@ -46,11 +48,14 @@ impl Scene {
     pub(super) fn new(frame: Frame, body: Body) -> Self {
         let layer = Layer::new(frame);
         let mut lung = layer.data.clone();
+        let mut chords = vec![[0.0; 2]; lung.len()];
         for (index, lung) in lung.iter_mut().enumerate() {
             let (x, y) = frame.to_body(index % frame.size, index / frame.size);
             let cavity = body.cavity(x, y);
+            let heart = body.heart(x, y);
+            chords[index] = [cavity, heart];
             if cavity > 0.0 {
-                let (heart, middle) = (body.heart(x, y), body.mediastinum(x, y));
+                let middle = body.mediastinum(x, y);
                 let tissue = (heart.powi(4) + middle.powi(4)).sqrt().sqrt();
                 *lung = (cavity * (1.0 - body.abdomen(x, y)) - tissue).max(0.0);
             }
@@ -58,6 +63,7 @@ impl Scene {
         Self {
             frame,
             body,
+            cavity: chords,
             fill: vec![0.0; lung.len()],
             bare: vec![0.0; lung.len()],
             lung,
@@ -123,8 +129,8 @@ impl Scene {
     pub(super) fn lung_field(&self, side: usize) -> Array2<bool> {
         self.mask_of(|x, y, index| {
             (x > 0.0) == (side == 1)
-                && self.lung[index] > 0.36 * self.body.cavity(x, y)
-                && self.body.heart(x, y) <= 0.0
+                && self.lung[index] > 0.36 * self.cavity[index][0]
+                && self.cavity[index][1] <= 0.0
                 && y < self.body.dome(x)
         })
     }
@@ -132,7 +138,7 @@ impl Scene {
     /// The cardiac silhouette above the diaphragm.
     pub(super) fn heart_field(&self) -> Array2<bool> {
         let floor = self.body.domes[1] + 1.6;
-        self.mask_of(|x, y, _| y < floor && self.body.heart(x, y) > 0.0)
+        self.mask_of(|_, y, index| y < floor && self.cavity[index][1] > 0.0)
     }
 
     /// The attenuation of everything, pixel by pixel.
