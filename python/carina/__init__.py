@@ -8,6 +8,7 @@ from carina._core import LoadReport, num_threads, set_num_threads
 from carina.classification import classification_result
 from carina.dataset import Dataset
 from carina.doctor import doctor
+from carina.evaluation import evaluate
 from carina.errors import CarinaError
 from carina.geometry import Geometry
 from carina.image import Image, decode, read
@@ -48,6 +49,7 @@ __all__ = [
     "create",
     "decode",
     "doctor",
+    "evaluate",
     "list_presets",
     "list_prompts",
     "list_public",

@@ -154,7 +154,13 @@ def _train(args: argparse.Namespace) -> None:
         model = create(system, size=size, image_size=args.image_size, seed=args.seed)
     changes = dict(_assignment(text) for text in args.set)
     run = train(
-        model, dataset, args.stage, out=args.out, progress=True, seed=args.seed, **changes
+        model,
+        dataset,
+        args.stage,
+        out=args.out,
+        progress=True,
+        seed=args.seed,
+        **changes,
     )
     print(run)
     print(f"model: {args.out / 'model'}")

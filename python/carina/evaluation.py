@@ -147,7 +147,8 @@ def search_quality(
 
     films = model.embed(dataset, progress=progress)
     rows: dict[str, list[Any]] = {
-        name: [] for name in ("query", f"ndcg@{k}", f"precision@{k}", "chance", "relevant")
+        name: []
+        for name in ("query", f"ndcg@{k}", f"precision@{k}", "chance", "relevant")
     }
     for text, grades in queries.items():
         truth = np.asarray(grades, dtype=np.float64)

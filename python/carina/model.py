@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carina import _core
-from carina._progress import Bar
 from carina._films import as_dataset
-from carina.recipe import Recipe
+from carina._progress import Bar
 from carina.prompts import PromptBank, PromptsLike
+from carina.recipe import Recipe
 from carina.table import Table
 
 Level = Literal["pooled", "queries", "contrastive", "tokens", "logits"]
@@ -155,7 +155,9 @@ class Model:
         """Shapes of the parameters by name."""
         return {name: tuple(shape) for name, shape in self._core.parameters()}
 
-    def save(self, folder: str | os.PathLike[str], *, licence: str | None = None) -> Path:
+    def save(
+        self, folder: str | os.PathLike[str], *, licence: str | None = None
+    ) -> Path:
         """Write the model's folder.
 
         Parameters
@@ -257,7 +259,9 @@ class Model:
         -------
         ndarray of shape (T, E), float32
         """
-        return self._core.encode_text([texts] if isinstance(texts, str) else list(texts))
+        return self._core.encode_text(
+            [texts] if isinstance(texts, str) else list(texts)
+        )
 
     def zero_shot(
         self,

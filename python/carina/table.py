@@ -41,7 +41,7 @@ class Table:
     >>> Table({"finding": ["edema", "effusion"], "score": [0.25, 0.5]})
     finding   score
     edema      0.25
-    effusion   0.5
+    effusion   0.50
     2 rows
     """
 

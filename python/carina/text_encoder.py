@@ -108,6 +108,20 @@ class TextEncoder:
             rows: NDArray[np.float32] = self._core.encode(list(texts), batch_size, bar)
         return rows
 
+    def tokenize(self, text: str) -> list[str]:
+        """Show the pieces that a text is read as, special ones included.
+
+        Parameters
+        ----------
+        text : str
+            Cut at :attr:`max_length` pieces.
+
+        Returns
+        -------
+        list of str
+        """
+        return self._core.tokenize(text)
+
     @property
     def report(self) -> LoadReport:
         """What loading matched, renamed and dropped, as a table."""

@@ -166,7 +166,9 @@ class LiveTable:
         elif "epoch" in event:
             row = event["epoch"]
             auroc = "" if row["auroc"] is None else f"  AUROC {row['auroc']:.3f}"
-            tqdm.write(f"  epoch {row['epoch']:>3}  validation {row['loss']:.4f}{auroc}")
+            tqdm.write(
+                f"  epoch {row['epoch']:>3}  validation {row['loss']:.4f}{auroc}"
+            )
         elif "step" in event:
             row = event["step"]
             if row["epoch"] != self._epoch and self._losses:

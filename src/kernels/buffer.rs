@@ -38,9 +38,14 @@ pub(super) fn tensor(values: Vec<f32>, like: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, like.shape(), &Device::Cpu)
 }
 
-/// A block of whole rows of `width` numbers, large enough for a thread.
+/// A block of whole rows of `width` numbers that stays in the nearest cache.
 pub(super) fn block_of_rows(width: usize) -> usize {
-    width.max(1) * GRAIN.div_ceil(width.max(1))
+    width.max(1) * (GRAIN / 4).div_ceil(width.max(1))
+}
+
+/// A block of whole rows that is worth a partial sum of its own.
+pub(super) fn large_block_of_rows(width: usize) -> usize {
+    4 * block_of_rows(width)
 }
 
 /// `n` numbers, written in blocks in parallel: `fill` gets the block's number and zeros.

@@ -11,8 +11,10 @@ use super::depthwise;
 use super::gemm::{Into, Matrix, Threads, multiply};
 use super::unfold::{fold_rows, unfold_rows};
 
-/// Unfolded numbers held at once by a task.
-const UNFOLDED: usize = 1 << 18;
+/// Unfolded numbers held at once by a task, so that they stay in its cache,
+const UNFOLDED: usize = 1 << 16;
+/// unless that leaves fewer columns than a product needs to run well.
+const COLUMNS: usize = 128;
 /// The batch is split in at most this many parts for the gradient of the weights.
 const PARTS: usize = 8;
 
@@ -96,7 +98,8 @@ impl Sizes {
 
     /// Rows of the output that are unfolded together.
     fn block(&self) -> usize {
-        (UNFOLDED / (self.taps() * self.out_width).max(1)).clamp(1, self.out_height)
+        let cached = UNFOLDED / (self.taps() * self.out_width);
+        cached.max(COLUMNS.div_ceil(self.out_width)).min(self.out_height)
     }
 
     /// Calls `work` with each block of output rows: (first, count).

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::buffer::filled;
 use super::conv::Sizes;
-use super::simd::{fma, kernel, sum_pairs};
+use super::simd::{fma, kernel, sum};
 
 /// Columns, and rows, of the outputs that are computed together in registers.
 const TILE: usize = 16;
@@ -53,6 +53,10 @@ impl Split {
         for (x, out) in x.chunks_exact(sizes.width).zip(rows) {
             for (phase, out) in out.chunks_exact_mut(self.run).enumerate() {
                 let (source, place) = phase_start(sizes, phase);
+                if sizes.stride == 1 {
+                    out[place..place + x.len()].copy_from_slice(x);
+                    continue;
+                }
                 let x = x.iter().skip(source).step_by(sizes.stride);
                 out.iter_mut().skip(place).zip(x).for_each(|(out, x)| *out = *x);
             }
@@ -144,15 +148,22 @@ kernel! {
 }
 
 kernel! {
-    /// Adds the product of gradient and window for each tap of the kernel.
+    /// Adds the product of gradient and window for each tap of the kernel. The rows of `g` are
+    /// `width` long, a multiple of `TILE`, and end in zeros.
     fn gather(
         split: &[f32], g: &[f32], offsets: &[usize], step: usize, width: usize, dw: &mut [f32],
     ) {
         for (dw, offset) in dw.iter_mut().zip(offsets) {
+            let mut sums = [0.0f32; TILE];
             for (y, g) in g.chunks_exact(width).enumerate() {
-                let start = y * step + offset;
-                *dw += sum_pairs(&split[start..start + width], g, |x, g| x * g);
+                let source = &split[y * step + offset..][..width];
+                for (g, x) in g.as_chunks::<TILE>().0.iter().zip(source.as_chunks::<TILE>().0) {
+                    for ((sum, g), x) in sums.iter_mut().zip(g).zip(x) {
+                        *sum = fma::<FMA>(*g, *x, *sum);
+                    }
+                }
             }
+            *dw += sum(&sums, |x| x);
         }
     }
 }
@@ -197,15 +208,19 @@ pub(super) fn weight_gradient(x: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32> {
     let (plane, area, taps) = areas(sizes);
     let shape = Split::of(sizes);
     let (offsets, step) = (shape.offsets(sizes), shape.step(sizes));
+    let width = sizes.out_width.next_multiple_of(TILE);
     let mut dw = vec![0.0; sizes.groups * sizes.outputs * taps];
     dw.par_chunks_exact_mut(sizes.outputs * taps).enumerate().for_each(|(channel, dw)| {
         let mut split = vec![0.0; shape.len(sizes)];
+        let mut padded = vec![0.0; width * sizes.out_height];
         for image in 0..sizes.batch {
             let i = image * sizes.groups + channel;
             shape.fill(&x[i * plane..][..plane], sizes, &mut split);
             let g = &g[i * sizes.outputs * area..];
             for (g, dw) in g.chunks_exact(area).zip(dw.chunks_exact_mut(taps)) {
-                gather(&split, g, &offsets, step, sizes.out_width, dw);
+                let rows = g.chunks_exact(sizes.out_width).zip(padded.chunks_exact_mut(width));
+                rows.for_each(|(g, row)| row[..g.len()].copy_from_slice(g));
+                gather(&split, &padded, &offsets, step, width, dw);
             }
         }
     });

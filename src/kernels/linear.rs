@@ -3,7 +3,7 @@
 use candle::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::buffer::{block_of_rows, filled, read, slice, tensor, total};
+use super::buffer::{block_of_rows, filled, large_block_of_rows, read, slice, tensor, total};
 use super::gemm::{Into, Matrix, Threads, multiply};
 use super::simd::kernel;
 
@@ -82,7 +82,7 @@ pub(super) fn sum_rows(rows: &[f32], width: usize) -> Vec<f32> {
         add_rows(part, &mut sum);
         sum
     };
-    total(rows.par_chunks(block_of_rows(width)).map(one).collect(), width)
+    total(rows.par_chunks(large_block_of_rows(width)).map(one).collect(), width)
 }
 
 impl CustomOp2 for Linear {

@@ -14,7 +14,10 @@ mod conv;
 mod depthwise;
 mod gemm;
 mod linear;
+#[cfg(test)]
+mod naive;
 mod norm;
+mod patches;
 mod pool;
 mod simd;
 mod softmax;
@@ -30,6 +33,7 @@ pub(crate) use buffer::serve;
 pub(crate) use conv::{Geometry, conv2d};
 pub(crate) use linear::linear;
 pub(crate) use norm::{layer_norm, rms_norm};
+pub(crate) use patches::patchify;
 pub(crate) use pool::{Pool, avg_pool2d, max_pool2d};
 pub(crate) use softmax::softmax;
 

@@ -2,7 +2,9 @@
 
 use candle::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
-use super::buffer::{block_of_rows, filled, filled_with, read, slice, tensor, total};
+use super::buffer::{
+    block_of_rows, filled, filled_with, large_block_of_rows, read, slice, tensor, total,
+};
 use super::simd::{fma, kernel, sum, sum_pairs};
 
 kernel! {
@@ -200,7 +202,7 @@ fn backward(
     rows: impl Fn(&[f32], &[f32], &[f32], &mut [f32], &mut [f32]) + Sync,
 ) -> Result<(Vec<f32>, Vec<f32>)> {
     let rows: &Rows = &rows;
-    let block = block_of_rows(weight.elem_count());
+    let block = large_block_of_rows(weight.elem_count());
     let run = |x: &[f32], g: &[f32], weight: &[f32]| {
         let (dx, parts) = filled_with(x.len(), block, |i, out| {
             let range = i * block..i * block + out.len();

@@ -147,3 +147,65 @@ impl Layer {
         all
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::Parameters;
+
+    fn build() -> (Bert, Parameters) {
+        let config = BertConfig {
+            vocab_size: 20,
+            dim: 8,
+            depth: 2,
+            heads: 2,
+            mlp_dim: 16,
+            max_positions: 6,
+            pooler: true,
+            ..BertConfig::default()
+        };
+        let parameters = Parameters::new(0, &Device::Cpu);
+        (Bert::new(&config, parameters.builder()).unwrap(), parameters)
+    }
+
+    #[test]
+    fn every_parameter_receives_a_finite_gradient_in_training() {
+        let (model, parameters) = build();
+        let ids = Tensor::new(&[[1u32, 2, 3], [4, 5, 0]], &Device::Cpu).unwrap();
+        let mask = Tensor::new(&[[1u32, 1, 1], [1, 1, 0]], &Device::Cpu).unwrap();
+        let tokens = model.forward(&ids, Some(&mask), &Pass::training(0, 0)).unwrap();
+        let pooled = model.pool(&tokens).unwrap().unwrap();
+        let loss = (tokens.exp().unwrap().sum_all().unwrap()
+            + pooled.exp().unwrap().sum_all().unwrap())
+        .unwrap();
+        let gradients = loss.backward().unwrap();
+        for (name, var) in parameters.trainable() {
+            let gradient = gradients.get(&var).unwrap_or_else(|| panic!("{name}: none"));
+            let sum = gradient.abs().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
+            assert!(sum.is_finite(), "{name}: {sum}");
+        }
+    }
+
+    #[test]
+    fn what_is_padded_does_not_change_the_rest() {
+        let (model, _) = build();
+        let run = |ids: &[u32], mask: &[u32]| {
+            let tensor = |x: &[u32]| Tensor::new(x, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+            let tokens = model.forward(&tensor(ids), Some(&tensor(mask)), &Pass::inference());
+            tokens.unwrap().narrow(1, 0, 2).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+        };
+        let short: Vec<f32> = run(&[3, 4], &[1, 1]);
+        let padded: Vec<f32> = run(&[3, 4, 9, 9], &[1, 1, 0, 0]);
+        assert!(short.iter().zip(&padded).all(|(a, b)| (a - b).abs() < 1e-5));
+    }
+
+    #[test]
+    fn texts_beyond_the_position_table_and_unknown_numbers_are_errors() {
+        let (model, _) = build();
+        let run = |ids: &Tensor| model.forward(ids, None, &Pass::inference()).unwrap_err();
+        let long = Tensor::zeros((1, 7), candle::DType::U32, &Device::Cpu).unwrap();
+        let text = run(&long).to_string();
+        assert_eq!(text, "token ids: expected shape (B, 1 to 6), got [1, 7]");
+        run(&Tensor::new(&[[20u32]], &Device::Cpu).unwrap());
+    }
+}

@@ -150,6 +150,13 @@ impl Tokenizer {
         Ok(batch)
     }
 
+    /// The pieces that `text` is read as, special ones included.
+    pub fn pieces(&self, text: &str) -> Result<Vec<String>> {
+        let ids = self.encode(&[text])?.ids;
+        let unknown = |id: u32| Error::value("tokenizer", format!("found no piece {id}"));
+        ids.into_iter().map(|id| self.piece(id).ok_or_else(|| unknown(id))).collect()
+    }
+
     /// The text of `ids`, without special tokens.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         self.inner.decode(ids, true).map_err(wrong)
@@ -229,8 +236,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn pieces(tokenizer: &Tokenizer, text: &str) -> Vec<String> {
-        let batch = tokenizer.encode(&[text]).unwrap();
-        batch.ids.iter().map(|&id| tokenizer.piece(id).unwrap()).collect()
+        tokenizer.pieces(text).unwrap()
     }
 
     #[test]

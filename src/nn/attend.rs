@@ -102,12 +102,18 @@ fn visible(scores: &Tensor, options: &Attend) -> Result<Option<Tensor>> {
         let rows = (0..n).flat_map(|i| (0..m).map(move |j| u8::from(j + n <= i + m)));
         both(Tensor::from_vec(rows.collect(), (1, 1, n, m), scores.device())?)?;
     }
-    if let Some(bias) = options.bias {
+    if let Some(bias) = options.bias.filter(|bias| may_mask(bias)) {
         let bias = bias.detach().to_dtype(DType::F64)?;
         let seen = bias.gt(&Tensor::full(MASKED, bias.shape(), bias.device())?)?;
         both(seen.broadcast_as(scores.shape())?.contiguous()?)?;
     }
     Ok(keep)
+}
+
+/// Whether the bias may hide keys. On the CPU a look is cheaper than a mask of the scores' size.
+fn may_mask(bias: &Tensor) -> bool {
+    let lowest = || bias.detach().to_dtype(DType::F64)?.min_all()?.to_scalar::<f64>();
+    !bias.device().is_cpu() || lowest().map_or(true, |lowest| lowest <= MASKED || lowest.is_nan())
 }
 
 fn repeat_heads(x: &Tensor, heads: usize) -> Result<Tensor> {

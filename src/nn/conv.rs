@@ -100,7 +100,15 @@ pub fn conv2d(
     window: Window,
     groups: usize,
 ) -> Result<Tensor> {
-    let channels = weight.dim(1)? * groups;
+    let &[outputs, inputs, rows, columns] = weight.dims() else {
+        return Err(Error::shape("conv2d weight", "(O, C / G, K, K)", weight.dims()));
+    };
+    let square = [rows, columns] == [window.kernel; 2];
+    if !square || groups == 0 || outputs == 0 || inputs == 0 || outputs % groups != 0 {
+        let expected = format!("(n·{groups}, C / {groups}, {0}, {0})", window.kernel);
+        return Err(Error::shape("conv2d weight", expected, weight.dims()));
+    }
+    let channels = inputs * groups;
     let fits = x.rank() == 4 && x.dim(1)? == channels;
     if !fits {
         return Err(Error::shape("conv2d", format!("(B, {channels}, H, W)"), x.dims()));

@@ -2,7 +2,7 @@
 
 use candle::{DType, Device, Tensor};
 
-use super::testing::check_gradients;
+use super::testing::{check_gradients, check_precision, flat, noise};
 use super::{
     Activation, Attend, Attention, AttentionConfig, AttentionInput, AttentionLayout, BatchNorm2d,
     Bias, Conv2d, Conv2dConfig, DropPath, Dropout, Embedding, LayerNorm, Linear, Mlp, MlpConfig,
@@ -10,6 +10,7 @@ use super::{
     Rope, RopeLayout, SwiGlu, adaptive_avg_pool2d, attend, avg_pool2d, max_pool2d, position,
     softmax,
 };
+use crate::random::Random;
 
 #[test]
 fn linear_maps_have_true_gradients() {
@@ -275,4 +276,67 @@ fn layers_refuse_what_they_cannot_compute_and_say_why() {
     );
     let rope = Rope::new(4, 1e4, 3, RopeLayout::Halves, &Device::Cpu).unwrap();
     assert_eq!(says(rope.turn(&heads(1, 2), 2)), "rope length: found 4, expected at most 3");
+}
+
+/// Sizes that fill several blocks of every kernel, in several threads.
+#[test]
+fn large_tensors_have_true_gradients() {
+    check_precision(&[&[300, 130]], |x, vb| LayerNorm::new(130, 1e-5, vb)?.forward(&x[0]));
+    check_precision(&[&[300, 130]], |x, vb| RmsNorm::new(130, 1e-5, vb)?.forward(&x[0]));
+    check_precision(&[&[260, 170]], |x, vb| Linear::new(170, 90, Bias::With, vb)?.forward(&x[0]));
+    check_precision(&[&[200, 201]], |x, _| softmax(&x[0]));
+    check_precision(&[&[40_001]], |x, _| Activation::Gelu.apply(&x[0]));
+    check_precision(&[&[2, 4, 150, 8], &[2, 2, 170, 8], &[2, 2, 170, 8]], |x, _| {
+        attend(&x[0], &x[1], &x[2], &Attend { causal: true, ..Attend::default() })
+    });
+    let (in_channels, kernel) = (32, 3);
+    for (stride, padding, groups) in [(1, 1, 1), (2, 1, 2), (1, 1, 32)] {
+        let config = Conv2dConfig {
+            in_channels,
+            out_channels: 32,
+            kernel,
+            stride,
+            padding,
+            groups,
+            bias: Bias::Without,
+        };
+        check_precision(&[&[10, in_channels, 27, 40]], |x, vb| {
+            Conv2d::new(&config, vb)?.forward(&x[0])
+        });
+    }
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let conv = Conv2dConfig {
+        in_channels: 6,
+        out_channels: 8,
+        kernel: 3,
+        padding: 1,
+        ..Conv2dConfig::default()
+    };
+    let run = |threads: usize| -> Vec<Vec<u64>> {
+        let work = || {
+            let parameters = Parameters::new(3, &Device::Cpu);
+            let vb = parameters.builder();
+            let x = noise(&[3, 6, 33, 41], &mut Random::new(5, &[]));
+            let x = x.to_dtype(DType::F32).unwrap();
+            let x = Conv2d::new(&conv, vb.pp("conv")).unwrap().forward(&x).unwrap();
+            let pass = Pass::training(0, 0);
+            let x = BatchNorm2d::new(8, 1e-5, 0.1, vb.pp("bn")).unwrap().forward(&x, &pass);
+            let x = max_pool2d(&x.unwrap(), 3, 2, 1).unwrap(); // (3, 8, 17, 21)
+            let x = x.flatten_from(2).unwrap().transpose(1, 2).unwrap(); // (3, 357, 8)
+            let x = LayerNorm::new(8, 1e-5, vb.pp("norm")).unwrap().forward(&x).unwrap();
+            let config = AttentionConfig::new(8, 2);
+            let layer = Attention::new(&config, vb.pp("attn")).unwrap();
+            let x = layer.forward(&x, &AttentionInput::default()).unwrap();
+            let store = x.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+            let bits = |x: &Tensor| flat(x).into_iter().map(f64::to_bits).collect();
+            let learnt = parameters.trainable();
+            learnt.iter().map(|(_, var)| bits(store.get(var).unwrap())).chain([bits(&x)]).collect()
+        };
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
+    };
+    let one = run(1);
+    assert!(one == run(2) && one == run(5));
 }

@@ -7,7 +7,7 @@ use candle_nn::VarBuilder;
 
 use super::Bias;
 use super::linear::{linear, uniform};
-use crate::{Error, Result};
+use crate::{Error, Result, kernels};
 
 /// The sizes of a [`PatchEmbed2d`].
 #[derive(Clone, Copy, Debug)]
@@ -130,6 +130,14 @@ fn patchify<const R: usize>(x: &Tensor, channels: usize, patch: [usize; R]) -> R
         return Err(Error::shape("patch embedding", expected, sizes));
     }
     let batch = sizes[0];
+    if kernels::serve(&[x]) {
+        let mut whole = [1; 3]; // a film is a volume of one slice
+        whole[3 - R..].copy_from_slice(&patch);
+        let mut shape = vec![batch, channels];
+        shape.extend(std::iter::repeat_n(1, 3 - R));
+        shape.extend(&sizes[2..]);
+        return Ok(kernels::patchify(&x.reshape(shape)?, whole)?);
+    }
     let mut split = vec![batch, channels]; // B, C, then (count, side) for each axis
     for (size, side) in sizes[2..].iter().zip(&patch) {
         split.extend([size / side, *side]);

@@ -106,6 +106,11 @@ impl TextEncoder {
         rows.to_pyarray(py).reshape([texts.len(), self.0.dim()])
     }
 
+    /// The pieces that a text is read as, special ones included.
+    fn tokenize(&self, py: Python<'_>, text: String) -> PyResult<Vec<String>> {
+        call::quick(py, || self.0.tokenizer().pieces(&text))
+    }
+
     /// What the checkpoint gave.
     #[getter]
     fn report(&self) -> LoadReport {

@@ -15,6 +15,12 @@ use crate::systems::{self, Level, SystemConfig};
 use crate::training::{RunOptions, Stage, run};
 use crate::{Error, Result, device, tasks};
 
+/// Rows (N, …) and what could not be read: its row, and why.
+type Rows<'py> = (Bound<'py, PyArrayDyn<f32>>, Vec<(usize, String)>);
+
+/// A finding, phrases of presence, phrases of absence.
+type Phrases = (String, Vec<String>, Vec<String>);
+
 /// A model: towers, weights, recipe and tokenizer.
 #[pyclass(frozen, module = "carina._core")]
 pub(super) struct Model {
@@ -74,8 +80,7 @@ impl Model {
     /// Opens a model's folder; the second value is the load report as text.
     #[staticmethod]
     fn load(py: Python<'_>, folder: PathBuf, device: &str) -> PyResult<(Self, String)> {
-        let (model, report) =
-            quick(py, || systems::Model::load(&folder, &device::open(device)?))?;
+        let (model, report) = quick(py, || systems::Model::load(&folder, &device::open(device)?))?;
         Ok((Self::new(model), report.to_string()))
     }
 
@@ -160,7 +165,7 @@ impl Model {
         batch_size: usize,
         cached: &str,
         watch: Option<Py<PyAny>>,
-    ) -> PyResult<(Bound<'py, PyArrayDyn<f32>>, Vec<(usize, String)>)> {
+    ) -> PyResult<Rows<'py>> {
         let dataset = Arc::clone(&dataset.0);
         let encoded = long(py, watch, |progress| {
             let level: Level = named("level", level)?;
@@ -181,7 +186,8 @@ impl Model {
                 return Err(Error::value("texts", "found none, expected at least one"));
             }
             let model = self.read();
-            let parts: Result<Vec<_>> = texts.chunks(64).map(|part| model.embed_text(part)).collect();
+            let parts: Result<Vec<_>> =
+                texts.chunks(64).map(|part| model.embed_text(part)).collect();
             let all = candle::Tensor::cat(&parts?, 0)?;
             Ok((all.flatten_all()?.to_vec1::<f32>()?, all.dims().to_vec()))
         })?;
@@ -270,7 +276,7 @@ pub(super) fn list_prompts() -> Vec<&'static str> {
 
 /// A prompt bank: (finding, phrases of presence, phrases of absence).
 #[pyfunction]
-pub(super) fn prompt_bank(name: &str) -> PyResult<Vec<(String, Vec<String>, Vec<String>)>> {
+pub(super) fn prompt_bank(name: &str) -> PyResult<Vec<Phrases>> {
     let bank = tasks::prompts(name)?;
     Ok(bank.into_iter().map(|prompt| (prompt.finding, prompt.present, prompt.absent)).collect())
 }

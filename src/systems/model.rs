@@ -129,7 +129,7 @@ impl Model {
         let length = spec.elixr().text_length;
         let tokenizer = Tokenizer::from_json(&files::read(&path)?, length)?;
         let model = Self::create(spec, tokenizer, 0, device)?;
-        let checkpoint = Checkpoint::open(&folder.join("model.safetensors"))?;
+        let checkpoint = Checkpoint::open(folder.join("model.safetensors"))?;
         let report = weights::load(
             &model.parameters,
             &checkpoint,

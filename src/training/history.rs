@@ -43,6 +43,7 @@ pub struct History {
 }
 
 /// JSON has no NaN: it travels as null.
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for
 mod nullable {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

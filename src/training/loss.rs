@@ -10,7 +10,7 @@ use crate::{Error, Result};
 /// Source: Radford et al. 2021, "Learning Transferable Visual Models From Natural Language
 /// Supervision", arXiv:2103.00020. Differs in that `same` (B, B) may mark further positives off
 /// the diagonal: radiology reports repeat ("normal"), and an identical text is no negative. The
-/// target of a row is spread evenly over its positives, as in UniCL (arXiv:2204.03610); with the
+/// target of a row is spread evenly over its positives, as in `UniCL` (arXiv:2204.03610); with the
 /// identity matrix this is CLIP's loss exactly.
 ///
 /// `logits` (B, B) are scaled similarities, images in rows.

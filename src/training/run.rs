@@ -187,7 +187,7 @@ impl<'a> Run<'a> {
                 let films = Films { pixels, indices: batch.indices };
                 self.learn(&films, epoch, number, &mut gradients)?;
             }
-            if number % self.stage.accumulate == 0 || number == last {
+            if number.is_multiple_of(self.stage.accumulate) || number == last {
                 self.advance(&mut gradients, epoch, &mut clock)?;
                 let every = self.options.checkpoint_steps;
                 let stops = self.stops() && number < last;

@@ -31,7 +31,7 @@ impl Schedule {
             return self.peak * (step + 1.0) / warm;
         }
         let along = (step - warm) / (total as f64 - warm).max(1.0);
-        let cosine = (1.0 + (std::f64::consts::PI * along.min(1.0)).cos()) / 2.0;
+        let cosine = f64::midpoint(1.0, (std::f64::consts::PI * along.min(1.0)).cos());
         self.peak * (self.floor + (1.0 - self.floor) * cosine)
     }
 }

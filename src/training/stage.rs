@@ -42,7 +42,7 @@ pub enum Objective {
         /// Weighs the two classes of each finding alike.
         #[serde(default)]
         balance: bool,
-        /// Moves the targets this far from 0 and 1.
+        /// Label smoothing: targets move half of this from 0 and from 1.
         #[serde(default)]
         smoothing: f64,
     },
@@ -193,7 +193,7 @@ impl Stage {
                 }
             }
             Objective::Supcon { temperature, .. } => {
-                positive("objective.temperature", temperature)?
+                positive("objective.temperature", temperature)?;
             }
             Objective::Supervised { smoothing, .. } => share("objective.smoothing", smoothing)?,
         }

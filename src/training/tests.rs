@@ -18,7 +18,7 @@ use crate::{Error, Result};
 fn studies(n: usize) -> Arc<Dataset> {
     let one = |i: usize| {
         let mut random = Random::new(9, &[i as u64]);
-        let present = i % 2 == 0;
+        let present = i.is_multiple_of(2);
         let pixels = Array2::from_shape_fn((24, 24), |(row, column)| {
             let spot = present && (6..14).contains(&row) && (12..20).contains(&column);
             (0.3 + 0.1 * random.normal() as f32 + if spot { 0.4 } else { 0.0 }).clamp(0.0, 1.0)

@@ -18,6 +18,7 @@ pub struct TokenGrid {
 
 impl TokenGrid {
     /// The same values, cut off from the graph that made them.
+    #[must_use]
     pub fn detach(&self) -> Self {
         let pooled = self.pooled.as_ref().map(Tensor::detach);
         Self { tokens: self.tokens.detach(), grid: self.grid, pooled }

@@ -31,6 +31,7 @@ macro_rules! encoders {
         }
 
         /// A built image encoder.
+        #[allow(clippy::large_enum_variant)] // there is one in a model
         #[derive(Clone, Debug)]
         pub enum ImageEncoder { $($(#[doc = $doc])+ $Name($Name)),+ }
 

@@ -1,4 +1,4 @@
-//! ResNet: a convolutional trunk whose last feature map becomes tokens.
+//! `ResNet`: a convolutional trunk whose last feature map becomes tokens.
 //!
 //! Source: He et al. 2015, "Deep Residual Learning for Image Recognition", arXiv:1512.03385; the
 //! stride sits on the 3×3 convolution of a bottleneck (v1.5), as in torchvision, whose parameter
@@ -89,7 +89,7 @@ impl ResNetConfig {
         if sizes.iter().chain(&self.depths).chain(&self.widths).any(|size| *size == 0) {
             return Err(Error::config("image", "found a size of 0, expected at least 1"));
         }
-        if self.stem_kernel % 2 == 0 {
+        if self.stem_kernel.is_multiple_of(2) {
             let why = format!("found {}, expected an odd number", self.stem_kernel);
             return Err(Error::config("image.stem_kernel", why));
         }
@@ -140,6 +140,9 @@ impl ConvNorm {
     }
 }
 
+/// Channels (from, to) and (kernel, stride) of a convolution.
+type Plan = ((usize, usize), (usize, usize));
+
 /// One residual block.
 #[derive(Clone, Debug)]
 struct Block {
@@ -157,7 +160,7 @@ impl Block {
         vb: &VarBuilder,
     ) -> Result<Self> {
         let to = width * kind.expansion();
-        let plan: &[((usize, usize), (usize, usize))] = match kind {
+        let plan: &[Plan] = match kind {
             BlockKind::Basic => &[((from, width), (3, stride)), ((width, to), (3, 1))],
             BlockKind::Bottleneck => {
                 &[((from, width), (1, 1)), ((width, width), (3, stride)), ((width, to), (1, 1))]

@@ -243,3 +243,117 @@ fn attention_pool(config: &VitConfig, vb: VarBuilder) -> Result<AttentionPool> {
     };
     AttentionPool::with(&pool, vb)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vision::{PositionPrefix, VitConfig};
+    use candle::DType;
+
+    fn tiny() -> VitConfig {
+        VitConfig {
+            image_size: 16,
+            patch_size: 8,
+            channels: 1,
+            dim: 8,
+            depth: 3,
+            heads: 2,
+            ..VitConfig::default()
+        }
+    }
+
+    fn pixels(batch: usize, height: usize, width: usize) -> Tensor {
+        let values: Vec<f32> =
+            (0..batch * height * width).map(|i| (i as f32 * 0.37).sin()).collect();
+        Tensor::from_vec(values, (batch, 1, height, width), &Device::Cpu).unwrap()
+    }
+
+    fn build(config: &VitConfig) -> (Vit, Parameters) {
+        let parameters = Parameters::new(0, &Device::Cpu);
+        (Vit::new(config, parameters.builder()).unwrap(), parameters)
+    }
+
+    fn values(x: &Tensor) -> Vec<f32> {
+        x.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn every_trainable_parameter_of_every_layout_receives_a_finite_gradient_in_training() {
+        let pools = [(Pool::Class, false), (Pool::Mean, true), (Pool::Attention, false)];
+        let prefixes = [PositionPrefix::All, PositionPrefix::Class, PositionPrefix::None];
+        for ((pool, pool_norm), position_prefix) in pools.into_iter().zip(prefixes) {
+            let config = VitConfig {
+                registers: 2,
+                pool,
+                pool_norm,
+                position_prefix,
+                pre_norm: true,
+                layer_scale: Some(0.5),
+                dropout: 0.1,
+                drop_path: 0.1,
+                ..tiny()
+            };
+            let (model, parameters) = build(&config);
+            let out = model.forward(&pixels(8, 16, 24), &Pass::training(1, 0)).unwrap();
+            let loss = (out.pooled.unwrap().sqr().unwrap().sum_all().unwrap()
+                + out.tokens.exp().unwrap().sum_all().unwrap())
+            .unwrap();
+            let gradients = loss.backward().unwrap();
+            for (name, var) in parameters.trainable() {
+                let gradient = gradients.get(&var).unwrap_or_else(|| panic!("{name}: none"));
+                assert!(values(gradient).iter().all(|g| g.is_finite()), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn training_passes_differ_by_step_and_inference_does_not() {
+        let (model, _) = build(&VitConfig { dropout: 0.2, drop_path: 0.2, ..tiny() });
+        let x = pixels(2, 16, 16);
+        let run = |pass: &Pass| values(&model.forward(&x, pass).unwrap().tokens);
+        assert_eq!(run(&Pass::training(1, 0)), run(&Pass::training(1, 0)));
+        assert_ne!(run(&Pass::training(1, 0)), run(&Pass::training(1, 1)));
+        assert_eq!(run(&Pass::inference()), run(&Pass::inference()));
+    }
+
+    #[test]
+    fn fixed_and_absent_positions_need_no_table() {
+        for position in [Position::Sincos, Position::None] {
+            let config = VitConfig { position, pool: Pool::None, ..tiny() };
+            let (model, parameters) = build(&config);
+            assert!(parameters.get("pos_embed").is_none());
+            let out = model.forward(&pixels(1, 24, 16), &Pass::inference()).unwrap();
+            assert_eq!((out.tokens.dims(), out.grid), ([1, 6, 8].as_slice(), (3, 2)));
+            assert!(out.pooled.is_none());
+        }
+    }
+
+    #[test]
+    fn a_masked_pass_encodes_some_of_the_patches() {
+        let (model, _) = build(&tiny());
+        let (patches, _) = model.embed(&pixels(2, 16, 16)).unwrap();
+        let some = Tensor::new(&[3u32, 0], &Device::Cpu).unwrap();
+        let kept = patches.index_select(&some, 1).unwrap();
+        let tokens = model.encode(&kept, &Pass::inference()).unwrap();
+        assert_eq!(tokens.dims(), [2, 3, 8]);
+    }
+
+    #[test]
+    fn wrong_pixels_and_options_are_named() {
+        let (model, _) = build(&tiny());
+        let run = |x: &Tensor| model.forward(x, &Pass::inference()).unwrap_err().to_string();
+        let rgb = Tensor::zeros((1, 3, 16, 16), DType::F32, &Device::Cpu).unwrap();
+        assert_eq!(run(&rgb), "pixels: expected shape (B, 1, H, W), got [1, 3, 16, 16]");
+        assert!(run(&pixels(1, 16, 15)).contains("(B, 1, 8·n, 8·n), got [1, 1, 16, 15]"));
+        let none = Tensor::zeros((1, 1, 0, 8), DType::F32, &Device::Cpu).unwrap();
+        assert!(run(&none).contains("got [1, 1, 0, 8]"));
+        let refuse = |config: VitConfig| config.validate().unwrap_err().to_string();
+        let text = refuse(VitConfig { class_token: false, ..tiny() });
+        assert_eq!(text, "config field `pool`: found class, but class_token is false");
+        let text = refuse(VitConfig { depth: 1_000_000, ..tiny() });
+        assert_eq!(text, "config field `depth`: found 1000000, expected 1 to 256");
+        assert!(refuse(VitConfig { norm_eps: f64::NAN, ..tiny() }).contains("found NaN"));
+        let misspelt = serde_json::from_str::<VitConfig>("{\"patchsize\": 8}").unwrap_err();
+        assert!(misspelt.to_string().contains("unknown field `patchsize`"));
+    }
+}

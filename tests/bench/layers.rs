@@ -1,4 +1,4 @@
-//! The hot layers at the sizes of ViT-B and ResNet, forward and forward with backward.
+//! The hot layers at the sizes of real encoders: forward, and forward with backward.
 
 use std::hint::black_box;
 use std::time::Duration;

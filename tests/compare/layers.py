@@ -82,9 +82,9 @@ def ours(binary: str, name: str, threads: int) -> float:
             "CRITERION_HOME": folder,
             "RAYON_NUM_THREADS": str(threads),
             # Pages are kept, as by the allocator of the wheel.
-            "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+            "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
             "MALLOC_TRIM_THRESHOLD_": str(1 << 31),
-            "MALLOC_TOP_PAD_": str(1 << 28),
+            "MALLOC_TOP_PAD_": str(1 << 26),
         }
         command = [binary, "--bench", "--noplot", "--exact", name]
         subprocess.run(command, env=environment, capture_output=True, check=True)

@@ -1,5 +1,7 @@
 //! Encoders against outputs and gradients stored from timm and transformers.
 
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
 use std::path::{Path, PathBuf};
 
 use candle::{Device, Tensor};
@@ -98,6 +100,8 @@ fn check_hugging_face(case: &str, expected: VitLayout) {
     let path = folder("vit", case).join("config.json");
     let (config, layout) = VitConfig::from_hf_file(&path).unwrap();
     assert_eq!(layout, expected);
+    let (_, opened, report) = Vit::open(folder("vit", case), &Device::Cpu).unwrap();
+    assert_eq!(report.numbers, opened.count());
     check_vit(case, &config, layout);
 }
 

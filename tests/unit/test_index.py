@@ -2,17 +2,12 @@
 
 import datetime
 import json
-import multiprocessing
-import os
-import signal
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
 from carina import Index, Table
 from carina.errors import (
-    CarinaError,
     FormatError,
     InvalidValueError,
     MissingFileError,
@@ -365,47 +360,9 @@ def test_what_is_no_index_or_damaged_is_named(tmp_path):
         Index.open(tmp_path / "x")
 
 
-def append_for_ever(path, acknowledged):
-    index = Index.open(path)
-    for number in range(10_000):
-        index.add(vectors(20, seed=number), keys=[f"{number}-{i}" for i in range(20)])
-        acknowledged.value = number + 1
-        if number % 5 == 4:
-            index.delete([f"{number - 1}-{i}" for i in range(20)])
-
-
-def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path):
-    Index.create(tmp_path / "x", dimension=16)
-    context = multiprocessing.get_context("spawn")
-    for _ in range(3):
-        acknowledged = context.Value("i", 0)
-        before = len(Index.open(tmp_path / "x"))
-        writer = context.Process(
-            target=append_for_ever, args=(tmp_path / "x", acknowledged)
-        )
-        writer.start()
-        deadline = time.monotonic() + 60
-        while acknowledged.value < 7 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.kill(writer.pid, signal.SIGKILL)
-        writer.join()
-        done = acknowledged.value
-        assert done >= 7
-        index = Index.open(tmp_path / "x")
-        kept = sum(f"{n}-0" in index for n in range(done))
-        # Every fifth append deletes the one before; the last may be under way.
-        assert done - kept in (done // 5, done // 5 - 1)
-        assert len(index) % 20 == 0
-        assert len(index) >= before
-        index.delete(where="key >= '0'")
-        index.compact()
-        assert len(Index.open(tmp_path / "x")) == 0
-
-
 def test_readers_see_other_writers_after_a_refresh(tmp_path, store):
     writer = filled(tmp_path / "x", store)
     reader = Index.open(tmp_path / "x")
     writer.add(vectors(1, seed=9), keys=["new"])
     reader.refresh()
     assert "new" in reader
-    assert isinstance(CarinaError("x"), Exception)

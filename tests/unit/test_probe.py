@@ -1,6 +1,5 @@
 """The probe: twelve manners of an estimator, scikit-learn as oracle, bad input."""
 
-import json
 import pickle
 import warnings
 
@@ -9,15 +8,12 @@ import pandas as pd
 import pytest
 from carina import Probe, Table
 from carina.errors import (
-    FormatError,
     InvalidValueError,
-    MissingFileError,
     NotFittedError,
     ShapeError,
     TrainingError,
 )
 from sklearn.base import clone, is_classifier
-from sklearn.exceptions import NotFittedError as SklearnNotFitted  # noqa: F401
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -354,26 +350,6 @@ def test_vectors_of_another_recipe_are_refused(tmp_path):
 def test_parameters_without_meaning_are_named(params, error, text):
     with pytest.raises(error, match=text):
         Probe(**params).fit(*data())
-
-
-def test_a_damaged_or_missing_probe_is_named(tmp_path):
-    X, y = data()
-    with pytest.raises(MissingFileError, match=r"probe\.json"):
-        Probe.load(tmp_path / "none")
-    Probe().fit(X, y).save(tmp_path)
-    weights = next(tmp_path.glob("*.safetensors"))
-    content = weights.read_bytes()
-    weights.write_bytes(content[:-1] + b"?")
-    with pytest.raises(FormatError, match="damaged: its checksum"):
-        Probe.load(tmp_path)
-    card = json.loads((tmp_path / "probe.json").read_text())
-    card["weights"]["file"] = "../probe-x.safetensors"
-    (tmp_path / "probe.json").write_text(json.dumps(card))
-    with pytest.raises(FormatError, match="must name a file of the folder"):
-        Probe.load(tmp_path)
-    (tmp_path / "probe.json").write_text("{")
-    with pytest.raises(FormatError, match="not the card of a probe"):
-        Probe.load(tmp_path)
 
 
 def test_the_repr_shows_what_differs_from_the_defaults():

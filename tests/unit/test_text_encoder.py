@@ -46,6 +46,11 @@ def test_texts_are_cut_at_the_longest_length(encoder):
     np.testing.assert_array_equal(encoder.encode([long]), encoder.encode([longer]))
 
 
+def test_the_pieces_of_a_text_are_shown(encoder):
+    pieces = ["[CLS]", "clear", "effusion", "##s", "[UNK]", "[SEP]"]
+    assert encoder.tokenize("Clear EFFUSIONS today") == pieces
+
+
 def test_without_modules_the_mean_is_taken_as_it_is(encoder):
     assert encoder.pooling == "mean"
     assert not encoder.normalises

@@ -76,15 +76,24 @@ impl Cell {
 
 /// The metadata of a segment by column; a row without a value holds [`Cell::Null`].
 #[derive(Debug, Default)]
-pub(super) struct Columns(BTreeMap<String, Vec<Cell>>);
+pub(super) struct Columns {
+    cells: BTreeMap<String, Vec<Cell>>,
+    kinds: BTreeMap<String, Vec<Kind>>,
+}
 
 impl Columns {
     /// Appends row number `row` of the segment; names the column whose value is no scalar.
     pub(super) fn push(&mut self, row: usize, values: &Map<String, Value>) -> Result<(), String> {
         for (name, value) in values {
             let cell = Cell::from_json(value).ok_or_else(|| name.clone())?;
-            let column = self.0.entry(name.clone()).or_default();
+            let column = self.cells.entry(name.clone()).or_default();
             column.resize(row, Cell::Null);
+            if let Some(kind) = cell.kind() {
+                let kinds = self.kinds.entry(name.clone()).or_default();
+                if !kinds.contains(&kind) {
+                    kinds.push(kind);
+                }
+            }
             column.push(cell);
         }
         Ok(())
@@ -92,22 +101,27 @@ impl Columns {
 
     /// Fills short columns up to `rows`.
     pub(super) fn finish(&mut self, rows: usize) {
-        for column in self.0.values_mut() {
+        for column in self.cells.values_mut() {
             column.resize(rows, Cell::Null);
         }
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&[Cell]> {
-        self.0.get(name).map(Vec::as_slice)
+        self.cells.get(name).map(Vec::as_slice)
+    }
+
+    /// The kinds of value that a column holds.
+    pub(super) fn kinds(&self, name: &str) -> &[Kind] {
+        self.kinds.get(name).map_or(&[], Vec::as_slice)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &[Cell])> {
-        self.0.iter().map(|(name, cells)| (name.as_str(), cells.as_slice()))
+        self.cells.iter().map(|(name, cells)| (name.as_str(), cells.as_slice()))
     }
 
     /// The values of one row that are there.
     pub(super) fn row(&self, row: usize) -> Map<String, Value> {
-        self.0
+        self.cells
             .iter()
             .filter(|(_, cells)| cells[row] != Cell::Null)
             .map(|(name, cells)| (name.clone(), cells[row].to_json()))

@@ -1,10 +1,12 @@
 //! Standardised features, made block by block: the (N, D) float64 copy never exists.
 
-use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis, s};
+use ndarray::{Array, Array1, Array2, ArrayView2, ArrayViewMut2, Axis, Dimension, Ix1, s};
 use rayon::prelude::*;
 
 /// Rows of one block; sums go block by block in order, so the thread count changes nothing.
 const ROWS: usize = 256;
+/// The most sums held at once.
+const PARTS: usize = 64;
 
 /// Mean and spread of each feature.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,28 +56,33 @@ fn sum(
     features: ArrayView2<'_, f32>,
     add: impl Fn(ndarray::ArrayView1<'_, f32>, &mut Array1<f64>) + Sync,
 ) -> Array1<f64> {
-    fold_blocks(features.nrows(), features.ncols(), |start, end, out| {
+    fold_blocks(features.nrows(), Ix1(features.ncols()), |start, end, out| {
         for row in features.slice(s![start..end, ..]).rows() {
             add(row, out);
         }
     })
 }
 
-/// Sum over blocks of rows of what `work` adds to a vector of `width`.
-pub(super) fn fold_blocks(
+/// Sum over blocks of rows of what `work` adds to an array of `shape`.
+pub(super) fn fold_blocks<D: Dimension>(
     rows: usize,
-    width: usize,
-    work: impl Fn(usize, usize, &mut Array1<f64>) + Sync,
-) -> Array1<f64> {
-    let parts: Vec<Array1<f64>> = (0..rows.div_ceil(ROWS))
+    shape: D,
+    work: impl Fn(usize, usize, &mut Array<f64, D>) + Sync,
+) -> Array<f64, D> {
+    // Few parts, so that their sums take little memory however many rows there are.
+    let part = rows.div_ceil(PARTS).max(ROWS);
+    let sums: Vec<Array<f64, D>> = (0..rows.div_ceil(part))
         .into_par_iter()
-        .map(|block| {
-            let mut out = Array1::zeros(width);
-            work(block * ROWS, ((block + 1) * ROWS).min(rows), &mut out);
+        .map(|number| {
+            let mut out = Array::zeros(shape.clone());
+            let end = ((number + 1) * part).min(rows);
+            for start in (number * part..end).step_by(ROWS) {
+                work(start, (start + ROWS).min(end), &mut out);
+            }
             out
         })
         .collect();
-    parts.iter().fold(Array1::zeros(width), |total, part| total + part)
+    sums.iter().fold(Array::zeros(shape), |total, part| total + part)
 }
 
 /// Calls `work` on each block of standardised features with the same rows of `out`.

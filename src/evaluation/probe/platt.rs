@@ -3,7 +3,7 @@
 //! Source: Platt, "Probabilistic outputs for support vector machines", 1999, with the smoothed
 //! targets that keep a perfect separation from becoming certainty.
 
-use ndarray::{Array1, Array2, ArrayView1};
+use ndarray::{Array1, Array2, ArrayView1, Axis};
 
 use super::blocks::Scaler;
 use super::logistic::{LogisticOptions, Problem};
@@ -25,8 +25,9 @@ pub fn platt(
         .map_err(|error| Error::Internal(error.to_string()))?;
     let scaler = Scaler::fit(features.view(), true);
     let options = LogisticOptions { c: 1e6, ..LogisticOptions::default() };
-    let problem = Problem::new(features.view(), &scaler, targets.view(), weight, &options);
+    let (targets, weight) = (targets.insert_axis(Axis(1)), weight.insert_axis(Axis(1)));
+    let problem = Problem::new(features.view(), &scaler, targets.view(), weight, options.c);
     let (solution, _) = problem.solve(&options, &Progress::silent())?;
-    let slope = solution[0] / scaler.scale[0];
-    Ok([slope, solution[1] - slope * scaler.mean[0]])
+    let slope = solution[[0, 0]] / scaler.scale[0];
+    Ok([slope, solution[[1, 0]] - slope * scaler.mean[0]])
 }

@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use rayon::prelude::*;
+
 use super::super::cell::{Cell, Columns, Kind};
 use super::lexer::wrong;
 use super::{Column, Comparison, Filter, Literal, Node};
@@ -34,7 +36,7 @@ impl Filter {
     ) -> Vec<bool> {
         let rows = Rows { keys, columns };
         let test = |(row, &alive): (usize, &bool)| alive && rows.test(&self.0, row) == Some(true);
-        alive.iter().enumerate().map(test).collect()
+        alive.par_iter().with_min_len(4096).enumerate().map(test).collect()
     }
 }
 
@@ -63,11 +65,11 @@ fn check_column<'a>(
         kinds.push(Kind::Text);
     } else {
         let mut known = false;
-        for cells in segments.clone().filter_map(|columns| columns.get(&column.name)) {
+        for columns in segments.clone().filter(|columns| columns.get(&column.name).is_some()) {
             known = true;
-            for kind in [Kind::Bool, Kind::Number, Kind::Text] {
-                if !kinds.contains(&kind) && cells.iter().any(|cell| cell.kind() == Some(kind)) {
-                    kinds.push(kind);
+            for kind in columns.kinds(&column.name) {
+                if !kinds.contains(kind) {
+                    kinds.push(*kind);
                 }
             }
         }

@@ -1,0 +1,181 @@
+//! The kernels against the definitions, written out in float64 loops, on random shapes.
+
+use candle::{Device, Tensor};
+use proptest::prelude::*;
+
+use super::conv::Geometry;
+use super::{Pool, Scores};
+use crate::random::Random;
+
+fn noise(seed: u64, shape: &[usize]) -> Tensor {
+    let mut random = Random::new(seed, &[shape.len() as u64]);
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| random.normal() as f32).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+fn values(x: &Tensor) -> Vec<f64> {
+    let values = x.contiguous().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    values.into_iter().map(f64::from).collect()
+}
+
+fn close(found: &Tensor, expected: &[f64]) -> Result<(), TestCaseError> {
+    let found = values(found);
+    prop_assert_eq!(found.len(), expected.len());
+    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let error = (found - expected).abs();
+        prop_assert!(error < 2e-5 * (1.0 + expected.abs()), "[{}] {} {}", i, found, expected);
+    }
+    Ok(())
+}
+
+/// The softmax of one row, in place.
+fn softmax(row: &mut [f64]) {
+    let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if top == f64::NEG_INFINITY {
+        row.fill(0.0);
+        return;
+    }
+    let sum: f64 = row.iter().map(|x| (x - top).exp()).sum();
+    for x in row {
+        *x = (*x - top).exp() / sum;
+    }
+}
+
+/// Sizes around the widths of registers and tiles; 0 only where a batch may be empty.
+fn size() -> impl Strategy<Value = usize> {
+    prop_oneof![Just(1), Just(2), Just(7), Just(16), Just(31), Just(33), 1usize..70]
+}
+
+fn count() -> impl Strategy<Value = usize> {
+    prop_oneof![Just(0), Just(1), Just(13), 1usize..300]
+}
+
+proptest! {
+    #[test]
+    fn rows_are_normalised_as_defined(rows in count(), width in size(), seed: u64) {
+        let (x, w, b) = (noise(seed, &[rows, width]), noise(1, &[width]), noise(2, &[width]));
+        let (wide, weight, bias) = (values(&x), values(&w), values(&b));
+        let (mut soft, mut layer, mut rms) = (wide.clone(), wide.clone(), wide.clone());
+        soft.chunks_mut(width).for_each(softmax);
+        for row in layer.chunks_mut(width) {
+            let mean = row.iter().sum::<f64>() / width as f64;
+            let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / width as f64;
+            for ((x, w), b) in row.iter_mut().zip(&weight).zip(&bias) {
+                *x = (*x - mean) / (variance + 1e-2).sqrt() * w + b;
+            }
+        }
+        for row in rms.chunks_mut(width) {
+            let square = row.iter().map(|x| x * x).sum::<f64>() / width as f64;
+            row.iter_mut().zip(&weight).for_each(|(x, w)| *x *= w / (square + 1e-2).sqrt());
+        }
+        close(&super::softmax(&x).unwrap(), &soft)?;
+        close(&super::layer_norm(&x, &w, &b, 1e-2).unwrap(), &layer)?;
+        close(&super::rms_norm(&x, &w, 1e-2).unwrap(), &rms)?;
+    }
+
+    #[test]
+    fn maps_are_linear(rows in count(), from in size(), to in size(), seed: u64) {
+        let (x, w, b) = (noise(seed, &[rows, from]), noise(1, &[to, from]), noise(2, &[to]));
+        let (wide, weight, bias) = (values(&x), values(&w), values(&b));
+        let mut expected = Vec::new();
+        for row in wide.chunks(from) {
+            for (weight, b) in weight.chunks(from).zip(&bias) {
+                expected.push(row.iter().zip(weight).map(|(x, w)| x * w).sum::<f64>() + b);
+            }
+        }
+        close(&super::linear(&x, &w, Some(&b)).unwrap(), &expected)?;
+    }
+
+    #[test]
+    fn windows_are_convolved_and_pooled_as_defined(
+        batch in 0usize..3, groups in 1usize..4, inputs in 1usize..4, outputs in 1usize..4,
+        height in 1usize..24, width in 1usize..24, kernel in 1usize..6, stride in 1usize..4,
+        padding in 0usize..3, seed: u64,
+    ) {
+        prop_assume!(height.min(width) + 2 * padding >= kernel);
+        let x = noise(seed, &[batch, groups * inputs, height, width]);
+        let w = noise(1, &[groups * outputs, inputs, kernel, kernel]);
+        let (wide, weight) = (values(&x), values(&w));
+        let out = |size: usize| (size + 2 * padding - kernel) / stride + 1;
+        // The value of channel `c` under a tap, if it is not padding.
+        let at = |image: usize, c: usize, y: usize, x: usize| {
+            let (y, x) = (y.checked_sub(padding)?, x.checked_sub(padding)?);
+            let place = ((image * groups * inputs + c) * height + y) * width + x;
+            (y < height && x < width).then(|| wide[place])
+        };
+        let taps = |y: usize, x: usize| {
+            let corner = (y * stride, x * stride);
+            (0..kernel * kernel).map(move |t| (corner.0 + t / kernel, corner.1 + t % kernel))
+        };
+        let mut expected = Vec::new();
+        for (image, o) in (0..batch).flat_map(|b| (0..groups * outputs).map(move |o| (b, o))) {
+            for (y, x) in (0..out(height)).flat_map(|y| (0..out(width)).map(move |x| (y, x))) {
+                let mut sum = 0.0;
+                for i in 0..inputs {
+                    let kernel = &weight[(o * inputs + i) * kernel * kernel..];
+                    for ((y, x), w) in taps(y, x).zip(kernel) {
+                        sum += w * at(image, o / outputs * inputs + i, y, x).unwrap_or(0.0);
+                    }
+                }
+                expected.push(sum);
+            }
+        }
+        let geometry = Geometry { kernel, stride, padding, groups };
+        close(&super::conv2d(&x, &w, geometry).unwrap(), &expected)?;
+
+        prop_assume!(2 * padding <= kernel);
+        let (mut largest, mut mean) = (Vec::new(), Vec::new());
+        for (image, c) in (0..batch).flat_map(|b| (0..groups * inputs).map(move |c| (b, c))) {
+            for (y, x) in (0..out(height)).flat_map(|y| (0..out(width)).map(move |x| (y, x))) {
+                let inside: Vec<f64> = taps(y, x).filter_map(|(y, x)| at(image, c, y, x)).collect();
+                largest.push(inside.iter().copied().fold(f64::NEG_INFINITY, f64::max));
+                mean.push(inside.iter().sum::<f64>() / (kernel * kernel) as f64);
+            }
+        }
+        let pool = Pool { kernel, stride, padding };
+        close(&super::max_pool2d(&x, pool).unwrap(), &largest)?;
+        close(&super::avg_pool2d(&x, pool).unwrap(), &mean)?;
+    }
+
+    #[test]
+    fn queries_attend_as_defined(
+        batch in 0usize..3, kv_heads in 1usize..3, group in 1usize..3, n in size(),
+        m in size(), dim in 1usize..20, value_dim in 1usize..20, causal: bool, masked: bool,
+        biased: bool, seed: u64,
+    ) {
+        let heads = kv_heads * group;
+        let q = noise(seed, &[batch, heads, n, dim]);
+        let k = noise(seed ^ 1, &[batch, kv_heads, m, dim]);
+        let v = noise(seed ^ 2, &[batch, kv_heads, m, value_dim]);
+        let mask = noise(seed ^ 3, &[batch, m]).relu().unwrap(); // about half are seen
+        let bias = noise(seed ^ 4, &[1, heads, n, m]);
+        let (mask, bias) = (masked.then_some(&mask), biased.then_some(&bias));
+        let seen = mask.map(values);
+        let added = bias.map(values);
+        let (queries, keys, content) = (values(&q), values(&k), values(&v));
+        let mut expected = Vec::new(); // (B, N, H, E)
+        for (b, i) in (0..batch).flat_map(|b| (0..n).map(move |i| (b, i))) {
+            for h in 0..heads {
+                let query = &queries[((b * heads + h) * n + i) * dim..][..dim];
+                let first = (b * kv_heads + h / group) * m;
+                let score = |j: usize| {
+                    let hidden = causal && j + n > i + m;
+                    if hidden || seen.as_ref().is_some_and(|seen| seen[b * m + j] == 0.0) {
+                        return f64::NEG_INFINITY;
+                    }
+                    let key = &keys[(first + j) * dim..];
+                    let product: f64 = query.iter().zip(key).map(|(q, k)| q * k).sum();
+                    product * 0.3 + added.as_ref().map_or(0.0, |added| added[(h * n + i) * m + j])
+                };
+                let mut weights: Vec<f64> = (0..m).map(score).collect();
+                softmax(&mut weights);
+                for e in 0..value_dim {
+                    let value = |(j, w): (usize, &f64)| w * content[(first + j) * value_dim + e];
+                    expected.push(weights.iter().enumerate().map(value).sum());
+                }
+            }
+        }
+        let scores = Scores::new([batch, heads, n, m], 0.3, causal, mask, bias).unwrap();
+        close(&super::attend(&q, &k, &v, scores).unwrap(), &expected)?;
+    }
+}
