@@ -74,8 +74,7 @@ impl Model {
     /// Opens a model's folder; the second value is the load report as text.
     #[staticmethod]
     fn load(py: Python<'_>, folder: PathBuf, device: &str) -> PyResult<(Self, String)> {
-        let (model, report) =
-            quick(py, || systems::Model::load(&folder, &device::open(device)?))?;
+        let (model, report) = quick(py, || systems::Model::load(&folder, &device::open(device)?))?;
         Ok((Self::new(model), report.to_string()))
     }
 
@@ -181,7 +180,8 @@ impl Model {
                 return Err(Error::value("texts", "found none, expected at least one"));
             }
             let model = self.read();
-            let parts: Result<Vec<_>> = texts.chunks(64).map(|part| model.embed_text(part)).collect();
+            let parts: Result<Vec<_>> =
+                texts.chunks(64).map(|part| model.embed_text(part)).collect();
             let all = candle::Tensor::cat(&parts?, 0)?;
             Ok((all.flatten_all()?.to_vec1::<f32>()?, all.dims().to_vec()))
         })?;
