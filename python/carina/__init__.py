@@ -5,11 +5,12 @@ The heavy work runs in Rust (``carina._core``); this package is its face.
 
 from carina import metrics
 from carina._core import LoadReport, num_threads, set_num_threads
+from carina._progress import set_progress
 from carina.classification import classification_result
 from carina.dataset import Dataset
 from carina.doctor import doctor
-from carina.evaluation import evaluate
 from carina.errors import CarinaError
+from carina.evaluation import evaluate
 from carina.geometry import Geometry
 from carina.image import Image, decode, read
 from carina.index import Index
@@ -63,6 +64,7 @@ __all__ = [
     "prompts",
     "read",
     "set_num_threads",
+    "set_progress",
     "stage",
     "train",
 ]

@@ -8,6 +8,29 @@ from typing import Any
 Watch = Callable[[int, int, list[str]], None]
 
 
+_CHOICE: list[bool | None] = [None]
+
+
+def set_progress(show: bool | None = None) -> None:
+    """Decide for the whole session whether long calls show their progress.
+
+    A call's own ``progress=`` goes first.
+
+    Parameters
+    ----------
+    show : bool, optional
+        ``None`` shows it in notebooks and terminals only, as at the start.
+    """
+    _CHOICE[0] = show
+
+
+def shown(show: bool | None) -> bool:
+    """Return whether to show progress, given what a call asks for."""
+    if show is not None:
+        return show
+    return _interactive() if _CHOICE[0] is None else _CHOICE[0]
+
+
 class Bar:
     """A tqdm bar that the core moves; silent when `show` is false.
 
@@ -16,7 +39,7 @@ class Bar:
     title : str
         What is being done.
     show : bool or None
-        ``None`` shows the bar in notebooks and terminals only.
+        ``None`` follows :func:`set_progress`.
     on_event : callable, optional
         Called with every record that the core emits, as a dict.
     """
@@ -31,7 +54,7 @@ class Bar:
     ) -> None:
         self._title = title
         self._unit = unit
-        self._show = _interactive() if show is None else show
+        self._show = shown(show)
         self._on_event = on_event
         self._bar: Any = None
 
