@@ -105,7 +105,7 @@ def evaluate(
         protocol=protocol,
         data=data or f"{len(dataset)} studies",
         command=command,
-        recipe_hash=model.recipe_hash,
+        recipe_hash=model.fingerprint(),
         progress=progress,
     )
 

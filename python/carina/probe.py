@@ -272,6 +272,14 @@ class Probe(FittedUse):
             logits, labels, list(self.labels_), self.policy
         )
         self.thresholds_ = dict.fromkeys(self.labels_, 0.5)
+        slopes = zip(self.labels_, self.calibration_[:, 0], strict=True)
+        if turned := [name for name, slope in slopes if slope <= 0]:
+            warnings.warn(
+                f"calibration turned the order of {', '.join(turned)} around: on these "
+                "rows a higher score does not mean presence; take more rows",
+                UserWarning,
+                stacklevel=2,
+            )
         return self
 
     def thresholds(

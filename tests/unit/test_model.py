@@ -306,7 +306,7 @@ def test_evaluate_gives_intervals_and_baselines(trained, films):
     zero = ca.evaluate(
         trained, films, "zero_shot", prompts="phantom", n=50, progress=False
     )
-    assert zero.protocol.recipe_hash == trained.recipe_hash
+    assert zero.protocol.recipe_hash == trained.fingerprint()
     with pytest.raises(InvalidValueError, match="protocol: found 'magic'"):
         ca.evaluate(trained, films, "magic")
     with pytest.raises(InvalidValueError, match="expected some of the data set's"):

@@ -386,3 +386,10 @@ def test_a_grid_search_chooses_a_regularisation():
     search.fit(X, y[:, 0].astype(int))
     assert search.best_params_["C"] in (1e-4, 1e-2, 1.0)
     assert search.best_estimator_.predict(X).shape == (200,)
+
+
+def test_a_calibration_that_turns_the_order_around_says_so():
+    X, y = data()
+    probe = Probe().fit(X, Table({"edema": y[:, 0], "mass": y[:, 1]}))
+    with pytest.warns(UserWarning, match="turned the order of mass around"):
+        probe.calibrate(X, np.column_stack([y[:, 0], 1 - y[:, 1]]))
