@@ -111,7 +111,7 @@ class Dataset:
     def write(self, path: _Path, watch: _Watch | None) -> None:
         """Writes a JSON Lines manifest and, beside it, the pixels that are in memory."""
     def rows(self) -> tuple[list[str], list[int], list[Image], list[_Bools]]:
-        """The rows as JSON, for each place the number of its row, and the images and masks that the rows refer to by number."""
+        """The rows as JSON, for each place its row, and the images and masks that rows name."""
     def tensors(
         self, recipe: Recipe, cache: _Path | None, workers: int, watch: _Watch | None
     ) -> tuple[_Singles, _Failures]:
@@ -318,9 +318,9 @@ def read_film(
     window_name: str | None = None,
     frame: int | None = None,
 ) -> Image:
-    """Reads a frame of a file; `window` is "auto", "on", "off" or the name or number of a window."""
+    """Reads a frame of a file, in a window by name or number if one is chosen."""
 def decode_dicom(path: _Path) -> NDArray[Any]:
-    """The stored values of a DICOM file in its own type (frames, rows, columns, samples), squeezed."""
+    """The stored values of a DICOM file (frames, rows, columns, samples), squeezed."""
 def recipe_presets() -> list[str]:
     """The names of the recipes that are built in."""
 
@@ -507,7 +507,7 @@ class VectorIndex:
         filter: str | None = None,
         watch: _Watch | None = None,
     ) -> tuple[list[int], list[str], _Singles, list[str]]:
-        """Hits of queries (M, Q, D): how many for each, then keys, scores and metadata (JSON) of all."""
+        """Hits of queries (M, Q, D): counts, then keys, scores and metadata (JSON) of all."""
     def compact(self) -> None:
         """Rewrites live rows as one segment."""
     def refresh(self) -> bool:
@@ -558,7 +558,7 @@ class FittedProbe:
         max_steps: int,
         watch: _Watch | None = None,
     ) -> tuple[FittedProbe, list[int]]:
-        """Logistic regression of labels (N, L) on features (N, D); also the labels left unfinished."""
+        """Logistic regression of labels (N, L) on features (N, D); also what did not converge."""
     @staticmethod
     def fit_network(
         features: _Singles,
@@ -600,7 +600,7 @@ class FittedProbe:
         """Writes the probe to a folder, with details (JSON) in its card."""
     @staticmethod
     def load(folder: _Path) -> tuple[FittedProbe, str]:
-        """Reads the probe of a folder and the text of its card (JSON), whose `details` were given."""
+        """Reads the probe of a folder and the text of its card (JSON)."""
     @staticmethod
     def from_bytes(bytes: bytes) -> FittedProbe:
         """Reads what pickling wrote."""
@@ -619,7 +619,7 @@ def measure(
 ) -> tuple[float, str | None]:
     """A measure of scores (N,) against truth (N,), and why it is NaN if it is."""
 def measure_baseline(name: str, prevalence: float) -> float:
-    """What a model without knowledge scores when a share `prevalence` is positive; NaN if arbitrary."""
+    """What a model without knowledge scores at this prevalence; NaN if arbitrary."""
 def bootstrap_measure(
     name: str,
     y_true: _Doubles,
@@ -635,7 +635,7 @@ def bootstrap_measure(
     level: float = 0.95,
     watch: _Watch | None = None,
 ) -> list[tuple[float, float, float, int]]:
-    """Value, low, high and skipped resamples of each column of `y_true` (N, L), then of their mean."""
+    """Value, low, high and skipped resamples of each column (N, L), then of their mean."""
 def resample(groups: _Integers, seed: int, number: int) -> _Doubles:
     """How often each row (N,) is drawn in resample `number`: whole patients, with replacement."""
 def find_threshold(
@@ -656,11 +656,11 @@ def delong_test(
 ) -> tuple[float, float, float, float]:
     """AUROCs of two scores of the same rows, the standardised difference and its p."""
 def ndcg(grades: _Doubles, scores: _Doubles, pool: _Doubles, k: int, gain: str) -> float:
-    """NDCG of one list at `k`, with the ideal from the graded `pool`; NaN when nothing is relevant."""
+    """NDCG of one list at `k`, the ideal from `pool`; NaN when nothing is relevant."""
 def hits_at(
     kind: str, grades: _Doubles, scores: _Doubles, k: int, relevant: int
 ) -> float:
-    """`precision`, `recall` or `average_precision` of one list at `k`, with `relevant` items in all."""
+    """`precision`, `recall` or `average_precision` at `k`, with `relevant` items in all."""
 def mask_overlap(kind: str, a: _Bools, b: _Bools, empty: float) -> float:
     """`dice` or `iou` of two flat masks; `empty` when both are."""
 def box_iou(a: _Doubles, b: _Doubles) -> _Doubles:

@@ -31,7 +31,7 @@ class Bar:
     ) -> None:
         self._title = title
         self._unit = unit
-        self._show = _interactive() if show is None else show
+        self._show = shown(show)
         self._on_event = on_event
         self._bar: Any = None
 
@@ -57,7 +57,10 @@ class Bar:
             self._bar.close()
 
 
-def _interactive() -> bool:
+def shown(show: bool | None) -> bool:
+    """Say whether to show progress; ``None`` asks where the call comes from."""
+    if show is not None:
+        return show
     if "ipykernel" in sys.modules:
         return True
     return sys.stderr is not None and sys.stderr.isatty()
