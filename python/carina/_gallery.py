@@ -4,6 +4,9 @@ import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from carina.study import Study
 
@@ -37,6 +40,22 @@ def caption(study: "Study") -> str:
     if labels and not present and not unsure:
         return "no finding"
     return html.escape(", ".join(present + unsure))
+
+
+def prevalence(title: str, findings: Sequence[str], labels: NDArray[np.float32]) -> str:
+    """Return how often each finding is present, as an HTML table."""
+    rows = ""
+    for finding, values in zip(findings, labels.T, strict=True):
+        counts = [int((values == v).sum()) for v in (1, 0, -1)]
+        counts.append(int(np.isnan(values).sum()))
+        known = counts[0] + counts[1]
+        share = f"{counts[0] / known:.1%}" if known else ""
+        cells = "".join(f"<td>{count:,}</td>" for count in counts)
+        rows += f"<tr><th>{html.escape(finding)}</th>{cells}<td>{share}</td></tr>"
+    names = ("", "present", "absent", "uncertain", "unknown", "prevalence")
+    head = "".join(f"<th>{name}</th>" for name in names)
+    table = f"<table><tr>{head}</tr>{rows}</table>" if rows else ""
+    return f"<div>{html.escape(title)}{table}</div>"
 
 
 class Gallery:

@@ -1,6 +1,5 @@
 """Data sets: studies cut by patient, joined, shown, and loaded in the core."""
 
-import html
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -10,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from carina import _core
 from carina._files import PathLike
-from carina._gallery import Gallery
+from carina._gallery import Gallery, prevalence
 from carina._progress import Bar
 from carina.batch import Batch, RowError
 from carina.errors import InvalidValueError
@@ -285,9 +284,7 @@ class Dataset:
             If every film fails, or the array does not fit into memory.
         """
         with Bar("preparing", show=progress, unit="film") as bar:
-            pixels, failed = self._core.tensors(
-                recipe._core, _folder(cache), workers, bar
-            )
+            pixels, failed = self._core.tensors(recipe._core, cache, workers, bar)
         return pixels, [RowError(*row) for row in failed]
 
     def batches(
@@ -347,7 +344,7 @@ class Dataset:
             start=start,
             augment=_core.film_augmentation() if augment else None,
             random_film=random_film,
-            cache=_folder(cache),
+            cache=cache,
             workers=workers,
         )
         return _batches(epoch_)
@@ -369,31 +366,12 @@ class Dataset:
         )
 
     def _repr_html_(self) -> str:
-        rows = ""
-        if len(self) and self.findings:
-            labels = self.labels
-            for column, finding in enumerate(self.findings):
-                values = labels[:, column]
-                counts = [int((values == v).sum()) for v in (1, 0, -1)]
-                counts.append(int(np.isnan(values).sum()))
-                known = counts[0] + counts[1]
-                share = f"{counts[0] / known:.1%}" if known else ""
-                cells = "".join(f"<td>{count:,}</td>" for count in counts)
-                name = html.escape(finding)
-                rows += f"<tr><th>{name}</th>{cells}<td>{share}</td></tr>"
-        names = ("", "present", "absent", "uncertain", "unknown", "prevalence")
-        head = "".join(f"<th>{name}</th>" for name in names)
-        table = f"<table><tr>{head}</tr>{rows}</table>" if rows else ""
-        return f"<div>{html.escape(repr(self))}{table}</div>"
+        return prevalence(repr(self), self.findings, self.labels)
 
     def __reduce__(self) -> tuple[Any, ...]:
         rows, order, images, masks = self._core.rows()
         films = [Image(image) for image in images]
         return _rebuild, (self.findings, rows, order, films, masks)
-
-
-def _folder(cache: PathLike | None) -> Path | None:
-    return None if cache is None else Path(cache)
 
 
 def _batches(epoch: _core.Batches) -> Iterator[Batch]:

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray4, PyArrayMethods, PyReadonlyArray2};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 
 use super::call::{long, quick};
 use super::imaging::{Image, Recipe};
+use super::study::{Study, record};
 use crate::data::{
-    self, Augment, By, Cache, FilmChoice, Loader, LoaderOptions, Policy, Precision, Prepare, Value,
+    self, Augment, By, Cache, FilmChoice, Loader, LoaderOptions, Policy, Precision, Prepare,
     manifest,
 };
 use crate::{Error, imaging};
@@ -19,10 +19,6 @@ use crate::{Error, imaging};
 /// Studies that share one list of findings.
 #[pyclass(frozen, module = "carina._core")]
 pub(crate) struct Dataset(pub(crate) Arc<data::Dataset>);
-
-/// One visit of one patient.
-#[pyclass(frozen, module = "carina._core")]
-pub(crate) struct Study(Arc<data::Study>);
 
 /// Builds a data set from rows that are handed over in portions.
 #[pyclass(frozen, module = "carina._core")]
@@ -305,120 +301,4 @@ impl Batches {
         let pixels = PyArray1::from_vec(py, batch.pixels).reshape(batch.shape)?;
         Ok(Some((batch.indices, pixels, failures(batch.failures))))
     }
-}
-
-#[pymethods]
-impl Study {
-    /// The study's id.
-    #[getter]
-    fn id(&self) -> &str {
-        &self.0.id
-    }
-
-    /// The patient's id.
-    #[getter]
-    fn patient(&self) -> &str {
-        &self.0.patient
-    }
-
-    /// The part of the data set that it belongs to; empty when not said.
-    #[getter]
-    fn split(&self) -> &str {
-        &self.0.split
-    }
-
-    /// The labels, in the order of the data set's findings.
-    #[getter]
-    fn labels(&self) -> Vec<f32> {
-        self.0.labels.clone()
-    }
-
-    /// Indication, findings and impression.
-    #[getter]
-    fn report(&self) -> (&str, &str, &str) {
-        let report = &self.0.report;
-        (&report.indication, &report.findings, &report.impression)
-    }
-
-    /// Finding and corners (x0, y0, x1, y1) of each box.
-    #[getter]
-    fn boxes(&self) -> Vec<(&str, [f32; 4])> {
-        self.0.boxes.iter().map(|b| (b.finding.as_str(), b.corners)).collect()
-    }
-
-    /// Finding, side, zone and severity.
-    #[getter]
-    fn attributes(&self) -> Vec<[&str; 4]> {
-        self.0
-            .attributes
-            .iter()
-            .map(|a| [&a.finding, &a.side, &a.zone, &a.severity].map(String::as_str))
-            .collect()
-    }
-
-    /// Question, answer, form and topic.
-    #[getter]
-    fn questions(&self) -> Vec<[&str; 4]> {
-        self.0
-            .questions
-            .iter()
-            .map(|q| [&q.question, &q.answer, &q.form, &q.topic].map(String::as_str))
-            .collect()
-    }
-
-    /// The clinical record.
-    fn record<'py>(&self, py: Python<'py>) -> PyResult<BTreeMap<String, Bound<'py, PyAny>>> {
-        record(py, &self.0)
-    }
-
-    /// How many films there are.
-    #[getter]
-    fn film_count(&self) -> usize {
-        self.0.films.len()
-    }
-
-    /// Reads the film at `index`.
-    fn film(&self, py: Python<'_>, index: usize) -> PyResult<Image> {
-        let film = self.0.films.get(index).ok_or_else(|| {
-            let why = format!("found {index}, expected below {} films", self.0.films.len());
-            Error::value("index", why)
-        })?;
-        quick(py, || Ok(Image(Arc::unwrap_or_clone(film.read()?))))
-    }
-
-    /// The findings that have masks.
-    #[getter]
-    fn mask_findings(&self) -> Vec<&str> {
-        self.0.masks.iter().map(|mask| mask.finding.as_str()).collect()
-    }
-
-    /// Reads the mask at `index` (rows, columns).
-    fn mask<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyArray2<bool>>> {
-        let mask = self.0.masks.get(index).ok_or_else(|| {
-            let why = format!("found {index}, expected below {} masks", self.0.masks.len());
-            Error::value("index", why)
-        })?;
-        let pixels = quick(py, || mask.read())?;
-        Ok(Arc::unwrap_or_clone(pixels).into_pyarray(py))
-    }
-
-    /// The first film as an 8-bit PNG of at most `side` pixels.
-    fn thumbnail<'py>(&self, py: Python<'py>, side: usize) -> PyResult<Bound<'py, PyBytes>> {
-        let film = self.0.films.first().ok_or_else(|| Error::value("study", "found no film"))?;
-        let png = quick(py, || imaging::preview_png(&*film.read()?, side))?;
-        Ok(PyBytes::new(py, &png))
-    }
-}
-
-fn record<'py>(
-    py: Python<'py>,
-    study: &data::Study,
-) -> PyResult<BTreeMap<String, Bound<'py, PyAny>>> {
-    let value = |value: &Value| -> PyResult<Bound<'py, PyAny>> {
-        match value {
-            Value::Number(number) => Ok(number.into_pyobject(py)?.into_any()),
-            Value::Text(text) => Ok(text.into_pyobject(py)?.into_any()),
-        }
-    };
-    study.record.iter().map(|(name, v)| Ok((name.clone(), value(v)?))).collect()
 }

@@ -13,6 +13,7 @@ mod metrics;
 mod model;
 mod phantom;
 mod probe;
+mod study;
 mod system;
 
 /// Page faults of the system's allocator cost a fifth to a third of candle's time on a CPU.
@@ -25,7 +26,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod module {
     #[pymodule_export]
     use super::data::{
-        Batches, Dataset, ManifestBuilder, Study, check_disjoint, film_augmentation, open_manifest,
+        Batches, Dataset, ManifestBuilder, check_disjoint, film_augmentation, open_manifest,
     };
     #[pymodule_export]
     use super::encoders::{LoadReport, TextEncoder};
@@ -44,6 +45,8 @@ mod module {
     use super::phantom::{make_phantoms, phantom_findings};
     #[pymodule_export]
     use super::probe::FittedProbe;
+    #[pymodule_export]
+    use super::study::Study;
     #[pymodule_export]
     use super::system::{doctor_facts, num_threads, set_num_threads};
 

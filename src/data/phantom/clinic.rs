@@ -36,9 +36,9 @@ const SCRIPTS: [Script; 8] = [
     Script { story: Story::HeartFailure, share: 0.23, age: [72.0, 10.0], bedside: 0.40, chances: [0.62, 0.00, 0.92, 0.02, 0.02, 0.74, 0.14, 0.05, 0.28, 0.03] },
     Script { story: Story::Infection,    share: 0.23, age: [55.0, 19.0], bedside: 0.25, chances: [0.24, 0.00, 0.06, 0.42, 0.02, 0.02, 0.10, 1.00, 0.10, 0.02] },
     Script { story: Story::Critical,     share: 0.13, age: [62.0, 15.0], bedside: 0.97, chances: [0.36, 0.24, 0.26, 0.26, 0.02, 0.34, 0.38, 0.24, 1.00, 0.05] },
-    Script { story: Story::Trauma,       share: 0.13, age: [48.0, 20.0], bedside: 0.50, chances: [0.20, 0.38, 0.05, 0.06, 0.02, 0.00, 0.14, 0.02, 0.20, 0.97] },
+    Script { story: Story::Trauma,       share: 0.17, age: [48.0, 20.0], bedside: 0.50, chances: [0.20, 0.38, 0.05, 0.06, 0.02, 0.00, 0.14, 0.02, 0.20, 0.97] },
     Script { story: Story::Collapse,     share: 0.08, age: [33.0, 13.0], bedside: 0.15, chances: [0.08, 1.00, 0.01, 0.01, 0.02, 0.00, 0.08, 0.01, 0.25, 0.02] },
-    Script { story: Story::Tumour,       share: 0.155, age: [66.0, 10.0], bedside: 0.12, chances: [0.22, 0.01, 0.08, 0.08, 1.00, 0.01, 0.18, 0.06, 0.15, 0.06] },
+    Script { story: Story::Tumour,       share: 0.20, age: [66.0, 10.0], bedside: 0.12, chances: [0.22, 0.01, 0.08, 0.08, 1.00, 0.01, 0.18, 0.06, 0.15, 0.06] },
     Script { story: Story::Surgery,      share: 0.09, age: [61.0, 14.0], bedside: 0.70, chances: [0.30, 0.06, 0.16, 0.04, 0.02, 0.06, 0.96, 0.03, 0.50, 0.02] },
     Script { story: Story::Aspiration,   share: 0.09, age: [60.0, 18.0], bedside: 0.45, chances: [0.12, 0.00, 0.08, 1.00, 0.03, 0.03, 0.16, 0.10, 0.22, 0.03] },
 ];
@@ -175,9 +175,9 @@ fn add(case: &mut Case, finding: Finding, random: &mut Random) {
     let u = random.uniform();
     let degree = usize::from(u > 0.3) + usize::from(u > 0.74);
     let size = match finding {
-        // A third are masses, over 30 mm.
-        Finding::Nodule if random.chance(0.35) => random.range(31.0, 60.0),
-        Finding::Nodule => random.range(15.0, 30.0),
+        // Half are masses, over 30 mm.
+        Finding::Nodule if random.chance(0.55) => random.range(31.0, 65.0),
+        Finding::Nodule => random.range(19.0, 30.0),
         _ => 0.0,
     };
     let size = size.round() as f32;
@@ -230,7 +230,7 @@ fn follow_up(mut case: Case, random: &mut Random) -> Case {
         let chronic =
             matches!(lesion.finding, Finding::Cardiomegaly | Finding::Nodule | Finding::Fracture);
         if lesion.finding == Finding::Nodule {
-            lesion.size = (lesion.size * random.range(0.98, 1.25) as f32).round().min(60.0);
+            lesion.size = (lesion.size * random.range(0.98, 1.25) as f32).round().min(70.0);
         }
         if chronic {
             return true;

@@ -23,13 +23,13 @@ fn tracheal_tube(layer: &mut Layer, body: &Body, random: &mut Random) {
     let path = spline(&[[tilt + 0.4, -14.0, 0.5], [tilt, -4.0, 0.5], [tilt - 0.15, tip, 0.5]], 8);
     layer.tube(&path, Tube::Shell(0.12, 0.0), 0.8);
     let stripe: Vec<_> = path.iter().map(|p| [p[0] + 0.3, p[1], 0.11]).collect();
-    layer.tube(&stripe, Tube::Solid, 3.8);
+    layer.tube(&stripe, Tube::Solid, 5.0);
 }
 
 fn central_line(layer: &mut Layer, body: &Body, right: bool, random: &mut Random) {
     let tip = body.carina + random.range(0.5, 4.5) as f32;
     let cava = -2.3 + body.posture.shift + 2.0 * body.posture.rotation;
-    let end = [cava + 0.2, tip, 0.13];
+    let end = [cava + 0.2, tip, 0.15];
     let jugular = random.chance(0.55);
     let path = match (right, jugular) {
         (true, true) => vec![[-5.0, -13.0], [-4.0, -5.0], [-2.9, 0.5], [cava, 4.5]],
@@ -39,9 +39,9 @@ fn central_line(layer: &mut Layer, body: &Body, right: bool, random: &mut Random
             vec![[14.5, 7.5], [11.0, 2.8], [6.0, 1.8], [2.6, 2.8], [-0.4, 4.3], [cava, 6.4]]
         }
     };
-    let mut points: Vec<[f32; 3]> = path.into_iter().map(|[x, y]| [x, y, 0.13]).collect();
+    let mut points: Vec<[f32; 3]> = path.into_iter().map(|[x, y]| [x, y, 0.15]).collect();
     points.push(end);
-    layer.tube(&spline(&points, 8), Tube::Solid, 3.8);
+    layer.tube(&spline(&points, 8), Tube::Solid, 5.0);
 }
 
 fn pacemaker(layer: &mut Layer, body: &Body, left: bool, random: &mut Random) {
@@ -88,7 +88,7 @@ fn gastric_tube(layer: &mut Layer, body: &Body, random: &mut Random) {
         [1.6, dome + 1.6, 0.17],
         [tip[0], tip[1], 0.19],
     ];
-    layer.tube(&spline(&points, 8), Tube::Shell(0.07, 0.2), 3.0);
+    layer.tube(&spline(&points, 8), Tube::Shell(0.1, 0.2), 4.5);
 }
 
 fn chest_tube(layer: &mut Layer, body: &Body, left: bool, random: &mut Random) {
@@ -105,7 +105,7 @@ fn chest_tube(layer: &mut Layer, body: &Body, left: bool, random: &mut Random) {
     let path = spline(&points, 8);
     layer.tube(&path, Tube::Shell(0.1, 0.0), 0.7);
     let stripe: Vec<_> = path.iter().map(|p| [p[0] + s * 0.14, p[1] + 0.1, 0.12]).collect();
-    layer.tube(&stripe, Tube::Solid, 3.8);
+    layer.tube(&stripe, Tube::Solid, 5.0);
 }
 
 /// Electrodes and their wires on the skin of a bedside patient.

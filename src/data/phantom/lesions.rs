@@ -21,7 +21,7 @@ fn place(scene: &Scene, side: usize, zone: Zone, margin: f32, random: &mut Rando
     let mut depth = f32::NEG_INFINITY;
     for _ in 0..24 {
         let y = random.range(share[0], share[1]) as f32 * body.height;
-        let x = sign(side) * random.range(0.3, 0.86) as f32 * body.outer(y);
+        let x = sign(side) * random.range(0.4, 0.84) as f32 * body.outer(y);
         // Deep enough in the lung on all sides that a reader can see it.
         let room = [(0.0, 0.0), (margin, 0.0), (-margin, 0.0), (0.0, margin)]
             .iter()
@@ -132,7 +132,7 @@ pub(super) fn nodule(scene: &mut Scene, lesion: &Lesion) {
         let radius = lesion.size / 20.0;
         let (x0, y0) = place(scene, side, lesion.zone, radius, random);
         let seed = random.bits() as u32;
-        let rough = random.range(0.04, 0.22) as f32;
+        let rough = random.range(0.04, 0.15) as f32;
         let mut balls = vec![[x0, y0, radius]];
         if random.chance(0.2) {
             for _ in 0..=random.below(3) {
@@ -149,8 +149,8 @@ pub(super) fn nodule(scene: &mut Scene, lesion: &Lesion) {
             };
             let reach = 1.6 * r;
             scene.solid.paint([x0 - reach, y0 - reach, x0 + reach, y0 + reach], |x, y| {
-                // Nodules are denser than the blood around them: no air at all between.
-                (3.0 + 2.0 * r) * inside(x, y).max(0.0).sqrt()
+                // Denser than life, so that a nodule of six pixels can be learnt on a small film.
+                (6.5 + 2.2 * r) * inside(x, y).max(0.0).sqrt()
             });
             let mask = scene.mask_of(|x, y, _| inside(x, y) > 0.0);
             scene.mark(Finding::Nodule, mask);
@@ -255,7 +255,7 @@ fn plates(scene: &mut Scene, side: usize, lesion: &Lesion, random: &mut Random) 
             }
         };
         let body = &scene.body;
-        let half = random.range(1.8, 3.1) as f32 + 0.5 * lesion.degree as f32;
+        let half = random.range(2.2, 3.4) as f32 + 0.5 * lesion.degree as f32;
         let slope = random.range(-0.35, 0.35) as f32;
         let sag = random.range(-0.3, 0.3) as f32;
         let thick = 0.28 + 0.12 * lesion.degree as f32 + random.range(0.0, 0.08) as f32;
@@ -269,7 +269,7 @@ fn plates(scene: &mut Scene, side: usize, lesion: &Lesion, random: &mut Random) 
             })
             .collect();
         // A plate reaches several cm along the beam.
-        scene.solid.tube(&points, Tube::Solid, 6.2);
+        scene.solid.tube(&points, Tube::Solid, 8.5);
         let mut trace = super::canvas::Layer::new(scene.frame);
         trace.tube(&points, Tube::Solid, 1.0);
         for (inside, value) in mask.iter_mut().zip(&trace.data) {

@@ -144,13 +144,13 @@ fn breaks(case: &Case) -> Vec<Break> {
         Zone::Lower | Zone::None => 5 + random.below(2),
     };
     let angle = random.range(0.72, 1.12) as f32;
-    (0..=lesion.degree)
+    (0..lesion.degree + 2)
         .map(|number| Break {
             side: lesion.side.indices().first().copied().unwrap_or(0),
             rib: first + number,
             angle: angle + random.range(-0.08, 0.08) as f32,
             step: [0.7, 1.1, 1.4][lesion.degree] * random.range(0.85, 1.15) as f32,
-            gap: [0.06, 0.085, 0.1][lesion.degree],
+            gap: [0.075, 0.1, 0.115][lesion.degree],
         })
         .collect()
 }
@@ -192,9 +192,9 @@ fn fracture(scene: &mut Scene, lesion: &Lesion, breaks: &[Break]) {
     let count = spots.len().max(1) as f32;
     let (x0, y0) = spots.iter().fold((0.0, 0.0), |(a, b), (x, y)| (a + x / count, b + y / count));
     let degree = lesion.degree as f32;
-    let (rx, ry) = (1.15 + 0.15 * degree, 1.3 + 1.1 * degree);
+    let (rx, ry) = (1.4 + 0.2 * degree, 1.7 + 1.1 * degree);
     scene.solid.paint([x0 - 3.0 * rx, y0 - 2.5 * ry, x0 + 3.0 * rx, y0 + 2.5 * ry], |x, y| {
-        (2.4 + 0.7 * degree) * (-((x - x0) / rx).powi(2) - ((y - y0) / ry).powi(2)).exp()
+        (5.5 + 1.0 * degree) * (-((x - x0) / rx).powi(2) - ((y - y0) / ry).powi(2)).exp()
     });
     for (x0, y0) in spots {
         let mask = scene.mask_of(|x, y, _| (x - x0).hypot(y - y0) < 1.3);
