@@ -8,8 +8,8 @@ from carina._core import LoadReport, num_threads, set_num_threads
 from carina.classification import classification_result
 from carina.dataset import Dataset
 from carina.doctor import doctor
-from carina.evaluation import evaluate
 from carina.errors import CarinaError
+from carina.evaluation import evaluate
 from carina.geometry import Geometry
 from carina.image import Image, decode, read
 from carina.index import Index

@@ -17,3 +17,16 @@ def plane(what: str, values: ArrayLike, dtype: Any) -> NDArray[Any]:
         )
     with np.errstate(over="ignore"):  # what overflows is reported as infinite
         return np.asarray(array, dtype=dtype)
+
+
+def is_frame(table: Any) -> bool:
+    """Say whether `table` is a data frame, of pandas, polars or ours."""
+    return hasattr(table, "columns") and hasattr(table, "to_numpy")
+
+
+def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values in [0, 1] of logits of any size, without overflow."""
+    # Both branches see only what they can hold.
+    small = np.exp(-np.abs(logits))
+    scores: NDArray[np.float64] = np.where(logits >= 0, 1, small) / (1 + small)
+    return scores

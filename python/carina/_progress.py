@@ -31,7 +31,7 @@ class Bar:
     ) -> None:
         self._title = title
         self._unit = unit
-        self._show = _interactive() if show is None else show
+        self._show = shown(show)
         self._on_event = on_event
         self._bar: Any = None
 
@@ -45,13 +45,13 @@ class Bar:
             from tqdm.auto import tqdm
 
             # A log that is no terminal gets a line now and then, not ten a second.
-            pause = 0.2 if _interactive() else 30
+            pause = 0.2 if shown(None) else 30
             self._bar = tqdm(
                 total=total,
                 desc=self._title,
                 unit=self._unit,
                 mininterval=pause,
-                leave=_interactive(),
+                leave=shown(None),
             )
         if done != self._bar.n or total != self._bar.total:
             self._bar.total = total
@@ -65,7 +65,10 @@ class Bar:
             self._bar.close()
 
 
-def _interactive() -> bool:
+def shown(show: bool | None) -> bool:
+    """Say whether to show progress; ``None`` asks where the call comes from."""
+    if show is not None:
+        return show
     if "ipykernel" in sys.modules:
         return True
     return sys.stderr is not None and sys.stderr.isatty()

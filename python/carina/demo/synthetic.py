@@ -225,8 +225,8 @@ def _page(
     test = parts["test"]
     page = Page("carina demo: one model, many tasks")
     page.note(
-        "Synthetic films, made and learnt on this machine. Scores order films; they are "
-        "no probabilities, and nothing here is for clinical use."
+        "Synthetic films, made and learnt on this machine. Scores order films; they "
+        "are no probabilities, and nothing here is for clinical use."
     )
     page.section("Films", "Eight studies of held-out patients and what they hold.")
     shown = [test[i] for i in range(8)]
