@@ -51,7 +51,6 @@ class Bar:
                 desc=self._title,
                 unit=self._unit,
                 mininterval=pause,
-                leave=shown(None),
             )
         if done != self._bar.n or total != self._bar.total:
             self._bar.total = total
