@@ -176,16 +176,18 @@ def _kermany(data: Path, seed: int, progress: bool) -> list[Figure]:
     seconds = time.perf_counter() - start
     scores = _head(model, check)
     figures = []
-    floors = {"pneumonia": 0.986, "virus": 0.803}
-    for column, finding in enumerate(check.findings):
-        floor = next((v for k, v in floors.items() if k in finding.lower()), np.nan)
-        if np.isnan(floor):
-            continue
+    ill = check.labels[:, check.findings.index("pneumonia")] == 1
+    questions = [
+        ("pneumonia", np.ones(len(check), bool), 0.986, ""),
+        ("virus", ill, 0.803, "virus against bacteria, among films with pneumonia"),
+    ]
+    for finding, rows, floor, note in questions:
+        column, part = check.findings.index(finding), check[rows]
         found = auroc_interval(
-            check.labels[:, column], scores[:, column], check.patients, seed=seed
+            part.labels[:, column], scores[rows, column], part.patients, seed=seed
         )
         figures.append(
-            _figure(f"Kermany {finding}", "val", found, floor, check, seconds)
+            _figure(f"Kermany {finding}", "val", found, floor, part, seconds, note)
         )
     return figures
 
