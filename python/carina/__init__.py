@@ -5,6 +5,7 @@ The heavy work runs in Rust (``carina._core``); this package is its face.
 
 from carina import metrics
 from carina._core import LoadReport, num_threads, set_num_threads
+from carina._progress import set_progress
 from carina.classification import classification_result
 from carina.dataset import Dataset
 from carina.doctor import doctor
@@ -63,6 +64,7 @@ __all__ = [
     "prompts",
     "read",
     "set_num_threads",
+    "set_progress",
     "stage",
     "train",
 ]

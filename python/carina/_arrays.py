@@ -1,11 +1,12 @@
 """Arrays from users, checked before the core sees them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from carina.errors import ShapeError
+from carina.errors import InvalidValueError, ShapeError
 
 
 def plane(what: str, values: ArrayLike, dtype: Any) -> NDArray[Any]:
@@ -30,3 +31,15 @@ def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     small = np.exp(-np.abs(logits))
     scores: NDArray[np.float64] = np.where(logits >= 0, 1, small) / (1 + small)
     return scores
+
+
+def places(ids: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Return where each of the `wanted` ids stands; errors name no id."""
+    known = {name: place for place, name in enumerate(ids)}
+    found = [known[name] for name in wanted if name in known]
+    if len(found) < len(wanted):
+        raise InvalidValueError(
+            f"index: found {len(wanted) - len(found)} ids that the data set does not "
+            f"have, expected {len(wanted)} of its own"
+        )
+    return found

@@ -69,10 +69,14 @@ class Gallery:
         return f"Gallery({len(self._studies)} films)"
 
     def _repr_html_(self) -> str:
-        cells = "".join(
-            f"<figure style='margin:0;width:160px'>{picture(study, 160)}"
-            f"<figcaption>{caption(study)}</figcaption></figure>"
+        # A table, because code hosts strip styles: a grid would become one column.
+        cells = [
+            "<td style='vertical-align:top;text-align:left;width:160px'>"
+            f"{picture(study, 160)}<br>{caption(study)}</td>"
             for study in self._studies
+        ]
+        rows = "".join(
+            f"<tr>{''.join(cells[start : start + self._columns])}</tr>"
+            for start in range(0, len(cells), self._columns)
         )
-        grid = f"display:grid;grid-template-columns:repeat({self._columns},max-content)"
-        return f"<div style='{grid};gap:8px'>{cells}</div>"
+        return f"<table>{rows}</table>"

@@ -8,6 +8,29 @@ from typing import Any
 Watch = Callable[[int, int, list[str]], None]
 
 
+_CHOICE: list[bool | None] = [None]
+
+
+def set_progress(show: bool | None = None) -> None:
+    """Decide for the whole session whether long calls show their progress.
+
+    A call's own ``progress=`` goes first.
+
+    Parameters
+    ----------
+    show : bool, optional
+        ``None`` shows it in notebooks and terminals only, as at the start.
+    """
+    _CHOICE[0] = show
+
+
+def shown(show: bool | None) -> bool:
+    """Return whether to show progress, given what a call asks for."""
+    if show is not None:
+        return show
+    return _interactive() if _CHOICE[0] is None else _CHOICE[0]
+
+
 class Bar:
     """A tqdm bar that the core moves; silent when `show` is false.
 
@@ -16,7 +39,7 @@ class Bar:
     title : str
         What is being done.
     show : bool or None
-        ``None`` shows the bar in notebooks and terminals only.
+        ``None`` follows :func:`set_progress`.
     on_event : callable, optional
         Called with every record that the core emits, as a dict.
     """
@@ -45,7 +68,7 @@ class Bar:
             from tqdm.auto import tqdm
 
             # A log that is no terminal gets a line now and then, not ten a second.
-            pause = 0.2 if shown(None) else 30
+            pause = 0.2 if _interactive() else 30
             self._bar = tqdm(
                 total=total,
                 desc=self._title,
@@ -64,10 +87,7 @@ class Bar:
             self._bar.close()
 
 
-def shown(show: bool | None) -> bool:
-    """Say whether to show progress; ``None`` asks where the call comes from."""
-    if show is not None:
-        return show
+def _interactive() -> bool:
     if "ipykernel" in sys.modules:
         return True
     return sys.stderr is not None and sys.stderr.isatty()

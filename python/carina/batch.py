@@ -1,9 +1,12 @@
 """What a data set hands out while it is loaded."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from carina import _core
 
 
 @dataclass(frozen=True)
@@ -34,3 +37,14 @@ class Batch:
     def __repr__(self) -> str:
         shape = " x ".join(str(side) for side in self.pixels.shape)
         return f"Batch({shape}, {len(self.failures)} failures)"
+
+
+def read_batches(epoch: _core.Batches) -> Iterator[Batch]:
+    """Yield the batches of an epoch as the core finishes them."""
+    while (batch := epoch.next()) is not None:
+        indices, pixels, failed = batch
+        yield Batch(
+            np.array(indices, dtype=np.int64),
+            pixels,
+            [RowError(*row) for row in failed],
+        )

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from carina import _core
+from carina._arrays import places
 from carina._files import PathLike
 from carina._gallery import Gallery, prevalence
 from carina._progress import Bar
-from carina.batch import Batch, RowError
+from carina.batch import Batch, RowError, read_batches
 from carina.errors import InvalidValueError
 from carina.image import Image
 from carina.metrics import Policy
@@ -56,8 +57,10 @@ class Dataset:
             return self._select(np.flatnonzero(chosen))
         if chosen.ndim == 1 and (chosen.dtype.kind in "iu" or chosen.size == 0):
             return self._select([self._place(int(i)) for i in chosen])
+        if chosen.ndim == 1 and all(isinstance(name, str) for name in chosen):
+            return self._select(places(self._core.ids, chosen.tolist()))
         raise InvalidValueError(
-            "index: expected an int, a slice, booleans or integers of shape (n,), "
+            "index: expected an int, a slice, or booleans, integers or ids (n,), "
             f"found {type(index).__name__}"
         )
 
@@ -347,7 +350,7 @@ class Dataset:
             cache=cache,
             workers=workers,
         )
-        return _batches(epoch_)
+        return read_batches(epoch_)
 
     def show(self, n: int = 8, *, columns: int = 4) -> "Gallery":
         """Show the first `n` films with boxes and findings, without ids.
@@ -372,16 +375,6 @@ class Dataset:
         rows, order, images, masks = self._core.rows()
         films = [Image(image) for image in images]
         return _rebuild, (self.findings, rows, order, films, masks)
-
-
-def _batches(epoch: _core.Batches) -> Iterator[Batch]:
-    while (batch := epoch.next()) is not None:
-        indices, pixels, failed = batch
-        yield Batch(
-            np.array(indices, dtype=np.int64),
-            pixels,
-            [RowError(*row) for row in failed],
-        )
 
 
 def _rebuild(

@@ -36,7 +36,14 @@ def doctor() -> Table:
         missing = [m for m in modules if importlib.util.find_spec(m) is None]
         state = f"missing {', '.join(missing)}" if missing else "installed"
         facts[f"extra {extra}"] = state
-    return Table({"what": list(facts), "found": list(facts.values())})
+    return _Findings({"what": list(facts), "found": list(facts.values())})
+
+
+class _Findings(Table):
+    """A table that shows its texts whole: a reason cut short helps nobody."""
+
+    __slots__ = ()
+    _max_text = 500
 
 
 def _quota() -> str:

@@ -46,7 +46,7 @@ def create(
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:n"``.
     **overrides
         Fields of the system's configuration to change, such as
-        ``queries=8, text={"num_hidden_layers": 4}``.
+        ``queries=8, text={"depth": 4}``.
 
     Returns
     -------

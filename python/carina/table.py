@@ -14,7 +14,6 @@ from carina._files import PathLike, write_text
 from carina.errors import InvalidValueError, ShapeError
 
 _MAX_COLUMNS = 14
-_MAX_TEXT = 40
 
 
 class Table:
@@ -46,6 +45,7 @@ class Table:
 
     __slots__ = ("_columns", "_hidden")
     _max_rows = 20
+    _max_text = 40
 
     def __init__(
         self, columns: Mapping[str, ArrayLike], *, hidden: Iterable[str] = ()
@@ -235,7 +235,7 @@ class Table:
             index = [*range(half), *range(total - half, total)]
         else:
             index = list(range(total))
-        formatted = {n: _format(self._columns[n][index]) for n in names}
+        formatted = {n: _format(self._columns[n][index], self._max_text) for n in names}
         rows = [{n: formatted[n][i] for n in names} for i in range(len(index))]
         if total > self._max_rows:
             rows.insert(self._max_rows // 2, dict.fromkeys(names, "…"))
@@ -281,10 +281,10 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _format(values: NDArray[Any]) -> list[str]:
+def _format(values: NDArray[Any], widest: int) -> list[str]:
     """Texts of a column; numbers share their count of decimals."""
     if values.dtype.kind != "f":
-        return [_cut("" if v is None else str(v)) for v in values.tolist()]
+        return [_cut("" if v is None else str(v), widest) for v in values.tolist()]
     finite = values[np.isfinite(values)]
     largest = float(np.abs(finite).max(initial=0.0))
     if largest >= 1e6 or 0 < largest < 1e-3:
@@ -297,6 +297,6 @@ def _format(values: NDArray[Any]) -> list[str]:
     return texts
 
 
-def _cut(text: str) -> str:
+def _cut(text: str, widest: int) -> str:
     text = text.replace("\n", " ")
-    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
+    return text if len(text) <= widest else text[: widest - 1] + "…"

@@ -122,6 +122,7 @@ def train(
             workers=workers,
             watch=bar,
         )
+        live.flush()
     return Run(base, json.loads(history))
 
 
@@ -151,6 +152,7 @@ class LiveTable:
         self._stage = stage
         self._epoch = 0
         self._losses: list[float] = []
+        self._rate = 0.0
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Take in one record of the core."""
@@ -161,6 +163,7 @@ class LiveTable:
         if "failure" in event:
             tqdm.write(f"  skipped: {event['failure']}")
         elif "epoch" in event:
+            self.flush()
             row = event["epoch"]
             auroc = "" if row["auroc"] is None else f"  AUROC {row['auroc']:.3f}"
             tqdm.write(
@@ -168,17 +171,21 @@ class LiveTable:
             )
         elif "step" in event:
             row = event["step"]
-            if row["epoch"] != self._epoch and self._losses:
-                self.flush(row["films_per_second"])
-            self._epoch = row["epoch"]
+            if row["epoch"] != self._epoch:
+                self.flush()
+            self._epoch, self._rate = row["epoch"], row["films_per_second"]
             self._losses.append(row["loss"])
 
-    def flush(self, rate: float) -> None:
-        """Print the epoch gathered so far."""
+    def flush(self) -> None:
+        """Print the epoch gathered so far, if there is any."""
+        if not self._losses:
+            return
         from tqdm.auto import tqdm
 
         mean = sum(self._losses) / len(self._losses)
-        tqdm.write(f"  epoch {self._epoch:>3}  loss {mean:.4f}  {rate:5.0f} films/s")
+        tqdm.write(
+            f"  epoch {self._epoch:>3}  loss {mean:.4f}  {self._rate:5.0f} films/s"
+        )
         self._losses.clear()
 
 

@@ -79,6 +79,22 @@ def test_parts_are_taken_by_slice_mask_indices_and_filter(ds):
         ds["secret-1"]
 
 
+def test_studies_are_taken_by_their_ids_in_the_order_asked_for(ds):
+    hits = ca.Table({"key": ["secret-7", "secret-0"]})
+    assert list(ds[hits["key"]].ids) == ["secret-7", "secret-0"]
+    assert list(ds[["secret-3"]].ids) == ["secret-3"]
+    with pytest.raises(ca.CarinaError, match="found 2 ids that the data set") as error:
+        ds[["secret-3", "secret-99", "secret-98"]]
+    assert "secret" not in str(error.value)
+
+
+def test_a_gallery_is_a_table_whose_rows_have_the_columns_asked_for(ds):
+    page = ds[:5].show(columns=2)._repr_html_()
+    assert page.count("<tr>") == 3
+    assert page.count("<td ") == 5
+    assert "secret" not in page
+
+
 def test_splits_share_no_patient_and_depend_on_the_seed():
     ds = ca.open_dataset(rows(200, 90))
     train, val, test = ds.split((0.6, 0.2, 0.2), seed=1)
