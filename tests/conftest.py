@@ -2,7 +2,7 @@
 
 from hypothesis import HealthCheck, settings
 
-# The machine's load must not decide a test: no time limits, the same examples every time.
+# The load must not decide a test: no time limits, the same examples every time.
 settings.register_profile(
     "carina",
     deadline=None,
