@@ -20,6 +20,19 @@ def plane(what: str, values: ArrayLike, dtype: Any) -> NDArray[Any]:
         return np.asarray(array, dtype=dtype)
 
 
+def is_frame(table: Any) -> bool:
+    """Say whether `table` is a data frame, of pandas, polars or ours."""
+    return hasattr(table, "columns") and hasattr(table, "to_numpy")
+
+
+def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values in [0, 1] of logits of any size, without overflow."""
+    # Both branches see only what they can hold.
+    small = np.exp(-np.abs(logits))
+    scores: NDArray[np.float64] = np.where(logits >= 0, 1, small) / (1 + small)
+    return scores
+
+
 def places(ids: Sequence[str], wanted: Sequence[str]) -> list[int]:
     """Return where each of the `wanted` ids stands; errors name no id."""
     known = {name: place for place, name in enumerate(ids)}

@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+PathLike = str | os.PathLike[str]
+
 
 @contextmanager
-def replace(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def replace(path: PathLike) -> Iterator[IO[bytes]]:
     """Open a file that takes the place of `path` only when all went well.
 
     Parameters
@@ -37,7 +39,7 @@ def replace(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         raise
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
+def write_text(path: PathLike, text: str) -> None:
     """Replace `path` by `text`; a crash leaves the old content or the new."""
     with replace(path) as file:
         file.write(text.encode())

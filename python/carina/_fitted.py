@@ -1,11 +1,12 @@
 """What a fitted probe does with features."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from carina import metrics
+from carina import _core, metrics
+from carina._arrays import sigmoid
 from carina._estimator import Classifier
 from carina._labels import codes_of, column_names, column_of, is_named, read_labels
 from carina._models import check_fingerprint, encode, fingerprint
@@ -13,6 +14,8 @@ from carina.classification import classification_result
 from carina.errors import InvalidValueError, NotFittedError, ShapeError
 from carina.metrics import Policy
 from carina.result import Result
+
+_Fitted = TypeVar("_Fitted", bound="FittedUse")
 
 
 class FittedUse(Classifier):
@@ -22,7 +25,7 @@ class FittedUse(Classifier):
     kind: str
     policy: Policy
     progress: bool | None
-    core_: Any
+    core_: _core.FittedProbe
     labels_: tuple[str, ...]
     flat_: bool
     classes_: Any
@@ -94,7 +97,7 @@ class FittedUse(Classifier):
         Result
         """
         truth, logits = self._truth(y), self._logits(X)
-        scores = _sigmoid(logits)
+        scores = sigmoid(logits)
         parts = [
             classification_result(
                 self.labels_,
@@ -135,10 +138,9 @@ class FittedUse(Classifier):
         found = self._fitted().core_.coefficients()
         if found is None:
             raise AttributeError("an mlp probe has no coefficients")
-        weights, offsets = found
-        return weights, offsets
+        return found
 
-    def _fitted(self) -> Any:
+    def _fitted(self: _Fitted) -> _Fitted:
         if not self.__sklearn_is_fitted__():
             raise NotFittedError("this Probe is not fitted; call fit first")
         return self
@@ -162,8 +164,7 @@ class FittedUse(Classifier):
     def _raw_logits(self, X: Any) -> NDArray[np.float64]:
         fitted = self._fitted()
         check_fingerprint(fingerprint(self.model), fitted.recipe_hash_, "the probe")
-        logits: NDArray[np.float64] = fitted.core_.decision(self._features(X))
-        return logits
+        return fitted.core_.decision(self._features(X))
 
     def _logits(self, X: Any) -> NDArray[np.float64]:
         """Logits (n, labels), calibrated where that was done."""
@@ -174,7 +175,7 @@ class FittedUse(Classifier):
 
     def _scores(self, X: Any) -> NDArray[np.float64]:
         """Probability of presence (n, labels)."""
-        return _sigmoid(self._logits(X))
+        return sigmoid(self._logits(X))
 
     def _truth(self, y: Any) -> NDArray[np.float64]:
         """Labels (n, labels) in the order of ``labels_``."""
@@ -193,10 +194,3 @@ class FittedUse(Classifier):
                 f"got {list(labels.shape)}"
             )
         return labels
-
-
-def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    # Both branches see only what they can hold.
-    small = np.exp(-np.abs(logits))
-    scores: NDArray[np.float64] = np.where(logits >= 0, 1, small) / (1 + small)
-    return scores

@@ -1,9 +1,8 @@
 """Films as static HTML, with boxes and findings and without ids."""
 
-import base64
 import html
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ def picture(study: "Study", side: int) -> str:
     """Return the first film with its boxes as static HTML, or why it has none."""
     try:
         film = study.images[0]
-        png: Any = film._core.preview_png(side)
+        image = film.thumbnail(side)
     except Exception as error:  # a gallery with one bad file is still shown
         kind = html.escape(type(error).__name__)
         return f"<div style='width:{side}px'>cannot be read: {kind}</div>"
@@ -30,11 +29,7 @@ def picture(study: "Study", side: int) -> str:
         for box in study.boxes
         for x0, y0, x1, y1 in [box.corners]
     )
-    data = base64.b64encode(bytes(png)).decode()
-    return (
-        "<div style='position:relative;display:inline-block'>"
-        f"<img alt='film' src='data:image/png;base64,{data}'>{frames}</div>"
-    )
+    return f"<div style='position:relative;display:inline-block'>{image}{frames}</div>"
 
 
 def caption(study: "Study") -> str:

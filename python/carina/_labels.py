@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from carina._arrays import is_frame
 from carina.errors import InvalidValueError, ShapeError
 
 
 def is_named(y: Any) -> bool:
-    return isinstance(y, Mapping) or (hasattr(y, "columns") and hasattr(y, "to_numpy"))
+    return isinstance(y, Mapping) or is_frame(y)
 
 
 def column_names(y: Any) -> list[str]:

@@ -1,7 +1,6 @@
 """LanceDB behind the calls of :class:`carina.Index`, for many millions of rows."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carina import _core
-from carina._files import write_text
+from carina._files import PathLike, write_text
+from carina._progress import Watch
 from carina.errors import FormatError, InvalidValueError, ShapeError
 
 _CARD = "index.json"
@@ -21,7 +21,7 @@ _REFINE = 10
 _INDEX_FROM = 100_000
 
 
-def is_store(path: str | os.PathLike[str]) -> bool:
+def is_store(path: PathLike) -> bool:
     """Say whether the folder holds a store of this kind."""
     try:
         return bool(json.loads(Path(path, _CARD).read_text())["format"] == _FORMAT)
@@ -48,7 +48,7 @@ class LanceStore:
     @classmethod
     def create(
         cls,
-        path: str | os.PathLike[str],
+        path: PathLike,
         *,
         dimension: int,
         vectors: int,
@@ -82,7 +82,7 @@ class LanceStore:
         return store
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> "LanceStore":
+    def open(cls, path: PathLike) -> "LanceStore":
         """Open a store."""
         card = json.loads(Path(path, _CARD).read_text())
         try:
@@ -190,7 +190,7 @@ class LanceStore:
         return count
 
     def _sql(self, where: str) -> str:
-        sql: str = _core.filter_to_sql(where)
+        sql = _core.filter_to_sql(where)
         if self._table is not None:
             try:
                 self._table.count_rows(sql)
@@ -206,7 +206,7 @@ class LanceStore:
         queries: NDArray[np.float32],
         k: int,
         where: str | None = None,
-        watch: Any = None,
+        watch: Watch | None = None,
     ) -> tuple[list[int], list[str], NDArray[np.float32], list[str]]:
         """Find the best rows of each query; scores are exact."""
         if queries.shape[2] != self.dimension or queries.shape[1] != 1:

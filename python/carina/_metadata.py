@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from carina._arrays import is_frame
 from carina.errors import InvalidValueError
 
 
@@ -24,7 +25,7 @@ def named_rows(n: int, keys: Any, metadata: Any) -> tuple[list[str], list[str]]:
 def _metadata_rows(metadata: Any, n: int) -> list[dict[str, Any]]:
     if metadata is None:
         return [{} for _ in range(n)]
-    if hasattr(metadata, "columns") and hasattr(metadata, "to_numpy"):
+    if is_frame(metadata):
         metadata = {str(name): list(metadata[name]) for name in metadata.columns}
     if isinstance(metadata, Mapping):
         lengths = {name: len(values) for name, values in metadata.items()}

@@ -67,7 +67,14 @@ class Bar:
         if self._bar is None:
             from tqdm.auto import tqdm
 
-            self._bar = tqdm(total=total, desc=self._title, unit=self._unit)
+            # A log that is no terminal gets a line now and then, not ten a second.
+            pause = 0.2 if _interactive() else 30
+            self._bar = tqdm(
+                total=total,
+                desc=self._title,
+                unit=self._unit,
+                mininterval=pause,
+            )
         if done != self._bar.n or total != self._bar.total:
             self._bar.total = total
             self._bar.update(done - self._bar.n)

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from carina.errors import CarinaError
 
@@ -122,7 +123,7 @@ def _embed(args: argparse.Namespace) -> None:
     import numpy as np
 
     from carina._files import replace
-    from carina.dataset import open_dataset
+    from carina.manifest import open_dataset
     from carina.model import load
 
     model = load(args.model)
@@ -142,7 +143,7 @@ def _embed(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from carina.dataset import open_dataset
+    from carina.manifest import open_dataset
     from carina.model import create, load
     from carina.training import train
 
@@ -166,7 +167,7 @@ def _train(args: argparse.Namespace) -> None:
     print(f"model: {args.out / 'model'}")
 
 
-def _assignment(text: str) -> tuple[str, object]:
+def _assignment(text: str) -> tuple[str, Any]:
     field, equals, value = text.partition("=")
     if not equals:
         from carina.errors import InvalidValueError
@@ -180,8 +181,8 @@ def _assignment(text: str) -> tuple[str, object]:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from carina.dataset import open_dataset
     from carina.evaluation import evaluate
+    from carina.manifest import open_dataset
     from carina.model import load
 
     dataset = open_dataset(args.manifest, root=args.root, findings=args.findings)

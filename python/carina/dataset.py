@@ -1,25 +1,23 @@
 """Data sets: studies cut by patient, joined, shown, and loaded in the core."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from carina import _core
 from carina._arrays import places
+from carina._files import PathLike
 from carina._gallery import Gallery, prevalence
 from carina._progress import Bar
 from carina.batch import Batch, RowError, read_batches
 from carina.errors import InvalidValueError
 from carina.image import Image
+from carina.metrics import Policy
 from carina.recipe import Recipe
 from carina.study import Study
-
-PathLike = str | os.PathLike[str]
-Policy = Literal["ignore", "zeros", "ones"]
 
 
 class Dataset:

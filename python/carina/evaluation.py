@@ -1,4 +1,4 @@
-"""Protocols: what a model is asked, how it is scored, and the numbers with intervals."""
+"""Protocols: what a model is asked, how it is scored, and its numbers."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from carina.classification import classification_result
 from carina.dataset import Dataset
 from carina.errors import InvalidValueError
-from carina.metrics import Interval, bootstrap
+from carina.metrics import Interval, Policy, bootstrap
 from carina.model import Model
 from carina.prompts import PromptBank, PromptsLike
 from carina.result import Result
@@ -25,7 +25,7 @@ def evaluate(
     *,
     prompts: PromptsLike | None = None,
     scoring: Literal["margin", "softmax"] = "margin",
-    policy: Literal["ignore", "zeros", "ones"] = "ignore",
+    policy: Policy = "ignore",
     n: int = 1000,
     seed: int = 0,
     data: str = "",
@@ -184,5 +184,8 @@ def similarity(
 def auroc_interval(
     y_true: ArrayLike, y_score: ArrayLike, groups: ArrayLike, *, seed: int = 0
 ) -> Interval:
-    """AUROC of one finding with its patient-clustered interval."""
-    return bootstrap("auroc", y_true, y_score, groups=groups, seed=seed, progress=False)
+    """AUROC (of several findings, the mean) with its patient-clustered interval."""
+    interval: Interval = bootstrap(
+        "auroc", y_true, y_score, groups=groups, seed=seed, progress=False
+    )
+    return interval

@@ -1,5 +1,6 @@
 """The way between the pixels of a film and those that a model sees."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -156,14 +157,19 @@ class Geometry:
         return np.asarray(values * scale, dtype=np.float64)
 
     @staticmethod
-    def _rows(call: Any, values: ArrayLike, width: int, *, back: bool) -> Any:
+    def _rows(
+        call: Callable[[NDArray[np.float64], bool], NDArray[np.float64]],
+        values: ArrayLike,
+        width: int,
+        *,
+        back: bool,
+    ) -> NDArray[np.float64]:
         table = np.asarray(values, dtype=np.float64)
         if table.ndim not in (1, 2):
             raise ShapeError(
                 f"expected shape ({width},) or (N, {width}), got {list(table.shape)}"
             )
-        mapped = call(np.atleast_2d(table), back=back)
-        return mapped.reshape(table.shape)
+        return call(np.atleast_2d(table), back).reshape(table.shape)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Geometry) and self.to_json() == other.to_json()

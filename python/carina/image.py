@@ -11,9 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from carina import _core
 from carina._arrays import plane
+from carina._files import PathLike
 from carina.errors import InvalidValueError
-
-PathLike = str | os.PathLike[str]
 
 PREVIEW_SIDE = 384
 
@@ -134,7 +133,7 @@ class Image:
 
     def thumbnail(self, side: int = PREVIEW_SIDE) -> str:
         """Give the film as an HTML picture of at most `side` pixels a side."""
-        png = base64.b64encode(bytes(self._core.preview_png(side))).decode()
+        png = base64.b64encode(self._core.preview_png(side)).decode()
         return f"<img alt='film' src='data:image/png;base64,{png}'>"
 
     def _repr_html_(self) -> str:

@@ -1,7 +1,6 @@
 """A store of vectors to search: similar films, films for a sentence, with filters."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from carina import _core
+from carina._files import PathLike
 from carina._metadata import named_rows, of_dataset
 from carina._models import (
     as_rows,
@@ -19,7 +19,7 @@ from carina._models import (
     fingerprint,
     is_numeric,
 )
-from carina._progress import Bar
+from carina._progress import Bar, Watch
 from carina.errors import InvalidValueError, ShapeError
 from carina.table import Table
 
@@ -37,27 +37,32 @@ _IDENTIFIERS = frozenset(
 class _Store(Protocol):
     """What keeps the rows of an :class:`Index`."""
 
-    dimension: int
-    vectors: int
-    metric: str
-    precision: str
-    model: str | None
-
+    @property
+    def dimension(self) -> int: ...
+    @property
+    def vectors(self) -> int: ...
+    @property
+    def metric(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def model(self) -> str | None: ...
     @property
     def columns(self) -> list[str]: ...
     def __len__(self) -> int: ...
-    def __contains__(self, key: str) -> bool: ...
+    def __contains__(self, key: str, /) -> bool: ...
     def add(
         self, vectors: NDArray[np.float32], keys: list[str], metadata: list[str]
     ) -> None: ...
     def delete_keys(self, keys: list[str]) -> int: ...
-    def delete_where(self, where: str) -> int: ...
+    def delete_where(self, where: str, /) -> int: ...
     def search(
         self,
         queries: NDArray[np.float32],
         k: int,
         where: str | None = None,
-        watch: Any = None,
+        watch: Watch | None = None,
+        /,
     ) -> tuple[list[int], list[str], NDArray[np.float32], list[str]]: ...
     def compact(self) -> None: ...
     def refresh(self) -> bool: ...
@@ -83,7 +88,7 @@ class Index:
     @classmethod
     def create(
         cls,
-        path: str | os.PathLike[str],
+        path: PathLike,
         model: Any = None,
         dataset: Any = None,
         *,
@@ -171,9 +176,7 @@ class Index:
         return made
 
     @classmethod
-    def open(
-        cls, path: str | os.PathLike[str], model: Any = None, *, verify: bool = True
-    ) -> "Index":
+    def open(cls, path: PathLike, model: Any = None, *, verify: bool = True) -> "Index":
         """Open an index.
 
         Parameters

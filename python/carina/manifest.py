@@ -31,10 +31,9 @@ from pathlib import Path
 from typing import Any
 
 from carina import _core, _rows
+from carina._files import PathLike
 from carina._progress import Bar
 from carina.dataset import Dataset
-
-PathLike = str | os.PathLike[str]
 
 
 def open_dataset(

@@ -2,7 +2,6 @@
 
 import html
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carina import _core
+from carina._arrays import sigmoid
+from carina._files import PathLike
 from carina._films import as_dataset
 from carina._progress import Bar
 from carina.prompts import PromptBank, PromptsLike
@@ -70,7 +71,7 @@ def create(
     return Model(core)
 
 
-def load(folder: str | os.PathLike[str], *, device: str = "auto") -> "Model":
+def load(folder: PathLike, *, device: str = "auto") -> "Model":
     """Open a model's folder: configuration, weights, tokenizer and recipe in one place.
 
     Nothing is downloaded and nothing is unpickled.
@@ -108,7 +109,7 @@ class Model:
 
     def __init__(
         self,
-        core: "_core.Model",
+        core: _core.Model,
         *,
         report: str | None = None,
         source: Path | None = None,
@@ -155,9 +156,7 @@ class Model:
         """Shapes of the parameters by name."""
         return {name: tuple(shape) for name, shape in self._core.parameters()}
 
-    def save(
-        self, folder: str | os.PathLike[str], *, licence: str | None = None
-    ) -> Path:
+    def save(self, folder: PathLike, *, licence: str | None = None) -> Path:
         """Write the model's folder.
 
         Parameters
@@ -281,9 +280,9 @@ class Model:
         prompts : PromptBank, str, mapping or sequence of str
             What to look for; see :meth:`carina.PromptBank.of`.
         scoring : {"margin", "softmax"}, default="margin"
-            ``"margin"``: largest cosine over queries and phrases of presence, less that
-            of absence [1]_. ``"softmax"``: phrases averaged, then a softmax over the two
-            sides [2]_.
+            ``"margin"``: largest cosine over queries and phrases of presence, less
+            that of absence [1]_. ``"softmax"``: phrases averaged, then a softmax over
+            the two sides [2]_.
         batch_size : int, default=64
             Films at a time.
         progress : bool, optional
@@ -330,13 +329,13 @@ class Model:
         Returns
         -------
         Table
-            One row a film, one column a finding, sigmoid outputs in [0, 1]; scores until
-            they are calibrated.
+            One row a film, one column a finding, sigmoid outputs in [0, 1]; scores
+            until they are calibrated.
         """
         logits = self.encode(
             data, level="logits", batch_size=batch_size, progress=progress
         )
-        scores = 1 / (1 + np.exp(-logits.astype(np.float64)))
+        scores = sigmoid(logits.astype(np.float64))
         return Table({f: scores[:, i] for i, f in enumerate(self.findings)})
 
     def __reduce__(self) -> tuple[Callable[[str, str], "Model"], tuple[str, str]]:
@@ -347,10 +346,11 @@ class Model:
 
     def __repr__(self) -> str:
         count = self._core.parameter_count()
-        size = self.recipe.output_shape
+        shape = self.recipe.output_shape
+        size = "×".join(map(str, shape)) if shape else "any size"
         return (
             f"Model({self._core.system()}, {count / 1e6:.1f} M parameters, "
-            f"input {'×'.join(map(str, size))}, {self.device})"
+            f"input {size}, {self.device})"
         )
 
     def _repr_html_(self) -> str:

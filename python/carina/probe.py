@@ -1,7 +1,6 @@
 """Classifiers on frozen features, with the manners of scikit-learn."""
 
 import json
-import os
 import warnings
 from typing import Any, Literal
 
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from carina import _core, metrics
+from carina._files import PathLike
 from carina._fitted import FittedUse
 from carina._labels import read_labels
 from carina._models import check_fingerprint, fingerprint
@@ -201,7 +201,7 @@ class Probe(FittedUse):
         labels: NDArray[np.float64],
         names: tuple[str, ...],
         groups: ArrayLike | None,
-    ) -> tuple[Any, list[dict[str, Any]]]:
+    ) -> tuple[_core.FittedProbe, list[dict[str, Any]]]:
         history: list[dict[str, Any]] = []
         shared: dict[str, Any] = {
             "policy": self.policy,
@@ -340,7 +340,7 @@ class Probe(FittedUse):
 
     # Keeping.
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: PathLike) -> None:
         """Write a folder of a card (JSON) and weights (safetensors), atomically.
 
         The model itself is not saved, only its fingerprint.
@@ -361,7 +361,7 @@ class Probe(FittedUse):
         fitted.core_.save(path, json.dumps(details, indent=1))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], model: Any = None) -> "Probe":
+    def load(cls, path: PathLike, model: Any = None) -> "Probe":
         """Read what :meth:`save` wrote.
 
         Parameters

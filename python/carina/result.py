@@ -3,13 +3,12 @@
 import html
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from carina._files import write_text
+from carina._files import PathLike, write_text
 from carina.errors import FormatError, InvalidValueError, MissingFileError
 from carina.table import Table
 
@@ -233,7 +232,7 @@ class Result:
         ax.set_title(self._title())
         return ax
 
-    def to_json(self, path: str | os.PathLike[str] | None = None) -> str | None:
+    def to_json(self, path: PathLike | None = None) -> str | None:
         """Return, or write atomically to `path`, the whole result as JSON."""
         text = json.dumps(self._payload(), indent=1, ensure_ascii=False)
         if path is None:
@@ -254,7 +253,7 @@ class Result:
         }
 
     @classmethod
-    def from_json(cls, path: str | os.PathLike[str]) -> "Result":
+    def from_json(cls, path: PathLike) -> "Result":
         """Read what :meth:`to_json` wrote.
 
         Raises

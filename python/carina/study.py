@@ -153,7 +153,10 @@ class Study:
     @property
     def boxes(self) -> list[Box]:
         """Boxes on the first film."""
-        return [Box(finding, tuple(c)) for finding, c in self._core.boxes]
+        return [
+            Box(finding, (x0, y0, x1, y1))
+            for finding, (x0, y0, x1, y1) in self._core.boxes
+        ]
 
     @property
     def masks(self) -> list[Mask]:

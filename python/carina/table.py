@@ -4,14 +4,13 @@ import csv
 import html
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from carina._files import write_text
+from carina._files import PathLike, write_text
 from carina.errors import InvalidValueError, ShapeError
 
 _MAX_COLUMNS = 14
@@ -170,7 +169,7 @@ class Table:
 
         return pd.DataFrame({k: v.copy() for k, v in self._columns.items()})
 
-    def to_json(self, path: str | os.PathLike[str] | None = None) -> str | None:
+    def to_json(self, path: PathLike | None = None) -> str | None:
         """Return, or write to `path`, a JSON object of columns; NaN becomes null."""
         text = json.dumps(_plain(self.to_dict()), ensure_ascii=False, allow_nan=False)
         if path is None:
@@ -178,7 +177,7 @@ class Table:
         write_text(path, text)
         return None
 
-    def to_csv(self, path: str | os.PathLike[str] | None = None) -> str | None:
+    def to_csv(self, path: PathLike | None = None) -> str | None:
         """Return, or write to `path`, comma-separated values with a header."""
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
@@ -255,7 +254,7 @@ def _column(values: ArrayLike) -> NDArray[Any]:
     array = np.array(values, copy=True)
     if array.dtype.kind in "OSU" and not isinstance(values, np.ndarray):
         # Mixed lists would become text: numbers and None must stay what they are.
-        items = list(values)  # type: ignore[arg-type]
+        items = list(cast(Iterable[Any], values))
         if any(not isinstance(item, str) for item in items):
             array = np.empty(len(items), dtype=object)
             array[:] = items

@@ -1,6 +1,5 @@
 """Texts to vectors, from a folder with a published encoder."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from carina import _core
 from carina._core import LoadReport
+from carina._files import PathLike
 from carina._progress import Bar
 from carina.errors import CheckpointError
 
@@ -33,9 +33,7 @@ class TextEncoder:
         self._device = device
 
     @classmethod
-    def load(
-        cls, folder: str | os.PathLike[str], *, device: str = "auto"
-    ) -> "TextEncoder":
+    def load(cls, folder: PathLike, *, device: str = "auto") -> "TextEncoder":
         """Open a folder; nothing is fetched from anywhere.
 
         Parameters

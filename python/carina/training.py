@@ -1,12 +1,12 @@
 """Training: stages as data, a live table, runs that can be taken up again."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carina import _core
+from carina._files import PathLike
 from carina._progress import Bar, shown
 from carina.dataset import Dataset
 from carina.model import Model
@@ -39,14 +39,7 @@ def stage(name: str, **changes: Any) -> Stage:
     InvalidValueError
         If there is no stage of that name.
     """
-    result: Stage = json.loads(_core.stage_preset(name))
-    for field, value in changes.items():
-        target = result
-        *path, last = field.split("__")
-        for step in path:
-            target = target.setdefault(step, {})
-        target[last] = value
-    return result
+    return _changed(json.loads(_core.stage_preset(name)), changes)
 
 
 def list_stages() -> list[str]:
@@ -60,7 +53,7 @@ def train(
     stage: str | Mapping[str, Any] = "contrastive",
     *,
     validation: Dataset | None = None,
-    out: str | os.PathLike[str] | None = None,
+    out: PathLike | None = None,
     resume: bool = True,
     checkpoint_steps: int = 0,
     stop_after: int | None = None,
@@ -137,14 +130,18 @@ def stage_like(given: str | Mapping[str, Any], changes: Mapping[str, Any]) -> St
     """Make a full stage of a name or mapping and changes to it."""
     if isinstance(given, str):
         return stage(given, **changes)
-    merged: Stage = json.loads(json.dumps(dict(given)))
+    return _changed(json.loads(json.dumps(dict(given))), changes)
+
+
+def _changed(fields: Stage, changes: Mapping[str, Any]) -> Stage:
+    """Put changes in place; two underscores lead into a nested field."""
     for field, value in changes.items():
-        target = merged
+        target = fields
         *path, last = field.split("__")
         for step in path:
             target = target.setdefault(step, {})
         target[last] = value
-    return merged
+    return fields
 
 
 class LiveTable:

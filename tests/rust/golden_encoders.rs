@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use candle::{Device, Tensor};
 use carina::language::{Bert, BertConfig};
 use carina::nn::{Parameters, Pass};
-use carina::vision::{VisionEncoder, Vit, VitConfig, VitLayout};
+use carina::vision::{BlockKind, ResNet, ResNetConfig, VisionEncoder, Vit, VitConfig, VitLayout};
 use carina::weights::{Checkpoint, NameMap, Strictness, load};
 
 fn folder(kind: &str, case: &str) -> PathBuf {
@@ -208,4 +208,51 @@ fn old_names_and_prefixes_load_alike() {
     let (all, same, again) = open(&Checkpoint::open(&path).unwrap());
     assert_eq!((none, all, same), (0, matched, matched));
     assert_eq!(values, again);
+}
+
+/// Compares a residual network with timm's, in inference and in training, statistics included.
+fn check_resnet(case: &str, config: &ResNetConfig) {
+    let path = folder("resnet", &format!("{case}.safetensors"));
+    let stored = Expected(Checkpoint::open(path).unwrap());
+    let parameters = Parameters::new(0, &Device::Cpu);
+    let model = ResNet::new(config, parameters.builder()).unwrap();
+    for (name, _) in parameters.all() {
+        parameters.set(&name, &stored.get(&format!("weights.{name}"))).unwrap();
+    }
+    let pixels = candle::Var::from_tensor(&stored.get("pixels")).unwrap();
+    let inferred = model.forward(&pixels, &Pass::inference()).unwrap();
+    assert_close("inferred", &inferred.tokens, &stored.get("inferred"));
+    let trained = model.forward(&pixels, &Pass::training(0, 0)).unwrap();
+    assert_close("trained", &trained.tokens, &stored.get("trained"));
+    assert_eq!(trained.tokens.dims()[1], trained.grid.0 * trained.grid.1);
+    assert_eq!(trained.tokens.dims()[2], model.dim());
+    let loss = (&trained.tokens * stored.get("weight")).unwrap().sum_all().unwrap();
+    let gradients = loss.backward().unwrap();
+    assert_close("pixels", gradients.get(&pixels).unwrap(), &stored.get("pixels_gradient"));
+    for (name, var) in parameters.trainable() {
+        let gradient = gradients.get(&var).unwrap_or_else(|| panic!("{name} got no gradient"));
+        assert_close(&name, gradient, &stored.get(&format!("gradients.{name}")));
+    }
+    for (name, var) in parameters.all() {
+        if carina::nn::is_statistic(&name) {
+            assert_close(&name, var.as_tensor(), &stored.get(&format!("moved.{name}")));
+        }
+    }
+}
+
+#[test]
+fn residual_network_of_basic_blocks() {
+    let config = ResNetConfig {
+        block: BlockKind::Basic,
+        depths: vec![1, 2],
+        widths: vec![4, 8],
+        ..ResNetConfig::default()
+    };
+    check_resnet("basic", &config);
+}
+
+#[test]
+fn residual_network_of_bottlenecks() {
+    let config = ResNetConfig { depths: vec![1, 1], widths: vec![2, 4], ..ResNetConfig::default() };
+    check_resnet("bottleneck", &config);
 }

@@ -61,7 +61,9 @@ def test_every_preset_is_a_model_that_encodes():
 
 
 def test_an_unknown_preset_or_override_is_named():
-    with pytest.raises(InvalidValueError, match=r"found \"elixr-huge\", expected one of"):
+    with pytest.raises(
+        InvalidValueError, match=r"found \"elixr-huge\", expected one of"
+    ):
         ca.create("elixr", size="huge")
     with pytest.raises(ConfigError, match="unknown field `quieries`"):
         ca.create("elixr", quieries=3)
@@ -155,7 +157,8 @@ def test_a_saved_model_is_the_same_model(trained, films, tmp_path):
     assert again.findings == films.findings
     assert len(again.spec["lineage"]) == 2
     np.testing.assert_array_equal(
-        again.encode(films[:4], progress=False), trained.encode(films[:4], progress=False)
+        again.encode(films[:4], progress=False),
+        trained.encode(films[:4], progress=False),
     )
     copy = pickle.loads(pickle.dumps(again))
     assert copy.fingerprint() == trained.fingerprint()
@@ -278,7 +281,9 @@ def test_stages_are_data_and_wrong_ones_say_what_is_wrong(films):
     stage = ca.stage("contrastive", epochs=1, schedule__peak=3e-4)
     assert stage["schedule"]["peak"] == 3e-4
     assert ca.list_stages() == ["contrastive", "supcon", "supervised"]
-    with pytest.raises(InvalidValueError, match='stage: found "magic", expected one of'):
+    with pytest.raises(
+        InvalidValueError, match='stage: found "magic", expected one of'
+    ):
         ca.stage("magic")
     with pytest.raises(ConfigError, match="unknown field `epoch`"):
         ca.train(small(), films, "supcon", epoch=1, progress=False)

@@ -3,6 +3,7 @@
 import html
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from carina._files import write_text
 from carina.image import Image
@@ -21,6 +22,12 @@ figure img { width: 100%; background: #000; }
 figcaption { color: #4a5a6a; }
 .note { color: #4a5a6a; font-size: 0.9rem; }
 """
+
+
+class Shown(Protocol):
+    """Anything that shows itself in a notebook."""
+
+    def _repr_html_(self) -> str: ...
 
 
 class Page:
@@ -46,9 +53,9 @@ class Page:
         """Add a remark."""
         self._parts.append(f"<p class='note'>{html.escape(text)}</p>")
 
-    def show(self, thing: object) -> None:
+    def show(self, thing: Shown) -> None:
         """Add anything that shows itself as HTML."""
-        self._parts.append(thing._repr_html_())  # type: ignore[attr-defined]
+        self._parts.append(thing._repr_html_())
 
     def films(self, films: Sequence[Image], captions: Sequence[str]) -> None:
         """Add films side by side, each with a caption."""

@@ -4,10 +4,10 @@ A set is one module with ``NAME``, ``ABOUT`` and ``open_folder``, and one line h
 Three-dimensional sets are not among them: a data set holds films.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
+from carina._files import PathLike
 from carina.dataset import Dataset
 from carina.errors import InvalidValueError, MissingFileError
 from carina.openers import (
@@ -36,7 +36,7 @@ def list_public() -> dict[str, str]:
     return {module.NAME: module.ABOUT for module in _MODULES}
 
 
-def open_public(name: str, *, root: str | os.PathLike[str]) -> Dataset:
+def open_public(name: str, *, root: PathLike) -> Dataset:
     """Open a public data set from its own folder.
 
     Parameters

@@ -1,0 +1,676 @@
+"""Rust core of carina; use the classes of the package instead."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "Batches",
+    "Dataset",
+    "FittedProbe",
+    "Geometry",
+    "Image",
+    "LoadReport",
+    "ManifestBuilder",
+    "Model",
+    "Recipe",
+    "Study",
+    "TextEncoder",
+    "VectorIndex",
+    "bootstrap_measure",
+    "box_iou",
+    "check_disjoint",
+    "decode_dicom",
+    "delong",
+    "delong_test",
+    "doctor_facts",
+    "film_augmentation",
+    "filter_to_sql",
+    "find_threshold",
+    "hits_at",
+    "list_presets",
+    "list_prompts",
+    "list_stages",
+    "make_phantoms",
+    "mask_overlap",
+    "measure",
+    "measure_baseline",
+    "ndcg",
+    "num_threads",
+    "open_manifest",
+    "phantom_findings",
+    "prompt_bank",
+    "read_film",
+    "recipe_presets",
+    "resample",
+    "set_num_threads",
+    "stage_preset",
+]
+
+_Path: TypeAlias = str | os.PathLike[str]
+# Called with what is done, what there is to do, and records as JSON; may raise to stop.
+_Watch: TypeAlias = Callable[[int, int, list[str]], object]
+_Bools: TypeAlias = NDArray[np.bool_]
+_Integers: TypeAlias = NDArray[np.int64]
+_Singles: TypeAlias = NDArray[np.float32]
+_Doubles: TypeAlias = NDArray[np.float64]
+# Index and message of what could not be read.
+_Failures: TypeAlias = list[tuple[int, str]]
+
+# Data sets
+
+@final
+class Dataset:
+    """Studies that share one list of findings."""
+    @staticmethod
+    def empty(findings: Sequence[str]) -> Dataset:
+        """A data set without studies."""
+    def __len__(self) -> int: ...
+    @property
+    def findings(self) -> list[str]:
+        """What the columns of labels mean."""
+    @property
+    def ids(self) -> list[str]:
+        """The study ids."""
+    @property
+    def patients(self) -> list[str]:
+        """The patient ids."""
+    @property
+    def patient_count(self) -> int:
+        """How many different patients there are."""
+    @property
+    def splits(self) -> list[str]:
+        """The part that each study belongs to; empty when not said."""
+    @property
+    def reports(self) -> list[str]:
+        """The findings and impression of each report, joined."""
+    def records(self) -> list[dict[str, float | str]]:
+        """The clinical records."""
+    def labels(self) -> _Singles:
+        """The labels (studies, findings) as stored: 1, 0, -1 or NaN."""
+    def targets(self, policy: str) -> _Singles:
+        """The labels (studies, findings) to learn from: 1, 0 or NaN."""
+    def study(self, index: int) -> Study:
+        """The study at `index`."""
+    def select(self, indices: Sequence[int]) -> Dataset:
+        """The studies at `indices`, in that order."""
+    def split_named(self, name: str) -> Dataset:
+        """The studies whose split is `name`."""
+    def split(
+        self, by: str, fractions: Sequence[tuple[str, float]], seed: int
+    ) -> list[tuple[str, Dataset]]:
+        """Named parts by patient or by study."""
+    def with_findings(self, mapping: Sequence[tuple[str, str | None]]) -> Dataset:
+        """The same studies under other findings: pairs of a new name and the old one, or None."""
+    @staticmethod
+    def concat(parts: Sequence[Dataset], names: Sequence[str] | None) -> Dataset:
+        """One data set of several; `names` go before the ids."""
+    def write(self, path: _Path, watch: _Watch | None) -> None:
+        """Writes a JSON Lines manifest and, beside it, the pixels that are in memory."""
+    def rows(self) -> tuple[list[str], list[int], list[Image], list[_Bools]]:
+        """The rows as JSON, for each place its row, and the images and masks that rows name."""
+    def tensors(
+        self, recipe: Recipe, cache: _Path | None, workers: int, watch: _Watch | None
+    ) -> tuple[_Singles, _Failures]:
+        """Every first film, prepared (N, C, H, W), and the failures as (index, message)."""
+    def batches(
+        self,
+        recipe: Recipe,
+        *,
+        batch_size: int,
+        shuffle: bool,
+        drop_last: bool,
+        seed: int,
+        epoch: int,
+        start: int,
+        augment: str | None,
+        random_film: bool,
+        cache: _Path | None,
+        workers: int,
+    ) -> Batches:
+        """The batches of one epoch."""
+
+@final
+class Study:
+    """One visit of one patient."""
+    @property
+    def id(self) -> str:
+        """The study's id."""
+    @property
+    def patient(self) -> str:
+        """The patient's id."""
+    @property
+    def split(self) -> str:
+        """The part of the data set that it belongs to; empty when not said."""
+    @property
+    def labels(self) -> list[float]:
+        """The labels, in the order of the data set's findings."""
+    @property
+    def report(self) -> tuple[str, str, str]:
+        """Indication, findings and impression."""
+    @property
+    def boxes(self) -> list[tuple[str, list[float]]]:
+        """Finding and corners (x0, y0, x1, y1) of each box."""
+    @property
+    def attributes(self) -> list[list[str]]:
+        """Finding, side, zone and severity."""
+    @property
+    def questions(self) -> list[list[str]]:
+        """Question, answer, form and topic."""
+    def record(self) -> dict[str, float | str]:
+        """The clinical record."""
+    @property
+    def film_count(self) -> int:
+        """How many films there are."""
+    def film(self, index: int) -> Image:
+        """Reads the film at `index`."""
+    @property
+    def mask_findings(self) -> list[str]:
+        """The findings that have masks."""
+    def mask(self, index: int) -> _Bools:
+        """Reads the mask at `index` (rows, columns)."""
+    def thumbnail(self, side: int) -> bytes:
+        """The first film as an 8-bit PNG of at most `side` pixels."""
+
+@final
+class ManifestBuilder:
+    """Builds a data set from rows that are handed over in portions."""
+    def __new__(
+        cls,
+        source: str,
+        root: _Path,
+        findings: Sequence[str] | None,
+        columns: dict[str, str | None],
+    ) -> ManifestBuilder: ...
+    def push(
+        self,
+        first: int,
+        rows: Sequence[str],
+        images: Sequence[Image],
+        masks: Sequence[_Bools],
+    ) -> None:
+        """Adds rows, each a JSON object; `first` is the number of the first one."""
+    def finish(self) -> Dataset:
+        """The data set, once every row is in."""
+
+@final
+class Batches:
+    """The batches of one epoch."""
+    def next(self) -> tuple[list[int], _Singles, _Failures] | None:
+        """The next batch: indices, pixels (B, C, H, W) and failures; None after the last."""
+
+def open_manifest(
+    path: _Path,
+    root: _Path,
+    findings: Sequence[str] | None,
+    columns: dict[str, str | None],
+    watch: _Watch | None,
+) -> Dataset:
+    """Opens a CSV, TSV or JSON Lines manifest."""
+def check_disjoint(parts: Sequence[tuple[str, Dataset]]) -> None:
+    """Fails when one patient is in two of the named parts."""
+def film_augmentation() -> str:
+    """The amounts of the random changes that suit films, as JSON."""
+def make_phantoms(options: str, watch: _Watch | None) -> Dataset:
+    """Synthetic studies with exact truth; `options` is the JSON of the core's `PhantomOptions`."""
+def phantom_findings() -> list[str]:
+    """The findings of every phantom, in the order of the labels."""
+
+# Films
+
+@final
+class Image:
+    """A film: float32 pixels (rows, columns) with what a reader must know about them."""
+    def __new__(
+        cls,
+        pixels: _Singles,
+        *,
+        spacing: Sequence[float] | None = None,
+        modality: str = ...,
+        view: str = "UNKNOWN",
+        range: Sequence[float] | None = None,
+        history: Sequence[str] = ...,
+    ) -> Image: ...
+    def to_numpy(self) -> _Singles:
+        """The pixels (rows, columns), float32, read-only, without a copy."""
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+    @property
+    def spacing(self) -> tuple[float, float] | None:
+        """Size of a pixel (row spacing, column spacing) in mm, or None."""
+    @property
+    def modality(self) -> str:
+        """DICOM modality; empty when unknown."""
+    @property
+    def view(self) -> str:
+        """PA, AP, LATERAL or UNKNOWN."""
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The lowest and highest value that the display pipeline can produce, or None."""
+    @property
+    def history(self) -> list[str]:
+        """What was done to the pixels, in order."""
+    def preview_png(self, side: int) -> bytes:
+        """An 8-bit PNG whose longer side has at most `side` pixels."""
+    def save_png(self, path: _Path) -> None:
+        """Writes a 16-bit grey PNG."""
+
+@final
+class Recipe:
+    """The steps from a film to a model's input, as data."""
+    @staticmethod
+    def from_json(text: str) -> Recipe:
+        """Reads a recipe from JSON."""
+    @staticmethod
+    def film(size: int) -> Recipe:
+        """Our own default at a size."""
+    @staticmethod
+    def preset(name: str) -> Recipe:
+        """A recipe by name."""
+    def to_json(self) -> str:
+        """The recipe as canonical JSON."""
+    def hash(self) -> str:
+        """SHA-256 of the canonical JSON."""
+    def describe(self) -> list[str]:
+        """One line for each step."""
+    @property
+    def output_shape(self) -> tuple[int, int, int] | None:
+        """Shape (C, H, W) that comes out, when it does not depend on the film."""
+    def apply(self, image: Image) -> tuple[_Singles, Geometry]:
+        """Makes a model's input (C, H, W), float32, and the map back."""
+
+@final
+class Geometry:
+    """The map between original pixels and model pixels."""
+    @staticmethod
+    def from_json(text: str) -> Geometry:
+        """Reads a map from JSON."""
+    def to_json(self) -> str:
+        """The map as JSON."""
+    def describe(self) -> str:
+        """The map in one line."""
+    def facts(self) -> dict[str, tuple[float, float]]:
+        """The sizes, scales and offsets, by name."""
+    @property
+    def spacing(self) -> tuple[float, float] | None:
+        """Spacing of the film's pixels in mm, or None."""
+    @property
+    def model_spacing(self) -> tuple[float, float] | None:
+        """Spacing of the model's pixels in mm, or None."""
+    def points(self, points: _Doubles, back: bool) -> _Doubles:
+        """Points (N, 2) as (x, y), from the film to the model, or back."""
+    def boxes(self, boxes: _Doubles, back: bool) -> _Doubles:
+        """Boxes (N, 4) as (x0, y0, x1, y1), from the film to the model, or back."""
+    def mask(self, mask: _Bools, back: bool) -> _Bools:
+        """A mask (H, W) from the film to the model, or back."""
+    def heatmap(self, heatmap: _Singles) -> _Singles:
+        """A heat map (any grid over the model's canvas) on the film (H, W)."""
+
+def read_film(
+    path: _Path,
+    *,
+    apply_window: bool | None = None,
+    window_index: int | None = None,
+    window_name: str | None = None,
+    frame: int | None = None,
+) -> Image:
+    """Reads a frame of a file, in a window by name or number if one is chosen."""
+def decode_dicom(path: _Path) -> NDArray[Any]:
+    """The stored values of a DICOM file (frames, rows, columns, samples), squeezed."""
+def recipe_presets() -> list[str]:
+    """The names of the recipes that are built in."""
+
+# Models
+
+@final
+class Model:
+    """A model: towers, weights, recipe and tokenizer."""
+    @staticmethod
+    def create(
+        preset: str,
+        *,
+        seed: int,
+        device: str,
+        image_size: int,
+        overrides: str | None = None,
+    ) -> Model:
+        """An untrained model of a preset (`system-size`), reproducible from `seed`."""
+    @staticmethod
+    def load(folder: _Path, device: str) -> tuple[Model, str]:
+        """Opens a model's folder; the second value is the load report as text."""
+    def save(self, folder: _Path) -> None:
+        """Writes the model's folder."""
+    def spec(self) -> str:
+        """The specification (config.json) as text."""
+    def recipe(self) -> str:
+        """How pixels are made right for the model, as JSON."""
+    def recipe_hash(self) -> str:
+        """The hash of the recipe."""
+    def fingerprint(self) -> str:
+        """A hash that changes with any weight or setting."""
+    def system(self) -> str:
+        """The system's name."""
+    def findings(self) -> list[str]:
+        """What the classification head scores."""
+    def parameter_count(self) -> int:
+        """How many numbers the parameters hold."""
+    def parameters(self) -> list[tuple[str, list[int]]]:
+        """Names and shapes of the parameters."""
+    def parameter(self, name: str) -> _Singles:
+        """One parameter as an array."""
+    def device(self) -> str:
+        """Where the model computes."""
+    def set_licence(self, licence: str) -> None:
+        """Sets the licence of the weights."""
+    def encode(
+        self,
+        dataset: Dataset,
+        *,
+        level: str,
+        batch_size: int,
+        cached: str,
+        watch: _Watch | None = None,
+    ) -> tuple[_Singles, _Failures]:
+        """Features of every study at a level: float32 array (N, …) and (row, message) failures."""
+    def encode_text(self, texts: Sequence[str]) -> _Singles:
+        """Unit embeddings (T, E) of texts."""
+    def zero_shot(
+        self,
+        films: _Singles,
+        *,
+        present: Sequence[str],
+        absent: Sequence[str],
+        scoring: str,
+    ) -> _Singles:
+        """Zero-shot scores (N) of films embedded at the contrastive level (N, Q, E)."""
+    def train(
+        self,
+        dataset: Dataset,
+        stage: str,
+        *,
+        validation: Dataset | None = None,
+        out: _Path | None = None,
+        resume: bool = True,
+        checkpoint_steps: int = 0,
+        stop_after: int | None = None,
+        cached: str = "memory",
+        workers: int = 2,
+        watch: _Watch | None = None,
+    ) -> str:
+        """Trains the model in place by a stage (JSON); gives the history as JSON."""
+
+@final
+class LoadReport:
+    """What a checkpoint gave to a model, key by key."""
+    @property
+    def source(self) -> str:
+        """The file that was read."""
+    @property
+    def matched(self) -> list[str]:
+        """Parameters that took their values from the checkpoint."""
+    @property
+    def missing(self) -> list[str]:
+        """Parameters that the checkpoint does not have."""
+    @property
+    def unexpected(self) -> list[str]:
+        """Keys of the checkpoint that the model does not have."""
+    @property
+    def misshapen(self) -> list[tuple[str, list[int], list[int]]]:
+        """Parameters whose shapes differ: name, shape found, shape expected."""
+    @property
+    def dropped(self) -> list[str]:
+        """Keys that the model is known to have no use for."""
+    @property
+    def renamed(self) -> int:
+        """How many of the matched had another name, or were cut or joined."""
+    @property
+    def complete(self) -> bool:
+        """Whether every parameter was matched and every key used or dropped on purpose."""
+    def _repr_html_(self) -> str: ...
+
+@final
+class TextEncoder:
+    """A text encoder in a folder."""
+    @staticmethod
+    def load(folder: _Path, device: str) -> TextEncoder:
+        """Opens a folder with options, tokenizer and weights."""
+    def encode(
+        self, texts: Sequence[str], batch_size: int, watch: _Watch | None
+    ) -> _Singles:
+        """Embeds texts in their order, (n, d)."""
+    def tokenize(self, text: str) -> list[str]:
+        """The pieces that a text is read as, special ones included."""
+    @property
+    def report(self) -> LoadReport:
+        """What the checkpoint gave."""
+    @property
+    def dim(self) -> int:
+        """Features of an embedding."""
+    @property
+    def max_length(self) -> int:
+        """The longest text, in tokens."""
+    @property
+    def pooling(self) -> str:
+        """How tokens become one vector."""
+    @property
+    def normalises(self) -> bool:
+        """Whether embeddings have length one."""
+    def fingerprint(self) -> str:
+        """SHA-256 over options, tokenizer and weights on disk."""
+
+def list_presets() -> list[str]:
+    """The model presets."""
+def list_stages() -> list[str]:
+    """The stage presets."""
+def stage_preset(name: str) -> str:
+    """A stage preset as JSON."""
+def list_prompts() -> list[str]:
+    """The prompt banks."""
+def prompt_bank(name: str) -> list[tuple[str, list[str], list[str]]]:
+    """A prompt bank: (finding, phrases of presence, phrases of absence)."""
+
+# Vectors
+
+@final
+class VectorIndex:
+    """Vectors and metadata in a folder, searched exactly."""
+    @staticmethod
+    def create(
+        folder: _Path,
+        *,
+        dimension: int,
+        vectors: int,
+        metric: str,
+        precision: str,
+        model: str | None = None,
+    ) -> VectorIndex:
+        """Makes an empty index in `folder`."""
+    @staticmethod
+    def open(folder: _Path, verify: bool) -> VectorIndex:
+        """Opens the index in `folder`; `verify` compares all vectors with their checksums."""
+    def add(
+        self, vectors: _Singles, keys: Sequence[str], metadata: Sequence[str]
+    ) -> None:
+        """Appends vectors (N, V, D) with a key and a JSON object of metadata each."""
+    def delete_keys(self, keys: Sequence[str]) -> int:
+        """Deletes rows by key and says how many."""
+    def delete_where(self, filter: str) -> int:
+        """Deletes the rows that a filter keeps and says how many."""
+    def search(
+        self,
+        queries: _Singles,
+        k: int,
+        filter: str | None = None,
+        watch: _Watch | None = None,
+    ) -> tuple[list[int], list[str], _Singles, list[str]]:
+        """Hits of queries (M, Q, D): counts, then keys, scores and metadata (JSON) of all."""
+    def compact(self) -> None:
+        """Rewrites live rows as one segment."""
+    def refresh(self) -> bool:
+        """Catches up with what other processes wrote; says whether there was anything."""
+    def check_model(self, model: str | None) -> None:
+        """Fails when `model` is known not to be what made the vectors."""
+    def __len__(self) -> int: ...
+    def __contains__(self, key: str, /) -> bool: ...
+    @property
+    def dimension(self) -> int:
+        """Length of one vector."""
+    @property
+    def vectors(self) -> int:
+        """Vectors of one row."""
+    @property
+    def metric(self) -> str:
+        """How vectors are compared."""
+    @property
+    def precision(self) -> str:
+        """How numbers are stored."""
+    @property
+    def model(self) -> str | None:
+        """What made the vectors."""
+    @property
+    def columns(self) -> list[str]:
+        """Names of the metadata columns."""
+    @property
+    def waste(self) -> tuple[int, int]:
+        """Segments and deleted rows that are still on disk."""
+
+def filter_to_sql(filter: str) -> str:
+    """A filter as an SQL condition, every value quoted."""
+
+@final
+class FittedProbe:
+    """Standardisation and logits, fitted; numbers only, no names."""
+    @staticmethod
+    def fit_logistic(
+        features: _Singles,
+        labels: _Doubles,
+        names: Sequence[str],
+        *,
+        policy: str,
+        balanced: bool,
+        c: float,
+        standardise: bool,
+        tolerance: float,
+        max_steps: int,
+        watch: _Watch | None = None,
+    ) -> tuple[FittedProbe, list[int]]:
+        """Logistic regression of labels (N, L) on features (N, D); also what did not converge."""
+    @staticmethod
+    def fit_network(
+        features: _Singles,
+        labels: _Doubles,
+        names: Sequence[str],
+        groups: _Integers,
+        *,
+        policy: str,
+        balanced: bool,
+        hidden: Sequence[int],
+        dropout: float,
+        learning_rate: float,
+        weight_decay: float,
+        epochs: int,
+        batch_size: int,
+        validation: float,
+        patience: int,
+        standardise: bool,
+        seed: int,
+        watch: _Watch | None = None,
+    ) -> FittedProbe:
+        """A network on labels (N, L) and features (N, D); `groups` (N,) names patients."""
+    def decision(self, features: _Singles) -> _Doubles:
+        """Logits (N, L) of features (N, D)."""
+    @staticmethod
+    def platt(
+        logits: _Doubles, labels: _Doubles, names: Sequence[str], policy: str
+    ) -> _Doubles:
+        """Platt's slope and offset of each label (L, 2), from logits and labels (N, L)."""
+    def coefficients(self) -> tuple[_Doubles, _Doubles] | None:
+        """Weights (L, D) and offsets (L,) for features as they come; `None` for a network."""
+    @property
+    def features(self) -> int:
+        """How many features a row has."""
+    @property
+    def labels(self) -> int:
+        """How many labels there are."""
+    def save(self, folder: _Path, details: str) -> None:
+        """Writes the probe to a folder, with details (JSON) in its card."""
+    @staticmethod
+    def load(folder: _Path) -> tuple[FittedProbe, str]:
+        """Reads the probe of a folder and the text of its card (JSON)."""
+    @staticmethod
+    def from_bytes(bytes: bytes) -> FittedProbe:
+        """Reads what pickling wrote."""
+    def __reduce__(self) -> tuple[Callable[[bytes], FittedProbe], tuple[bytes]]: ...
+
+# Metrics
+
+def measure(
+    name: str,
+    y_true: _Doubles,
+    y_score: _Doubles,
+    *,
+    policy: str = "ignore",
+    threshold: float = 0.5,
+    bins: int = 15,
+) -> tuple[float, str | None]:
+    """A measure of scores (N,) against truth (N,), and why it is NaN if it is."""
+def measure_baseline(name: str, prevalence: float) -> float:
+    """What a model without knowledge scores at this prevalence; NaN if arbitrary."""
+def bootstrap_measure(
+    name: str,
+    y_true: _Doubles,
+    y_score: _Doubles,
+    groups: _Integers,
+    *,
+    policy: str = "ignore",
+    threshold: float = 0.5,
+    bins: int = 15,
+    stratify: bool = False,
+    n: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    watch: _Watch | None = None,
+) -> list[tuple[float, float, float, int]]:
+    """Value, low, high and skipped resamples of each column (N, L), then of their mean."""
+def resample(groups: _Integers, seed: int, number: int) -> _Doubles:
+    """How often each row (N,) is drawn in resample `number`: whole patients, with replacement."""
+def find_threshold(
+    kind: str,
+    y_true: _Doubles,
+    y_score: _Doubles,
+    *,
+    wish: float = 0.0,
+    policy: str = "ignore",
+) -> float:
+    """A threshold: `youden`, or the one for a `sensitivity` or `specificity` of `wish`."""
+def delong(
+    y_true: _Doubles, y_score: _Doubles, *, policy: str = "ignore", level: float = 0.95
+) -> tuple[float, float, float, float]:
+    """AUROC, its variance, and the ends of its interval after `DeLong`."""
+def delong_test(
+    y_true: _Doubles, y_score_a: _Doubles, y_score_b: _Doubles, *, policy: str = "ignore"
+) -> tuple[float, float, float, float]:
+    """AUROCs of two scores of the same rows, the standardised difference and its p."""
+def ndcg(grades: _Doubles, scores: _Doubles, pool: _Doubles, k: int, gain: str) -> float:
+    """NDCG of one list at `k`, the ideal from `pool`; NaN when nothing is relevant."""
+def hits_at(
+    kind: str, grades: _Doubles, scores: _Doubles, k: int, relevant: int
+) -> float:
+    """`precision`, `recall` or `average_precision` at `k`, with `relevant` items in all."""
+def mask_overlap(kind: str, a: _Bools, b: _Bools, empty: float) -> float:
+    """`dice` or `iou` of two flat masks; `empty` when both are."""
+def box_iou(a: _Doubles, b: _Doubles) -> _Doubles:
+    """Intersection over union (N, M) of boxes (N, 4) and (M, 4): left, top, right, bottom."""
+
+# The machine
+
+def set_num_threads(threads: int) -> None:
+    """Sets how many threads the CPU kernels use; must come before any work."""
+def num_threads() -> int:
+    """How many threads the CPU kernels use."""
+def doctor_facts() -> dict[str, str]:
+    """What `carina doctor` prints about the core: names and values as text."""
