@@ -277,7 +277,6 @@ class Probe(FittedUse):
             warnings.warn(
                 f"calibration turned the order of {', '.join(turned)} around: on these "
                 "rows a higher score does not mean presence; take more rows",
-                UserWarning,
                 stacklevel=2,
             )
         return self
