@@ -24,7 +24,7 @@ SIZE = 128
 SUPERVISED_EPOCHS = 10
 CONTRASTIVE_EPOCHS = 12
 
-# Whole sentences, as reports have them: chosen over bare phrases on the validation part.
+# Sentences, as reports have them: chosen over bare phrases on the validation part.
 QUERIES = {
     "There is a large left pleural effusion.": ("pleural effusion", "left"),
     "There is a large right pleural effusion.": ("pleural effusion", "right"),
