@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from carina.classification import classification_result
 from carina.dataset import Dataset
 from carina.errors import InvalidValueError
-from carina.metrics import Interval, Policy, bootstrap
+from carina.metrics import Interval, Policy, bootstrap, ndcg
 from carina.model import Model
 from carina.prompts import PromptBank, PromptsLike
 from carina.result import Result
@@ -143,8 +143,6 @@ def search_quality(
     ----------
     .. [1] Xu et al., "ELIXR", 2023. arXiv:2308.01317: nineteen queries, NDCG@5.
     """
-    from carina.metrics import ndcg
-
     films = model.embed(dataset, progress=progress)
     rows: dict[str, list[Any]] = {
         name: []
@@ -161,11 +159,16 @@ def search_quality(
         score = similarity(films, model.encode_text(text))[:, 0]
         top = np.argsort(-score, kind="stable")[:k]
         rows["query"].append(text)
-        rows[f"ndcg@{k}"].append(float(ndcg(truth, score, k=k)))
+        rows[f"ndcg@{k}"].append(_ndcg(truth, score, k))
         rows[f"precision@{k}"].append(float((truth[top] > 0).mean()))
         rows["chance"].append(float((truth > 0).mean()))
         rows["relevant"].append(int((truth > 0).sum()))
     return Table(rows)
+
+
+def _ndcg(truth: NDArray[np.float64], score: NDArray[np.float32], k: int) -> float:
+    """NDCG@k, or NaN where no film is relevant: the row's counts say so."""
+    return float(ndcg(truth, score, k=k)) if truth.any() else float("nan")
 
 
 def similarity(
