@@ -28,23 +28,6 @@ pub fn sincos_2d(dim: usize, h: usize, w: usize, device: &Device) -> Result<Tens
     table(rows, h * w, dim, device)
 }
 
-/// Positions on a `t` × `h` × `w` grid, slice by slice, (t·h·w, D): the slice's features, the
-/// row's, the column's, each 2 ⌈D / 6⌉ of them, cut at D.
-pub fn sincos_3d(dim: usize, t: usize, h: usize, w: usize, device: &Device) -> Result<Tensor> {
-    check_dim(dim, 2)?;
-    let share = 2 * dim.div_ceil(6);
-    let mut rows = Vec::with_capacity(t * h * w * dim);
-    for slice in 0..t {
-        for row in 0..h {
-            for column in 0..w {
-                let all = [slice, row, column].into_iter().flat_map(|place| waves(share, place));
-                rows.extend(all.take(dim));
-            }
-        }
-    }
-    table(rows, t * h * w, dim, device)
-}
-
 /// Whether shrinking averages over all source pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Antialias {
