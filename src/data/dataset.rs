@@ -4,50 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use ndarray::Array2;
-use serde::{Deserialize, Serialize};
 
 use super::{Dataset, Study};
+use crate::metrics::Policy;
 use crate::{Error, Result};
-
-/// What becomes of a label that the readers were uncertain about (−1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Policy {
-    /// It counts as unknown (NaN) and is left out of losses and metrics.
-    #[default]
-    Ignore,
-    /// It counts as absent.
-    Zeros,
-    /// It counts as present.
-    Ones,
-}
-
-impl Policy {
-    /// The policy named `ignore`, `zeros` or `ones`.
-    pub fn named(name: &str) -> Result<Self> {
-        match name {
-            "ignore" => Ok(Self::Ignore),
-            "zeros" => Ok(Self::Zeros),
-            "ones" => Ok(Self::Ones),
-            _ => Err(Error::value(
-                "policy",
-                format!("found {name:?}, expected \"ignore\", \"zeros\" or \"ones\""),
-            )),
-        }
-    }
-
-    /// The label to learn from: 1, 0 or NaN.
-    pub fn apply(self, label: f32) -> f32 {
-        if label >= 0.0 || label.is_nan() {
-            return label;
-        }
-        match self {
-            Self::Ignore => f32::NAN,
-            Self::Zeros => 0.0,
-            Self::Ones => 1.0,
-        }
-    }
-}
 
 impl Dataset {
     /// A data set of `studies`, each with one label for each of `findings`.
@@ -215,7 +175,6 @@ mod tests {
         assert_eq!(ds.targets(Policy::Zeros).as_slice().unwrap()[..3], [1.0, 0.0, 0.0]);
         let ignored = ds.targets(Policy::Ignore);
         assert!(ignored[(2, 0)].is_nan() && ignored[(3, 0)].is_nan());
-        assert!(Policy::named("maybe").unwrap_err().to_string().contains("expected \"ignore\""));
     }
 
     #[test]

@@ -16,7 +16,6 @@ mod warp;
 
 pub use augment::Augment;
 pub use cache::{Cache, Precision};
-pub use dataset::Policy;
 pub use loader::{Batch, Epoch, FilmChoice, Loader, LoaderOptions, Prepare, RowError};
 pub use split::{By, check_disjoint};
 pub use study::{

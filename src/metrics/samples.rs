@@ -2,12 +2,15 @@
 
 use std::cmp::Ordering;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Error, Result};
 
 /// What an uncertain label (−1) counts as. An unknown label (NaN) is always left out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Policy {
-    /// Left out.
+    /// Unknown.
     #[default]
     Ignore,
     /// Absent.
@@ -24,9 +27,19 @@ impl Policy {
             "zeros" => Ok(Self::Zeros),
             "ones" => Ok(Self::Ones),
             other => {
-                let why = format!("got {other:?}, expected \"ignore\", \"zeros\" or \"ones\"");
+                let why = format!("found {other:?}, expected \"ignore\", \"zeros\" or \"ones\"");
                 Err(Error::value("policy", why))
             }
+        }
+    }
+
+    /// The target that `label` stands for: 1, 0 or NaN.
+    pub fn apply(self, label: f32) -> f32 {
+        match self {
+            _ if label >= 0.0 || label.is_nan() => label,
+            Self::Ignore => f32::NAN,
+            Self::Zeros => 0.0,
+            Self::Ones => 1.0,
         }
     }
 

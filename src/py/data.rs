@@ -11,9 +11,9 @@ use super::call::{long, quick};
 use super::imaging::{Image, Recipe};
 use super::study::{Study, record};
 use crate::data::{
-    self, Augment, By, Cache, FilmChoice, Loader, LoaderOptions, Policy, Precision, Prepare,
-    manifest,
+    self, Augment, By, Cache, FilmChoice, Loader, LoaderOptions, Precision, Prepare, manifest,
 };
+use crate::metrics::Policy;
 use crate::{Error, imaging};
 
 /// Studies that share one list of findings.
@@ -168,7 +168,7 @@ impl Dataset {
 
     /// The labels (studies, findings) to learn from: 1, 0 or NaN.
     fn targets<'py>(&self, py: Python<'py>, policy: &str) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        Ok(self.0.targets(Policy::named(policy)?).into_pyarray(py))
+        Ok(self.0.targets(Policy::parse(policy)?).into_pyarray(py))
     }
 
     /// The study at `index`.

@@ -4,6 +4,7 @@ mod adamw;
 mod average;
 mod checkpoint;
 mod history;
+mod learnable;
 pub mod loss;
 mod objective;
 mod run;

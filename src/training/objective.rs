@@ -1,18 +1,17 @@
 //! From a batch of studies to a loss: what each objective asks of the model.
 
-use std::sync::Arc;
-
 use candle::{Device, Tensor};
 use ndarray::Array2;
 
 use super::loss;
 use super::stage::{Objective, PairLoss, Same, Section, Stage};
-use crate::data::{Dataset, Policy, Study};
+use crate::Result;
+use crate::data::{Dataset, Study};
+use crate::metrics::Policy;
 use crate::nn::Pass;
 use crate::random::Random;
 use crate::systems::Model;
 use crate::systems::elixr::Elixr;
-use crate::{Error, Result};
 
 /// What the loss needs to know about the whole data set, found out once.
 #[derive(Debug)]
@@ -33,36 +32,24 @@ struct Frozen {
 }
 
 impl Target {
-    /// Checks that `dataset` has what the stage's objective needs.
-    pub(super) fn new(model: &Model, dataset: &Dataset, stage: &Stage) -> Result<Self> {
+    /// What `dataset` teaches by the stage's objective.
+    pub(super) fn new(model: &Model, dataset: &Dataset, stage: &Stage) -> Self {
         let learning = model.parameters().trainable();
         let still = |prefix: &str| {
             !learning.iter().any(|(name, _)| name.starts_with(prefix) && stage.trains(name))
         };
         let frozen = Frozen { image: still("image."), text: still("text.") };
-        let needs = |what: &str| {
-            let why = format!("stage `{}` needs {what}, the data set has none", stage.name);
-            Err(Error::value("dataset", why))
-        };
         let (policy, balance) = match &stage.objective {
-            Objective::Contrastive { text, same, .. } => {
-                if dataset.studies.iter().all(|study| section(study, *text).is_empty()) {
-                    return needs("reports");
-                }
-                if *same != Same::Labels {
-                    return Ok(Self { labels: Array2::zeros((0, 0)), weights: Vec::new(), frozen });
-                }
-                (Policy::Ignore, false)
+            Objective::Contrastive { same: Same::Labels, .. } => (Policy::Ignore, false),
+            Objective::Contrastive { .. } => {
+                return Self { labels: Array2::zeros((0, 0)), weights: Vec::new(), frozen };
             }
             Objective::Supcon { uncertain, .. } => (*uncertain, false),
             Objective::Supervised { uncertain, balance, .. } => (*uncertain, *balance),
         };
         let labels = dataset.targets(policy);
-        if labels.iter().all(|label| label.is_nan()) {
-            return needs("known labels");
-        }
         let weights = labels.columns().into_iter().map(|column| class_weights(column, balance));
-        Ok(Self { weights: weights.collect(), labels, frozen })
+        Self { weights: weights.collect(), labels, frozen }
     }
 
     /// The labels of one study as a key that equal studies share.
@@ -215,7 +202,7 @@ fn texts(
     indices.iter().map(one).collect()
 }
 
-fn section(study: &Arc<Study>, part: Section) -> String {
+pub(super) fn section(study: &Study, part: Section) -> String {
     match part {
         Section::Report => study.report.text(),
         Section::Findings => study.report.findings.trim().to_owned(),

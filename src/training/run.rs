@@ -11,6 +11,7 @@ use super::adamw::{AdamW, global_norm, no_gradient};
 use super::average::Average;
 use super::checkpoint::{self, FORMAT, Identity, State, Tensors};
 use super::history::{EpochRow, History, StepRow};
+use super::learnable::Learnable;
 use super::objective::{self, Films, Target};
 use super::stage::{Objective, Stage};
 use super::validate;
@@ -41,8 +42,8 @@ pub struct RunOptions {
 struct Run<'a> {
     model: &'a Model,
     stage: &'a Stage,
-    dataset: &'a Arc<Dataset>,
-    validation: Option<&'a Arc<Dataset>>,
+    train: &'a Learnable,
+    validation: Option<&'a Learnable>,
     options: &'a RunOptions,
     progress: &'a Progress,
     target: Target,
@@ -74,8 +75,17 @@ pub fn run(
     if matches!(stage.objective, Objective::Supervised { .. }) {
         model.set_findings(&dataset.findings)?;
     }
-    let target = Target::new(model, dataset, stage)?;
-    let history = Run::start(model, dataset, validation, stage, options, progress, target)?.go()?;
+    let train = Learnable::new("dataset", dataset, stage)?;
+    let validation = match validation {
+        Some(part) if part.findings != dataset.findings => {
+            let why = format!("found {:?}, expected {:?}", part.findings, dataset.findings);
+            return Err(Error::value("findings of the validation set", why));
+        }
+        Some(part) => Some(Learnable::new("validation", part, stage)?),
+        None => None,
+    };
+    let run = Run::start(model, &train, validation.as_ref(), stage, options, progress)?;
+    let history = run.go()?;
     let line = format!(
         "{}: {} studies, {} epochs, batch {}, peak rate {}, seed {}",
         stage.name,
@@ -95,12 +105,11 @@ pub fn run(
 impl<'a> Run<'a> {
     fn start(
         model: &'a Model,
-        dataset: &'a Arc<Dataset>,
-        validation: Option<&'a Arc<Dataset>>,
+        train: &'a Learnable,
+        validation: Option<&'a Learnable>,
         stage: &'a Stage,
         options: &'a RunOptions,
         progress: &'a Progress,
-        target: Target,
     ) -> Result<Self> {
         let mut learning = model.parameters().trainable();
         learning.retain(|(name, _)| stage.trains(name));
@@ -112,9 +121,9 @@ impl<'a> Run<'a> {
         let identity = Identity {
             stage: serde_json::to_string(stage).map_err(text)?,
             model: model.fingerprint()?,
-            data: fingerprint(dataset),
+            data: fingerprint(&train.dataset),
         };
-        let batches = batches(dataset.len(), stage.batch_size);
+        let batches = batches(train.dataset.len(), stage.batch_size);
         let total = (batches.div_ceil(stage.accumulate) * stage.epochs) as u64;
         progress.set_total(total as usize);
         Ok(Self {
@@ -123,11 +132,11 @@ impl<'a> Run<'a> {
             learning,
             model,
             stage,
-            dataset,
+            train,
             validation,
             options,
             progress,
-            target,
+            target: Target::new(model, &train.dataset, stage),
             identity,
             history: History::default(),
             step: 0,
@@ -137,6 +146,9 @@ impl<'a> Run<'a> {
 
     fn go(mut self) -> Result<History> {
         let (epoch, batch) = self.resume()?;
+        if let Some(notice) = &self.train.notice {
+            self.fail(notice);
+        }
         let outcome = self.epochs(epoch, batch);
         if matches!(outcome, Err(Error::Interrupted)) {
             return Err(Error::Interrupted); // the last checkpoint stands
@@ -147,7 +159,7 @@ impl<'a> Run<'a> {
     }
 
     fn epochs(&mut self, first: usize, mut batch: usize) -> Result<()> {
-        let loader = self.loader(self.dataset, true)?;
+        let loader = self.loader(&self.train.dataset, true)?;
         for epoch in first..self.stage.epochs {
             if self.epoch(&loader, epoch, batch)? {
                 return Ok(());
@@ -174,11 +186,12 @@ impl<'a> Run<'a> {
     fn epoch(&mut self, loader: &Loader, epoch: usize, first: usize) -> Result<bool> {
         let mut gradients = Gradients::default();
         let mut clock = Instant::now();
-        let last = batches(self.dataset.len(), self.stage.batch_size);
+        let last = batches(self.train.dataset.len(), self.stage.batch_size);
         for (offset, batch) in loader.epoch_from(epoch as u64, first)?.enumerate() {
             let batch = batch?;
             for failure in &batch.failures {
-                self.fail(&format!("row {}: {}", failure.index, failure.message));
+                let row = self.train.row(failure.index);
+                self.fail(&format!("row {row}: {}", failure.message));
             }
             let number = first + offset + 1; // batches of this epoch done, this one included
             if !batch.indices.is_empty() {
@@ -211,13 +224,14 @@ impl<'a> Run<'a> {
         number: usize,
         gradients: &mut Gradients,
     ) -> Result<()> {
-        let passes = (epoch * batches(self.dataset.len(), self.stage.batch_size) + number) as u64;
+        let passes =
+            (epoch * batches(self.train.dataset.len(), self.stage.batch_size) + number) as u64;
         let pass = Pass::training(self.stage.seed, passes);
         let (model, stage) = (self.model, self.stage);
         let outcome = objective::evaluate(
             model,
             stage,
-            self.dataset,
+            &self.train.dataset,
             &self.target,
             films,
             Some(epoch),
@@ -273,10 +287,11 @@ impl<'a> Run<'a> {
         self.progress.tick(1)
     }
 
-    fn validate(&self, validation: &Arc<Dataset>, epoch: usize) -> Result<EpochRow> {
-        let loader = self.loader(validation, false)?;
+    fn validate(&self, validation: &Learnable, epoch: usize) -> Result<EpochRow> {
+        let loader = self.loader(&validation.dataset, false)?;
         let held = self.average.swap_in(&self.learning)?;
-        let row = validate::measure(self.model, self.stage, validation, &loader, self.progress);
+        let row =
+            validate::measure(self.model, self.stage, &validation.dataset, &loader, self.progress);
         held.put_back(&self.learning)?;
         let (loss, auroc) = row?;
         Ok(EpochRow { epoch: epoch + 1, loss, auroc })

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{AdamWConfig, Schedule};
-use crate::data::{Augment, Policy};
+use crate::data::Augment;
+use crate::metrics::Policy;
 use crate::{Error, Result};
 
 /// What the loss compares.

@@ -138,7 +138,11 @@ fn a_stage_without_what_it_needs_says_so() {
     let all = studies(16);
     let dataset = Dataset::new(all.findings.clone(), all.studies.iter().map(bare).collect());
     let dataset = Arc::new(dataset.unwrap());
-    for (name, needed) in [("contrastive", "reports"), ("supervised", "known labels")] {
+    let needs = [
+        ("contrastive", "2 or more studies with a report, found 0 among 16"),
+        ("supervised", "1 or more studies with a known label, found 0 among 16"),
+    ];
+    for (name, needed) in needs {
         let outcome = run(
             &mut model(),
             &dataset,
@@ -178,4 +182,47 @@ fn a_stop_comes_through_and_a_bad_film_costs_its_row_only() {
         failures[0].starts_with("row 3: ") && failures[0].contains("missing.png"),
         "{failures:?}"
     );
+}
+
+#[test]
+fn studies_that_lack_what_a_stage_needs_are_left_out_and_counted() {
+    let all = studies(24);
+    let bare = |study: &Arc<Study>| {
+        let labels = vec![f32::NAN];
+        Arc::new(Study { report: Report::default(), labels, ..Study::clone(study) })
+    };
+    let mut mixed = Dataset::clone(&all);
+    for row in 0..8 {
+        mixed.studies[row] = bare(&mixed.studies[row]);
+    }
+    let kept = Arc::new(all.select(&(8..24).collect::<Vec<_>>()).unwrap());
+    let mixed = Arc::new(mixed);
+    for (name, what) in
+        [("contrastive", "a report"), ("supcon", "a known label"), ("supervised", "a known label")]
+    {
+        let (mut with, mut without) = (model(), model());
+        let options = RunOptions::default();
+        let silent = Progress::silent();
+        let history = run(&mut with, &mixed, None, &stage(name), &options, &silent).unwrap();
+        run(&mut without, &kept, None, &stage(name), &options, &silent).unwrap();
+        assert_eq!(bits(&with), bits(&without), "{name}");
+        assert_eq!(history.failures, [format!("8 of 24 studies lack {what}: left out")]);
+    }
+}
+
+#[test]
+fn a_validation_set_of_other_findings_is_refused() {
+    let mut other = Dataset::clone(&studies(8));
+    other.findings = vec!["nodule".to_owned()];
+    let options = RunOptions::default();
+    let outcome = run(
+        &mut model(),
+        &studies(16),
+        Some(&Arc::new(other)),
+        &stage("supervised"),
+        &options,
+        &Progress::silent(),
+    );
+    let error = outcome.unwrap_err().to_string();
+    assert!(error.contains(r#"validation set: found ["nodule"], expected ["opacity"]"#), "{error}");
 }

@@ -22,7 +22,7 @@ pub(super) fn measure(
     loader: &Loader,
     progress: &Progress,
 ) -> Result<(f64, f64)> {
-    let target = Target::new(model, dataset, stage)?;
+    let target = Target::new(model, dataset, stage);
     let mut scores = Array2::from_elem((dataset.len(), dataset.findings.len()), f32::NAN);
     let (mut sum, mut films_seen) = (0.0, 0);
     for batch in loader.epoch(0)? {
@@ -48,7 +48,7 @@ pub(super) fn measure(
 }
 
 fn mean_auroc(dataset: &Dataset, scores: &Array2<f32>) -> f64 {
-    let targets = dataset.targets(crate::data::Policy::Ignore);
+    let targets = dataset.targets(Policy::Ignore);
     let each = targets.columns().into_iter().zip(scores.columns()).filter_map(|(truth, score)| {
         let pairs = truth.iter().zip(score).filter(|(t, s)| !t.is_nan() && !s.is_nan());
         let (truth, score): (Vec<f64>, Vec<f64>) =

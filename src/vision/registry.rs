@@ -19,6 +19,9 @@ macro_rules! encoders {
         pub enum ImageEncoderConfig { $($(#[doc = $doc])+ $Name($Config)),+ }
 
         impl ImageEncoderConfig {
+            /// The blocks' names; lower case, they are what `arch` takes.
+            pub const BLOCKS: &'static [&'static str] = &[$(stringify!($Name)),+];
+
             /// Refuses sizes that no encoder can have.
             pub fn validate(&self) -> Result<()> {
                 match self { $(Self::$Name(config) => config.validate()),+ }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use candle::{Device, Tensor};
 use carina::language::{Bert, BertConfig};
 use carina::nn::{Parameters, Pass};
-use carina::vision::{BlockKind, ResNet, ResNetConfig, VisionEncoder, Vit, VitConfig, VitLayout};
+use carina::vision::{
+    BlockKind, ImageEncoderConfig, ResNet, ResNetConfig, VisionEncoder, Vit, VitConfig, VitLayout,
+};
 use carina::weights::{Checkpoint, NameMap, Strictness, load};
 
 fn folder(kind: &str, case: &str) -> PathBuf {
@@ -255,4 +257,25 @@ fn residual_network_of_basic_blocks() {
 fn residual_network_of_bottlenecks() {
     let config = ResNetConfig { depths: vec![1, 1], widths: vec![2, 4], ..ResNetConfig::default() };
     check_resnet("bottleneck", &config);
+}
+
+/// What stands in the golden folder of `kind`: a folder or a file for each case.
+fn cases(kind: &str) -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(kind);
+    let entries = std::fs::read_dir(&folder).into_iter().flatten().map(|entry| entry.unwrap());
+    let stored = entries.filter(|entry| entry.path().extension().is_none_or(|e| e != "py"));
+    stored.map(|entry| entry.path().file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_registered_encoder_has_golden_cases_and_every_case_is_run() {
+    let run = include_str!("golden_encoders.rs");
+    for block in ImageEncoderConfig::BLOCKS.iter().chain(&["Bert"]) {
+        let kind = block.to_lowercase();
+        let found = cases(&kind);
+        assert!(!found.is_empty(), "tests/golden/{kind}: found no case of the encoder {block}");
+        for case in found {
+            assert!(run.contains(&format!("\"{case}\"")), "tests/golden/{kind}/{case} is not run");
+        }
+    }
 }
