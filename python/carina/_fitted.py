@@ -1,5 +1,6 @@
 """What a fitted probe does with features."""
 
+import warnings
 from typing import Any, TypeVar
 
 import numpy as np
@@ -8,12 +9,20 @@ from numpy.typing import ArrayLike, NDArray
 from carina import _core, metrics
 from carina._arrays import sigmoid
 from carina._estimator import Classifier
-from carina._labels import codes_of, column_names, column_of, is_named, read_labels
+from carina._labels import (
+    codes_of,
+    column_names,
+    column_of,
+    is_named,
+    own_truth,
+    read_labels,
+)
 from carina._models import check_fingerprint, encode, fingerprint
 from carina.classification import classification_result
 from carina.errors import InvalidValueError, NotFittedError, ShapeError
 from carina.metrics import Policy
 from carina.result import Result
+from carina.table import Table
 
 _Fitted = TypeVar("_Fitted", bound="FittedUse")
 
@@ -68,7 +77,7 @@ class FittedUse(Classifier):
     def evaluate(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         groups: ArrayLike | None = None,
         *,
         metrics: tuple[str, ...] = ("auroc", "auprc", "brier", "ece"),
@@ -85,7 +94,7 @@ class FittedUse(Classifier):
         X, y
             As for :meth:`fit`.
         groups : array-like of shape (n,), optional
-            The patient of each row.
+            The patient of each row; a Dataset as `X` brings them along.
         metrics : tuple of str
             As for :func:`carina.metrics.bootstrap`; those at a threshold use
             ``thresholds_``.
@@ -96,6 +105,7 @@ class FittedUse(Classifier):
         -------
         Result
         """
+        y, groups = own_truth(X, y, groups)
         truth, logits = self._truth(y), self._logits(X)
         scores = sigmoid(logits)
         parts = [
@@ -123,6 +133,92 @@ class FittedUse(Classifier):
             raise InvalidValueError("metrics: expected at least one name, got none")
         rows = [row for part in parts for row in part]
         return Result(rows, protocol=parts[0].protocol)
+
+    def calibrate(self: _Fitted, X: Any, y: Any = None) -> _Fitted:
+        """Turn scores into probabilities by Platt scaling on held-out rows.
+
+        Thresholds found before no longer hold and go back to one half.
+
+        Parameters
+        ----------
+        X, y
+            As for :meth:`fit`, and not the rows of the fit.
+
+        Returns
+        -------
+        Probe
+            The estimator itself.
+        """
+        labels = self._truth(own_truth(X, y)[0])
+        logits = self._raw_logits(X)
+        self.calibration_ = _core.FittedProbe.platt(
+            logits, labels, list(self.labels_), self.policy
+        )
+        self.thresholds_ = dict.fromkeys(self.labels_, 0.5)
+        slopes = zip(self.labels_, self.calibration_[:, 0], strict=True)
+        if turned := [name for name, slope in slopes if slope <= 0]:
+            warnings.warn(
+                f"calibration turned the order of {', '.join(turned)} around: on these "
+                "rows a higher score does not mean presence; take more rows",
+                stacklevel=2,
+            )
+        return self
+
+    def thresholds(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        sensitivity: float | None = None,
+        specificity: float | None = None,
+    ) -> Table:
+        """Choose the probability at which each label is called present.
+
+        Parameters
+        ----------
+        X, y
+            As for :meth:`fit`, and not the rows of the fit.
+        sensitivity, specificity : float in (0, 1], optional
+            What to reach, one of them; without either, Youden's index decides.
+
+        Returns
+        -------
+        Table
+            Threshold, sensitivity and specificity of each label; :meth:`predict`
+            uses them from now on.
+        """
+        if sensitivity is not None and specificity is not None:
+            raise InvalidValueError("sensitivity, specificity: give one of them")
+        kind = "youden"
+        if sensitivity is not None:
+            kind = "sensitivity"
+        elif specificity is not None:
+            kind = "specificity"
+        wish = float(sensitivity or specificity or 0.0)
+        scores, labels = self._scores(X), self._truth(own_truth(X, y)[0])
+        rows = []
+        for i, name in enumerate(self.labels_):
+            pair = (labels[:, i], scores[:, i])
+            cut = _core.find_threshold(kind, *pair, wish=wish, policy=self.policy)
+            at: dict[str, Any] = {"threshold": cut, "policy": self.policy}
+            rows.append(
+                (
+                    name,
+                    cut,
+                    metrics.sensitivity(*pair, **at),
+                    metrics.specificity(*pair, **at),
+                )
+            )
+        names, cuts, found, left = zip(*rows, strict=True)
+        self.thresholds_ = dict(zip(names, cuts, strict=True))
+        return Table(
+            {
+                "label": names,
+                "threshold": cuts,
+                "sensitivity": found,
+                "specificity": left,
+            }
+        )
 
     @property
     def coef_(self) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carina._arrays import is_frame
+from carina.dataset import Dataset
 from carina.errors import InvalidValueError, ShapeError
 
 
@@ -21,6 +22,23 @@ def column_names(y: Any) -> list[str]:
 def column_of(y: Any, name: str) -> Any:
     keys = list(y) if isinstance(y, Mapping) else list(y.columns)
     return y[next(key for key in keys if str(key) == name)]
+
+
+def own_truth(X: Any, y: Any, groups: Any = None) -> tuple[Any, Any]:
+    """Labels and patients: those given, else those that a data set brings along.
+
+    A data set's own label matrix gets its names back, which arrays do not have.
+    """
+    if not isinstance(X, Dataset):
+        if y is None:
+            msg = "y: found None, expected labels; only a Dataset brings its own"
+            raise InvalidValueError(msg)
+        return y, groups
+    groups = X.patients if groups is None else groups
+    own = isinstance(y, np.ndarray) and np.array_equal(y, X.labels, equal_nan=True)
+    if (y is None or own) and len(X.findings) > 1:
+        return dict(zip(X.findings, X.labels.T, strict=True)), groups
+    return (X.labels[:, 0] if y is None else y), groups
 
 
 def read_labels(

@@ -7,16 +7,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from carina import _core, metrics
+from carina import _core
 from carina._files import PathLike
 from carina._fitted import FittedUse
-from carina._labels import read_labels
+from carina._labels import own_truth, read_labels
 from carina._models import check_fingerprint, fingerprint
 from carina._progress import Bar
 from carina.errors import InvalidValueError
 from carina.metrics import Policy
 from carina.metrics._checks import codes
-from carina.table import Table
 
 __all__ = ["Probe"]
 
@@ -140,7 +139,7 @@ class Probe(FittedUse):
 
     # Fitting.
 
-    def fit(self, X: Any, y: Any, groups: ArrayLike | None = None) -> "Probe":
+    def fit(self, X: Any, y: Any = None, groups: ArrayLike | None = None) -> "Probe":
         """Fit to features and labels; forgets any earlier fit.
 
         Parameters
@@ -149,7 +148,8 @@ class Probe(FittedUse):
             Finite features.
         y : array-like of shape (n,) or (n, labels), DataFrame, Table or dict
             Labels 0, 1, -1 (uncertain) or NaN (unknown); columns and keys
-            become ``labels_``. One label may be any two classes.
+            become ``labels_``. One label may be any two classes. A Dataset as
+            `X` brings its labels and patients along.
         groups : array-like of shape (n,), optional
             The patient of each row; none is split when stopping early.
 
@@ -167,6 +167,7 @@ class Probe(FittedUse):
             parameter has no meaning.
         """
         self._check_params()
+        y, groups = own_truth(X, y, groups)
         features = self._features(X)
         labels, names, classes = read_labels(y)
         core, history = self._fit(features, labels, names, groups)
@@ -251,91 +252,6 @@ class Probe(FittedUse):
                     **shared,
                 )
         return core, history
-
-    def calibrate(self, X: Any, y: Any) -> "Probe":
-        """Turn scores into probabilities by Platt scaling on held-out rows.
-
-        Thresholds found before no longer hold and go back to one half.
-
-        Parameters
-        ----------
-        X, y
-            As for :meth:`fit`, and not the rows of the fit.
-
-        Returns
-        -------
-        Probe
-            The estimator itself.
-        """
-        logits, labels = self._raw_logits(X), self._truth(y)
-        self.calibration_ = _core.FittedProbe.platt(
-            logits, labels, list(self.labels_), self.policy
-        )
-        self.thresholds_ = dict.fromkeys(self.labels_, 0.5)
-        slopes = zip(self.labels_, self.calibration_[:, 0], strict=True)
-        if turned := [name for name, slope in slopes if slope <= 0]:
-            warnings.warn(
-                f"calibration turned the order of {', '.join(turned)} around: on these "
-                "rows a higher score does not mean presence; take more rows",
-                stacklevel=2,
-            )
-        return self
-
-    def thresholds(
-        self,
-        X: Any,
-        y: Any,
-        *,
-        sensitivity: float | None = None,
-        specificity: float | None = None,
-    ) -> Table:
-        """Choose the probability at which each label is called present.
-
-        Parameters
-        ----------
-        X, y
-            As for :meth:`fit`, and not the rows of the fit.
-        sensitivity, specificity : float in (0, 1], optional
-            What to reach, one of them; without either, Youden's index decides.
-
-        Returns
-        -------
-        Table
-            Threshold, sensitivity and specificity of each label; :meth:`predict`
-            uses them from now on.
-        """
-        if sensitivity is not None and specificity is not None:
-            raise InvalidValueError("sensitivity, specificity: give one of them")
-        kind = "youden"
-        if sensitivity is not None:
-            kind = "sensitivity"
-        elif specificity is not None:
-            kind = "specificity"
-        wish = float(sensitivity or specificity or 0.0)
-        scores, labels = self._scores(X), self._truth(y)
-        rows = []
-        for i, name in enumerate(self.labels_):
-            pair = (labels[:, i], scores[:, i])
-            cut = _core.find_threshold(kind, *pair, wish=wish, policy=self.policy)
-            at: dict[str, Any] = {"threshold": cut, "policy": self.policy}
-            rows.append(
-                (
-                    name,
-                    cut,
-                    metrics.sensitivity(*pair, **at),
-                    metrics.specificity(*pair, **at),
-                )
-            )
-        names, cuts, found, left = zip(*rows, strict=True)
-        self.thresholds_ = dict(zip(names, cuts, strict=True))
-        return Table(
-            {
-                "label": names,
-                "threshold": cuts,
-                "sensitivity": found,
-                "specificity": left,
-            }
-        )
 
     # Keeping.
 

@@ -115,7 +115,7 @@ def test_unknown_labels_are_left_out_and_uncertain_ones_follow_the_policy():
     assert metrics.auroc(y, s) == 1
     assert metrics.auroc(y, s, policy="zeros") == 1
     assert metrics.auroc(y, s, policy="ones") == 0.5
-    with pytest.raises(InvalidValueError, match='policy: got "ones_", expected'):
+    with pytest.raises(InvalidValueError, match='policy: found "ones_", expected'):
         metrics.auroc(y, s, policy="ones_")
 
 

@@ -299,7 +299,9 @@ def test_training_without_studies_or_truth_is_refused(films):
     with pytest.raises(InvalidValueError, match="found no stud"):
         ca.train(small(), films[:0], "supcon", progress=False)
     unknown = films.with_findings({"hernia": None})
-    with pytest.raises(InvalidValueError, match="needs 1 or more studies with a known label"):
+    with pytest.raises(
+        InvalidValueError, match="needs 1 or more studies with a known label"
+    ):
         ca.train(small(), unknown, "supervised", progress=False)
 
 

@@ -3,6 +3,7 @@
 import pickle
 import warnings
 
+import carina as ca
 import numpy as np
 import pandas as pd
 import pytest
@@ -322,6 +323,30 @@ def test_a_model_encodes_and_its_vectors_are_averaged():
     assert "recipe" not in repr(probe)
 
 
+def test_a_data_set_brings_its_labels_their_names_and_its_patients():
+    films = ca.phantom(60, seed=3, size=32, progress=False)
+    model = ca.create("elixr", image_size=32)
+    features = model.encode(films, progress=False)
+    probe = Probe(model, progress=False).fit(films)
+    assert list(probe.labels_) == films.findings
+    plain = Probe(progress=False).fit(features, films.labels)
+    np.testing.assert_allclose(probe.coef_, plain.coef_, rtol=1e-6)
+    named = Probe(model, progress=False).fit(films, films.labels)
+    assert named.labels_ == probe.labels_
+    own = probe.evaluate(films, n=20)
+    given = plain.evaluate(features, films.labels, groups=films.patients, n=20)
+    assert own.protocol.clusters == given.protocol.clusters == len(set(films.patients))
+    edema = own.get("auroc", "edema")
+    assert (
+        edema.value
+        == given.get("auroc", f"label_{films.findings.index('edema')}").value
+    )
+    one = films.with_findings({"edema": "edema"})
+    assert Probe(model, progress=False).fit(one).classes_.tolist() == [0, 1]
+    with pytest.raises(InvalidValueError, match="only a Dataset brings its own"):
+        Probe().fit(features)
+
+
 def test_vectors_of_another_recipe_are_refused(tmp_path):
     X, y = data(d=2)
     probe = Probe(Encoder()).fit(films(X), y)
@@ -340,7 +365,7 @@ def test_vectors_of_another_recipe_are_refused(tmp_path):
         ({"kind": "forest"}, InvalidValueError, "kind: got 'forest'"),
         ({"C": 0}, InvalidValueError, "C: got 0, expected a positive number"),
         ({"class_weight": "even"}, InvalidValueError, "class_weight: got 'even'"),
-        ({"policy": "drop"}, InvalidValueError, 'policy: got "drop"'),
+        ({"policy": "drop"}, InvalidValueError, 'policy: found "drop"'),
         ({"kind": "mlp", "hidden": ()}, InvalidValueError, r"hidden: got \[\]"),
         ({"kind": "mlp", "dropout": 1}, InvalidValueError, "dropout: got 1"),
         ({"kind": "mlp", "epochs": 0}, InvalidValueError, "epochs: got 0"),
