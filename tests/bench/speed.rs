@@ -1,0 +1,192 @@
+//! The worker of `tests/compare/speed.py`: runs its rows, one timed call for each line it reads.
+//!
+//! Each row is a folder with `row.json`, `input.safetensors` and, for a model, its checkpoint.
+//! The first call of a row also writes `carina.safetensors`, so that a fast wrong answer shows.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use candle::{D, DType, Device, Tensor, Var};
+use carina::language::{Bert, BertConfig};
+use carina::nn::{
+    Attend, Bias, Conv2d, Conv2dConfig, LayerNorm, Linear, Parameters, Pass, attend,
+};
+use carina::training::{AdamW, AdamWConfig};
+use carina::vision::{Vit, VitConfig, VitLayout};
+use carina::weights::{Checkpoint, NameMap, Strictness, load};
+use carina::{Error, Result};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+enum Row {
+    /// A vision transformer in timm's layout: pixels to pooled features.
+    Vit { config: VitConfig },
+    /// The same with a linear head: one step of forward, backward and `AdamW`.
+    VitTrain { config: VitConfig, classes: usize, rate: f64 },
+    /// Token ids to states.
+    Bert,
+    /// Queries, keys and values to their mix.
+    Attention,
+    /// One norm over the last axis.
+    LayerNorm { dim: usize },
+    /// One convolution without a bias.
+    Conv { sizes: [usize; 6] },
+    /// One step on tensors with given gradients.
+    Adamw { rate: f64 },
+}
+
+type Run = Box<dyn FnMut() -> Result<Tensor>>;
+
+/// Builds what a row runs; only the calls of the result are timed.
+fn prepare(folder: &Path) -> Result<Run> {
+    let text = std::fs::read_to_string(folder.join("row.json"))
+        .map_err(|error| Error::value("row", format!("{}: {error}", folder.display())))?;
+    let row: Row = serde_json::from_str(&text)
+        .map_err(|error| Error::value("row", format!("{}: {error}", folder.display())))?;
+    let input = Checkpoint::open(folder.join("input.safetensors"))?;
+    let get = |key: &str| input.tensor(key, &Device::Cpu);
+    Ok(match row {
+        Row::Vit { config } => vit(folder, &config, get("x")?)?,
+        Row::VitTrain { config, classes, rate } => {
+            train(folder, &config, classes, rate, (get("x")?, get("y")?))?
+        }
+        Row::Bert => bert(folder, get("ids")?)?,
+        Row::Attention => {
+            let (q, k, v) = (get("q")?, get("k")?, get("v")?);
+            // The kernel's result is (B, N, H, E) in memory; both sides give what they make.
+            Box::new(move || attend(&q, &k, &v, &Attend::default()))
+        }
+        Row::LayerNorm { dim } => {
+            let parameters = Parameters::new(0, &Device::Cpu);
+            let (norm, x) = (LayerNorm::new(dim, 1e-6, parameters.builder())?, get("x")?);
+            Box::new(move || norm.forward(&x))
+        }
+        Row::Conv { sizes: [in_channels, out_channels, kernel, stride, padding, groups] } => {
+            let config = Conv2dConfig {
+                stride,
+                padding,
+                groups,
+                in_channels,
+                out_channels,
+                kernel,
+                bias: Bias::Without,
+            };
+            let parameters = Parameters::new(0, &Device::Cpu);
+            let conv = Conv2d::new(&config, parameters.builder())?;
+            parameters.set("weight", &get("weight")?)?;
+            let x = get("x")?;
+            Box::new(move || conv.forward(&x))
+        }
+        Row::Adamw { rate } => adamw(&input, rate)?,
+    })
+}
+
+fn vit(folder: &Path, config: &VitConfig, pixels: Tensor) -> Result<Run> {
+    let weights = Checkpoint::open(folder.join("model.safetensors"))?;
+    let (model, parameters, _) = Vit::load(config, VitLayout::VitTimm, &weights, &Device::Cpu)?;
+    Ok(Box::new(move || {
+        let _alive = &parameters;
+        let tokens = model.embed(&pixels)?.0;
+        let tokens = model.encode(&tokens, &Pass::inference())?;
+        model.pool(&tokens)?.ok_or_else(|| Error::value("row", "the model does not pool"))
+    }))
+}
+
+fn train(
+    folder: &Path,
+    config: &VitConfig,
+    classes: usize,
+    rate: f64,
+    (pixels, classes_of): (Tensor, Tensor),
+) -> Result<Run> {
+    let weights = Checkpoint::open(folder.join("model.safetensors"))?;
+    let parameters = Parameters::new(0, &Device::Cpu);
+    let model = Vit::new(config, parameters.builder())?;
+    let head = Linear::new(config.dim, classes, Bias::With, parameters.builder().pp("head"))?;
+    load(&parameters, &weights, &NameMap::named("plain")?, Strictness::Strict)?;
+    let learning = parameters.trainable();
+    let constants = AdamWConfig { beta2: 0.999, weight_decay: 0.01, ..AdamWConfig::default() };
+    let mut optimiser = AdamW::new(&learning, constants)?;
+    let mut step = 0;
+    Ok(Box::new(move || {
+        step += 1;
+        let pass = Pass::training(0, step);
+        let tokens = model.encode(&model.embed(&pixels)?.0, &pass)?;
+        let pooled = model.pool(&tokens)?.ok_or_else(|| Error::value("row", "no pooling"))?;
+        let logits = head.forward(&pooled)?;
+        let level = logits.log_sum_exp(D::Minus1)?;
+        let loss = (level - logits.gather(&classes_of, 1)?.squeeze(1)?)?.mean_all()?;
+        let store = loss.backward()?;
+        let mut gradients = BTreeMap::new();
+        for (name, var) in &learning {
+            let gradient = store.get(var).ok_or_else(|| Error::value("row", name.clone()))?;
+            gradients.insert(name.clone(), gradient.clone());
+        }
+        optimiser.step(&gradients, rate, 1.0)?;
+        Ok(loss.reshape(1)?)
+    }))
+}
+
+fn bert(folder: &Path, ids: Tensor) -> Result<Run> {
+    let config = BertConfig::from_hf_file(&folder.join("config.json"))?;
+    let parameters = Parameters::new(0, &Device::Cpu);
+    let model = Bert::new(&config, parameters.builder())?;
+    let weights = Checkpoint::open(folder.join("model.safetensors"))?;
+    load(&parameters, &weights, &NameMap::named("bert")?, Strictness::AllowUnexpected)?;
+    Ok(Box::new(move || model.forward(&ids, None, &Pass::inference())))
+}
+
+fn adamw(input: &Checkpoint, rate: f64) -> Result<Run> {
+    let mut learning = Vec::new();
+    let mut gradients = BTreeMap::new();
+    for key in input.keys().filter_map(|key| key.strip_prefix("w.")) {
+        let weight = Var::from_tensor(&input.tensor(&format!("w.{key}"), &Device::Cpu)?)?;
+        learning.push((key.to_owned(), weight));
+        gradients.insert(key.to_owned(), input.tensor(&format!("g.{key}"), &Device::Cpu)?);
+    }
+    let constants = AdamWConfig { beta2: 0.999, weight_decay: 0.01, ..AdamWConfig::default() };
+    let mut optimiser = AdamW::new(&learning, constants)?;
+    let first = learning[0].1.clone();
+    Ok(Box::new(move || {
+        optimiser.step(&gradients, rate, 1.0)?;
+        Ok(first.as_tensor().clone())
+    }))
+}
+
+fn serve(root: &Path) -> Result<()> {
+    let mut rows: BTreeMap<String, Run> = BTreeMap::new();
+    for line in std::io::stdin().lock().lines() {
+        let name = line.map_err(|error| Error::value("stdin", error.to_string()))?;
+        let folder: PathBuf = root.join(&name);
+        if !rows.contains_key(&name) {
+            rows.clear(); // one row's weights in memory at a time
+            let mut run = prepare(&folder)?;
+            let out = run()?.to_dtype(DType::F32)?.contiguous()?;
+            let out = std::collections::HashMap::from([("out", out)]);
+            candle::safetensors::save(&out, folder.join("carina.safetensors"))?;
+            rows.insert(name.clone(), run);
+        }
+        let run = rows.get_mut(&name).ok_or_else(|| Error::value("row", name.clone()))?;
+        let start = Instant::now();
+        let out = run()?;
+        let seconds = start.elapsed().as_secs_f64();
+        drop(out);
+        println!("{seconds:e}");
+        std::io::stdout().flush().map_err(|error| Error::value("stdout", error.to_string()))?;
+    }
+    Ok(())
+}
+
+fn main() {
+    let root = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
+    let Some(root) = root else {
+        return; // `cargo bench` without a folder: tests/compare/speed.py gives one
+    };
+    if let Err(error) = serve(Path::new(&root)) {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
+}
