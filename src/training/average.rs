@@ -24,7 +24,8 @@ impl Average {
     /// A mean that starts at the present weights.
     pub(super) fn new(learning: &[(String, Var)], decay: f64) -> Result<Self> {
         let used = if decay > 0.0 { learning } else { &[] };
-        let copies = used.iter().map(|(name, var)| Ok((name.clone(), var.as_tensor().copy()?)));
+        let copies =
+            used.iter().map(|(name, var)| Ok((name.clone(), var.as_detached_tensor().copy()?)));
         Ok(Self { decay, means: copies.collect::<Result<_>>()? })
     }
 
@@ -33,7 +34,9 @@ impl Average {
         let decay = self.decay.min((1.0 + step as f64) / (10.0 + step as f64));
         for (name, var) in learning {
             if let Some(mean) = self.means.get_mut(name) {
-                *mean = ((&*mean * decay)? + (var.as_tensor() * (1.0 - decay))?)?;
+                // Detached: else the mean would keep the weights of every step before.
+                let now = var.as_detached_tensor();
+                *mean = ((&*mean * decay)? + (now * (1.0 - decay))?)?;
             }
         }
         Ok(())
@@ -51,7 +54,7 @@ impl Average {
 
     /// Puts the mean into the model and gives what was there.
     pub(super) fn swap_in(&self, learning: &[(String, Var)]) -> Result<Held> {
-        let held = learning.iter().map(|(_, var)| Ok(var.as_tensor().copy()?));
+        let held = learning.iter().map(|(_, var)| Ok(var.as_detached_tensor().copy()?));
         let held = held.collect::<Result<_>>()?;
         self.adopt(learning)?;
         Ok(Held(held))
@@ -94,6 +97,7 @@ mod tests {
         let mut average = Average::new(&learning, 0.5).unwrap();
         var.set(&Tensor::new(&[3f32], &Device::Cpu).unwrap()).unwrap();
         average.update(&learning, 100).unwrap();
+        assert!(!average.means["w"].track_op());
         let held = average.swap_in(&learning).unwrap();
         assert_eq!(var.to_vec1::<f32>().unwrap(), [2.0]);
         held.put_back(&learning).unwrap();

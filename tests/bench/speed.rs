@@ -10,9 +10,7 @@ use std::time::Instant;
 
 use candle::{D, DType, Device, Tensor, Var};
 use carina::language::{Bert, BertConfig};
-use carina::nn::{
-    Attend, Bias, Conv2d, Conv2dConfig, LayerNorm, Linear, Parameters, Pass, attend,
-};
+use carina::nn::{Attend, Bias, Conv2d, Conv2dConfig, LayerNorm, Linear, Parameters, Pass, attend};
 use carina::training::{AdamW, AdamWConfig};
 use carina::vision::{Vit, VitConfig, VitLayout};
 use carina::weights::{Checkpoint, NameMap, Strictness, load};

@@ -253,6 +253,27 @@ def wait_for(path, process):
         time.sleep(0.05)
 
 
+GROWTH = """
+import resource, sys
+import carina as ca
+films = ca.phantom(64, seed=3, size=32, progress=False)
+model = ca.create("elixr", image_size=32, seed=0)
+peaks = []
+for epochs in (5, 50):  # 20 steps, then 200
+    ca.train(model, films, "supervised", epochs=epochs, batch_size=16, progress=False)
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peaks[1] / peaks[0])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="reads the peak of the memory")
+def test_memory_does_not_grow_with_the_steps_of_a_run():
+    command = [sys.executable, "-c", GROWTH]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1.2
+
+
 @pytest.mark.slow
 def test_a_run_that_was_killed_ends_with_the_same_weights(tmp_path):
     whole = child(tmp_path / "whole", 4).communicate()[0]
