@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
 
     doctor = commands.add_parser("doctor", help="say what works on this machine")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
     doctor.set_defaults(run=_doctor)
 
     demo = commands.add_parser(
@@ -102,10 +103,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _doctor(_: argparse.Namespace) -> None:
+def _doctor(args: argparse.Namespace) -> None:
     from carina.doctor import doctor
 
-    print(doctor())
+    facts = doctor()
+    if args.json:
+        print(json.dumps(dict(zip(facts["what"], facts["found"], strict=True))))
+    else:
+        print(facts)
 
 
 def _demo(args: argparse.Namespace) -> None:

@@ -30,6 +30,9 @@ def doctor() -> Table:
     facts["python"] = f"{platform.python_version()} on {sys.platform}"
     facts.update({k: v for k, v in _core.doctor_facts().items() if k != "core version"})
     facts["processors"] = f"{os.cpu_count()} seen, {_quota()} allowed"
+    facts["dicom"] = "uncompressed, deflated, RLE, JPEG, JPEG-LS, JPEG 2000"
+    facts["films"] = "PNG, JPEG, TIFF; 8 and 16 bit"
+    facts["cache folder"] = "none, unless a call names one"
     size = Path(_core.__file__ or "").stat().st_size
     facts["size of the core"] = f"{size / 2**20:.1f} MiB"
     for extra, modules in _EXTRAS.items():

@@ -40,3 +40,14 @@ pub(crate) use softmax::softmax;
 mod mapped;
 
 pub use mapped::MappedFile;
+
+/// The instruction set that the kernels run with here, chosen at run time.
+pub fn instruction_set() -> &'static str {
+    match simd::level() {
+        #[cfg(target_arch = "x86_64")]
+        simd::Level::Avx512 => "AVX-512",
+        #[cfg(target_arch = "x86_64")]
+        simd::Level::Avx2 => "AVX2 and FMA",
+        simd::Level::Baseline => "the architecture's baseline",
+    }
+}

@@ -27,7 +27,9 @@ pub(super) fn doctor_facts() -> BTreeMap<String, String> {
         ("core version", env!("CARGO_PKG_VERSION").to_owned()),
         ("threads", device::num_threads().to_string()),
         ("cpu features", cpu_features()),
+        ("kernels", crate::kernels::instruction_set().to_owned()),
         ("cuda", gpu),
+        ("build", if cfg!(debug_assertions) { "debug: slow" } else { "release" }.to_owned()),
     ];
     facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

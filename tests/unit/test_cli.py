@@ -47,6 +47,18 @@ def test_evaluate_writes_a_result_that_opens(model, manifest, tmp_path, capsys):
     assert json.loads(out.read_text())["protocol"]["name"] == "zero_shot"
 
 
+def test_the_doctor_speaks_json(capsys):
+    assert main(["doctor", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["carina"] == ca.__version__
+    assert facts["kernels"] in (
+        "AVX-512",
+        "AVX2 and FMA",
+        "the architecture's baseline",
+    )
+    assert {"cuda", "threads", "dicom", "cache folder"} <= set(facts)
+
+
 def test_an_error_is_one_line_and_a_code(tmp_path, capsys):
     missing = tmp_path / "no.csv"
     assert main(["train", str(missing), str(tmp_path / "run")]) == 1

@@ -40,4 +40,4 @@ def test_the_real_demo_names_what_is_missing(tmp_path):
     with pytest.raises(InvalidValueError, match="only: found \\['magic'\\]"):
         run_real(tmp_path, only=["magic"])
     with pytest.raises(MissingFileError, match="pneumoniamnist"):
-        run_real(tmp_path, out=tmp_path / "r.json", only=["pneumoniamnist"])
+        run_real(tmp_path, out=tmp_path, only=["pneumoniamnist"])
