@@ -45,6 +45,8 @@ def test_evaluate_writes_a_result_that_opens(model, manifest, tmp_path, capsys):
     result = ca.Result.from_json(out)
     assert str(result) == capsys.readouterr().out.rstrip("\n")
     assert json.loads(out.read_text())["protocol"]["name"] == "zero_shot"
+    (plain := tmp_path / "plain").touch()
+    assert out.stat().st_mode == plain.stat().st_mode  # not its owner's alone
 
 
 def test_the_doctor_speaks_json(capsys):
