@@ -26,9 +26,10 @@ def doctor() -> Table:
     Table
         Columns ``what`` and ``found``; nothing is changed and no socket is opened.
     """
-    facts = {"carina": _core.doctor_facts()["core version"]}
+    core = _core.doctor_facts()
+    facts = {"carina": core.pop("core version")}
     facts["python"] = f"{platform.python_version()} on {sys.platform}"
-    facts.update({k: v for k, v in _core.doctor_facts().items() if k != "core version"})
+    facts.update(core)
     facts["processors"] = f"{os.cpu_count()} seen, {_quota()} allowed"
     facts["dicom"] = "uncompressed, deflated, RLE, JPEG, JPEG-LS, JPEG 2000"
     facts["films"] = "PNG, JPEG, TIFF; 8 and 16 bit"

@@ -3,6 +3,7 @@
 mod adamw;
 mod average;
 mod checkpoint;
+mod gradients;
 mod history;
 mod learnable;
 pub mod loss;

@@ -10,6 +10,7 @@ use candle::{Tensor, Var};
 use super::adamw::{AdamW, global_norm, no_gradient};
 use super::average::Average;
 use super::checkpoint::{self, FORMAT, Identity, State, Tensors};
+use super::gradients::Gradients;
 use super::history::{EpochRow, History, StepRow};
 use super::learnable::Learnable;
 use super::objective::{self, Films, Target};
@@ -72,18 +73,19 @@ pub fn run(
     if dataset.is_empty() {
         return Err(Error::value("dataset", "found no study, expected at least one"));
     }
-    if matches!(stage.objective, Objective::Supervised { .. }) {
-        model.set_findings(&dataset.findings)?;
-    }
+    let supervised = matches!(stage.objective, Objective::Supervised { .. });
     let train = Learnable::new("dataset", dataset, stage)?;
     let validation = match validation {
-        Some(part) if part.findings != dataset.findings => {
+        Some(part) if supervised && part.findings != dataset.findings => {
             let why = format!("found {:?}, expected {:?}", part.findings, dataset.findings);
             return Err(Error::value("findings of the validation set", why));
         }
         Some(part) => Some(Learnable::new("validation", part, stage)?),
         None => None,
     };
+    if supervised {
+        model.set_findings(&dataset.findings)?;
+    }
     let run = Run::start(model, &train, validation.as_ref(), stage, options, progress)?;
     let history = run.go()?;
     let line = format!(
@@ -360,26 +362,6 @@ impl<'a> Run<'a> {
         self.step = state.step;
         self.progress.tick(state.step as usize)?;
         Ok((state.epoch, state.batch))
-    }
-}
-
-/// Gradients summed over micro-batches.
-#[derive(Default)]
-struct Gradients {
-    sums: BTreeMap<String, Tensor>,
-    loss: f64,
-    films: usize,
-    parts: usize,
-}
-
-impl Gradients {
-    fn add(&mut self, name: &str, gradient: &Tensor) -> Result<()> {
-        let sum = match self.sums.get(name) {
-            Some(sum) => (sum + gradient)?,
-            None => gradient.clone(),
-        };
-        self.sums.insert(name.to_owned(), sum);
-        Ok(())
     }
 }
 

@@ -211,18 +211,21 @@ fn studies_that_lack_what_a_stage_needs_are_left_out_and_counted() {
 }
 
 #[test]
-fn a_validation_set_of_other_findings_is_refused() {
+fn a_validation_set_of_other_findings_is_refused_where_they_count() {
     let mut other = Dataset::clone(&studies(8));
     other.findings = vec!["nodule".to_owned()];
     let options = RunOptions::default();
-    let outcome = run(
-        &mut model(),
-        &studies(16),
-        Some(&Arc::new(other)),
-        &stage("supervised"),
-        &options,
-        &Progress::silent(),
-    );
+    let other = Arc::new(other);
+    let mut model = model();
+    let (train, silent) = (studies(16), Progress::silent());
+    let mut validated = |name| {
+        let before = model.fingerprint().unwrap();
+        let outcome = run(&mut model, &train, Some(&other), &stage(name), &options, &silent);
+        (outcome, before == model.fingerprint().unwrap())
+    };
+    assert!(validated("contrastive").0.is_ok(), "words need no findings");
+    let (outcome, same) = validated("supervised");
+    assert!(same, "a refused run changed the model");
     let error = outcome.unwrap_err().to_string();
     assert!(error.contains(r#"validation set: found ["nodule"], expected ["opacity"]"#), "{error}");
 }

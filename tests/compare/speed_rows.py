@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import timm
 import torch
@@ -42,6 +42,10 @@ class Row:
         From the module (or None) and the inputs to the output.
     config : object, optional
         A Hugging Face configuration to store beside the weights.
+    kind : {"infers", "trains", "adamw"}, default="infers"
+        What one call is: an inference, a whole training step, or the optimiser's.
+    tolerance : float, default=1e-3
+        Largest difference of the outputs, as a part of the largest output.
     """
 
     peers: tuple[str, ...]
@@ -50,12 +54,12 @@ class Row:
     call: Callable[[nn.Module | None, dict[str, Tensor]], Tensor]
     model: Callable[[], nn.Module] | None = None
     config: Any = None
+    kind: Literal["infers", "trains", "adamw"] = "infers"
     tolerance: float = 1e-3
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 def vit(name: str, **options: Any) -> nn.Module:
-    """Make a vision transformer of timm, whose norms are made visible to a test."""
+    """Make a vision transformer of timm without its head, in inference mode."""
     return timm.create_model(name, num_classes=0, **options).eval()
 
 
@@ -128,9 +132,13 @@ def norm_row() -> Row:
     return Row(
         ("torch_eager",),
         {"kind": "layer_norm", "dim": 768},
-        lambda: {"x": torch.randn(8, 197, 768)},
+        lambda: {
+            "x": torch.randn(8, 197, 768),
+            "weight": torch.ones(768),
+            "bias": torch.zeros(768),
+        },
         lambda _, data: F.layer_norm(
-            data["x"], (768,), torch.ones(768), torch.zeros(768), 1e-6
+            data["x"], (768,), data["weight"], data["bias"], 1e-6
         ),
     )
 
@@ -159,7 +167,7 @@ def train_row() -> Row:
         lambda: images(8) | {"y": torch.randint(0, 1000, (8, 1))},
         lambda model, data: model(data["x"], data["y"]),
         Trained,
-        extra={"trains": True},
+        kind="trains",
     )
 
 
@@ -178,7 +186,7 @@ def adamw_row() -> Row:
         {"kind": "adamw", "rate": RATE},
         inputs,
         lambda _, data: data["w.000"],
-        extra={"adamw": True},
+        kind="adamw",
     )
 
 
@@ -240,12 +248,12 @@ def torch_run(name: str, folder: Path, *, compiled: bool, fused: bool) -> Run:
     """Make what a torch peer times."""
     row = ROWS[name]
     model, data = opened(name, folder)
-    if row.extra.get("adamw"):
+    if row.kind == "adamw":
         return _adamw(data, fused=fused)
     call = model
     if compiled and model is not None:
         call = torch.compile(model)
-    if not row.extra.get("trains"):
+    if row.kind == "infers":
 
         def run() -> Tensor:
             with torch.inference_mode():

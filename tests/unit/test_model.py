@@ -254,7 +254,7 @@ def wait_for(path, process):
 
 
 GROWTH = """
-import resource, sys
+import resource
 import carina as ca
 films = ca.phantom(64, seed=3, size=32, progress=False)
 model = ca.create("elixr", image_size=32, seed=0)

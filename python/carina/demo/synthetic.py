@@ -246,8 +246,7 @@ def _page(
     mean = results[1].get("auroc").value
     page.note(f"The untrained model's mean is {mean:.3f}; chance is 0.5.")
     page.section("Search", next(iter(QUERIES)))
-    place = {study: i for i, study in enumerate(test.ids.tolist())}
-    found = [test[place[key]] for key in hits["key"].tolist()]
+    found = list(test[hits["key"]])
     page.films([study.images[0] for study in found], [_caption(s) for s in found])
     page.show(searched)
     page.section("Probe", "Mean AUROC of a logistic probe on frozen embeddings.")
