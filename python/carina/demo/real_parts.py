@@ -148,7 +148,7 @@ def _kermany(setup: Setup) -> list[Figure]:
 
 
 def _nih(setup: Setup) -> list[Figure]:
-    """Findings of NIH ChestX-ray14 at 64 px, without Pneumonia: the mean of the AUROCs.
+    """Measure NIH ChestX-ray14 at 64 px: the mean AUROC of findings, less Pneumonia.
 
     A thousand films with mined labels are few: the scores of models that learn from
     them alone and of a probe on a trunk that learnt from others are averaged.
