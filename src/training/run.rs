@@ -1,6 +1,5 @@
 //! The training loop: one for every stage.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;

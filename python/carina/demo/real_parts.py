@@ -17,13 +17,12 @@ import numpy as np
 
 from carina.dataset import Dataset
 from carina.demo.page import Page
+from carina.demo.real_recipes import RUNS, counted_findings, nih, tuberculosis
 from carina.evaluation import auroc_interval
 from carina.index import Index
 from carina.metrics import Interval
-from carina.model import Model, create, load
+from carina.model import Model, create
 from carina.openers import open_public
-from carina.phantom import phantom
-from carina.probe import Probe
 from carina.training import train
 
 QUERY = "PTB in the right upper field"
@@ -148,129 +147,64 @@ def _kermany(setup: Setup) -> list[Figure]:
 
 
 def _nih(setup: Setup) -> list[Figure]:
-    """Measure NIH ChestX-ray14 at 64 px: the mean AUROC of findings, less Pneumonia.
-
-    A thousand films with mined labels are few: the scores of models that learn from
-    them alone and of a probe on a trunk that learnt from others are averaged.
-    """
+    """Measure NIH ChestX-ray14 at 64 px: the mean AUROC of findings, less Pneumonia."""
     start = time.perf_counter()
     learn, check = _parts(setup.data, "nih14_64")
-    trunk = create("elixr", image_size=64, seed=setup.seed, image={"drop_path": 0.1})
-    others = _other_films(setup)
-    train(
-        trunk, others, "supervised", epochs=5, seed=setup.seed, progress=setup.progress
-    )
-    probe = Probe(trunk, C=0.01, progress=False).fit(learn)
-    probed = _standard(probe.decision_function(check))
-    learnt = np.zeros_like(probed)
-    for one in _seeds(setup.seed):
-        model = create("elixr", image_size=64, seed=one, **NIH_MODEL)
-        train(
-            model,
-            learn,
-            "supervised",
-            validation=check,
-            epochs=25,
-            batch_size=32,
-            seed=one,
-            progress=setup.progress,
-        )
-        learnt += _standard(model.encode(check, level="logits", progress=False))
-    scores = probed + learnt / RUNS
+    scores = nih(setup.data, learn, check, setup.seed, setup.progress)
     seconds = time.perf_counter() - start
-    truth = check.labels
-    columns = [
-        i
-        for i, finding in enumerate(check.findings)
-        if finding.lower() != "pneumonia" and (truth[:, i] == 1).sum() >= 5
-    ]
-    found = auroc_interval(
-        truth[:, columns], scores[:, columns], check.patients, seed=setup.seed
-    )
+    columns = counted_findings(check)
     names = ", ".join(check.findings[i] for i in columns)
-    note = (
-        f"mean of {names}: those with 5 positives or more on val; {RUNS} runs and a "
-        "probe on a trunk that learnt from Kermany, tuberculosis and synthetic films"
-    )
-    return [_figure("NIH mean AUROC", "val", found, 0.696, check, seconds, note)]
-
-
-def _other_films(setup: Setup) -> Dataset:
-    """Join training films of other sources; what a source does not label is unknown."""
-    sources = {
-        "kermany": _parts(setup.data, "kermany_224")[0],
-        "tuberculosis": _parts(setup.data, "tb_lung_masks")[0],
-        "phantom": phantom(3000, seed=setup.seed, size=64, progress=False),
+    notes = {
+        "films": "",
+        "films, age, sex and view": "; the probe also reads age, sex and view",
     }
-    everything = [f"{n}/{f}" for n, part in sources.items() for f in part.findings]
-    aligned = [
-        part.with_findings(
-            {
-                name: name.partition("/")[2] if name.startswith(f"{source}/") else None
-                for name in everything
-            }
+    figures = []
+    for inputs, score in scores.items():
+        found = auroc_interval(
+            check.labels[:, columns],
+            score[:, columns],
+            check.patients,
+            seed=setup.seed,
         )
-        for source, part in sources.items()
-    ]
-    return Dataset.concat(aligned, names=list(sources))
-
-
-def _standard(logits: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Logits of each finding with mean 0 and deviation 1, to be averaged."""
-    values = np.asarray(logits, dtype=np.float64)
-    scaled: np.ndarray[Any, np.dtype[np.float64]] = (
-        values - values.mean(0)
-    ) / values.std(0)
-    return scaled
+        note = (
+            f"mean of {names}: those with 5 positives or more on val; {RUNS} runs and "
+            "a probe on a trunk that learnt from Kermany, tuberculosis and synthetic "
+            f"films{notes[inputs]}"
+        )
+        figures.append(
+            _figure(f"NIH mean, {inputs}", "val", found, 0.696, check, seconds, note)
+        )
+    return figures
 
 
 def _tuberculosis(setup: Setup) -> list[Figure]:
-    """Tuberculosis after image–text training on the readings: by words, and by a probe.
-
-    Montgomery's films have no reading, so that those of Shenzhen alone teach the words.
-    """
+    """Tuberculosis: by words and by a probe after the readings; from labels alone."""
     start = time.perf_counter()
     learn, check = _parts(setup.data, "tb_lung_masks")
-    warm = create("elixr", image_size=128, seed=setup.seed)
-    kermany, _ = _parts(setup.data, "kermany_224")
-    train(
-        warm, kermany, "supervised", epochs=4, seed=setup.seed, progress=setup.progress
-    )
-    by_words, by_probe = np.zeros(len(check)), np.zeros(len(check))
-    with tempfile.TemporaryDirectory() as folder:
-        warm.save(folder)
-        for one in _seeds(setup.seed):
-            model = load(folder)
-            train(
-                model,
-                learn,
-                "contrastive",
-                epochs=40,
-                batch_size=32,
-                seed=one,
-                progress=setup.progress,
-            )
-            table = model.zero_shot(check, "tuberculosis", progress=False)
-            by_words += table["tuberculosis"]
-            probe = Probe(model, C=0.01, progress=False).fit(learn)
-            by_probe += np.ravel(probe.decision_function(check))
-        _search(model, check, setup.page)
+    scores, model = tuberculosis(setup.data, learn, check, setup.seed, setup.progress)
     seconds = time.perf_counter() - start
-    about = f"after image–text training on the readings; {RUNS} runs"
-    questions = [
-        ("tuberculosis, zero-shot", by_words, f"by words alone, {about}"),
-        (
-            "tuberculosis, probe",
-            by_probe,
-            f"logistic probe on the films' vectors, {about}",
-        ),
-    ]
+    _search(model, check, setup.page)
+    notes = {
+        "zero-shot": "by words alone, after image–text training on the readings",
+        "probe": "logistic probe on the vectors of the films, after the same training",
+        "supervised": "from the labels alone, from scratch",
+    }
     figures = []
-    for name, scores, note in questions:
+    for way, score in scores.items():
         found = auroc_interval(
-            check.labels[:, 0], scores, check.patients, seed=setup.seed
+            check.labels[:, 0], score, check.patients, seed=setup.seed
         )
-        figures.append(_figure(name, "val", found, 0.870, check, seconds, note))
+        figures.append(
+            _figure(
+                f"tuberculosis, {way}",
+                "val",
+                found,
+                0.870,
+                check,
+                seconds,
+                f"{notes[way]}; {RUNS} runs",
+            )
+        )
     return figures
 
 
@@ -286,25 +220,6 @@ def _search(model: Model, check: Dataset, page: Page) -> None:
         f"{found.labels.sum():.0f} of them, and {check.labels.mean():.0%} of all films."
     )
     page.films([study.images[0] for study in found], readings)
-
-
-def _seeds(seed: int) -> range:
-    """Seeds of the runs whose scores are averaged: one run on few films says little."""
-    return range(seed, seed + RUNS)
-
-
-RUNS = 3
-
-# Trunk, epochs, batch and warm start of the NIH and tuberculosis parts were chosen by
-# three-fold cross-validation, by patient, inside the training splits.
-NIH_MODEL: dict[str, Any] = {
-    "image": {
-        "widths": [16, 32, 64, 128],
-        "depths": [1, 1, 1, 1],
-        "stem_stride": 1,
-        "drop_path": 0.1,
-    }
-}
 
 
 def _figure(
