@@ -4,7 +4,7 @@ The heavy work runs in Rust (``carina._core``); this package is its face.
 """
 
 from carina import metrics
-from carina._core import LoadReport, num_threads, set_num_threads
+from carina._core import LoadReport, num_threads, prepare_weights, set_num_threads
 from carina._progress import set_progress
 from carina.classification import classification_result
 from carina.dataset import Dataset
@@ -61,6 +61,7 @@ __all__ = [
     "open_dataset",
     "open_public",
     "phantom",
+    "prepare_weights",
     "prompts",
     "read",
     "set_num_threads",

@@ -42,6 +42,7 @@ __all__ = [
     "num_threads",
     "open_manifest",
     "phantom_findings",
+    "prepare_weights",
     "prompt_bank",
     "read_film",
     "recipe_presets",
@@ -672,5 +673,11 @@ def set_num_threads(threads: int) -> None:
     """Sets how many threads the CPU kernels use; must come before any work."""
 def num_threads() -> int:
     """How many threads the CPU kernels use."""
+def prepare_weights(prepare: bool) -> None:
+    """Sets whether models in use keep a second copy of their weights, laid out for speed.
+
+    On by default. The copy is made at the first use of each layer, is as large as the
+    weights of its linear maps, and goes when the model is trained or dropped.
+    """
 def doctor_facts() -> dict[str, str]:
     """What `carina doctor` prints about the core: names and values as text."""

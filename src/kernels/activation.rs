@@ -133,7 +133,8 @@ pointwise! {
     apply_silu, silu_forward, silu_backward, silu, silu_slope;
 }
 
-type Forward = fn(&[f32], &mut [f32]);
+/// A function of each number: what to read, where to write.
+pub(crate) type Forward = fn(&[f32], &mut [f32]);
 type Backward = fn(&[f32], &[f32], &mut [f32]);
 
 struct Pointwise {

@@ -3,8 +3,10 @@
 use candle::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+use super::activation::Forward;
 use super::buffer::{block_of_rows, filled, large_block_of_rows, read, slice, tensor, total};
 use super::gemm::{Into, Matrix, Threads, multiply};
+use super::packed::{Finish, Packed, product};
 use super::simd::kernel;
 
 /// `x` (…, I) times the transposed `weight` (O, I), plus `bias` (O): (…, O).
@@ -13,6 +15,43 @@ pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
     match bias {
         Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, Linear),
         None => x.apply_op2(&weight, Linear),
+    }
+}
+
+/// What follows a product of inference, done while its result is in the cache.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Following<'a> {
+    /// Added to every row (O).
+    pub(crate) bias: Option<&'a Tensor>,
+    /// Applied to the sum.
+    pub(crate) map: Option<Forward>,
+    /// Added last (…, O).
+    pub(crate) residual: Option<&'a Tensor>,
+}
+
+/// `x` (…, I) times a weight that was laid out before, and what follows: (…, O). Outside any
+/// graph: no gradient passes.
+pub(crate) fn linear_prepared(x: &Tensor, weight: &Packed, then: Following) -> Result<Tensor> {
+    let mut shape = x.dims().to_vec();
+    if let Some(last) = shape.last_mut() {
+        *last = weight.columns();
+    }
+    let rows = shape[..shape.len() - 1].iter().product::<usize>();
+    let out = read(x, |x| {
+        read_any(then.bias, |bias| {
+            read_any(then.residual, |residual| {
+                product(x, weight, rows, Finish { bias, map: then.map, residual })
+            })
+        })
+    })???;
+    Tensor::from_vec(out, shape, x.device())
+}
+
+/// Runs `work` on the numbers of `tensor`, if there is one.
+fn read_any<R>(tensor: Option<&Tensor>, work: impl FnOnce(Option<&[f32]>) -> R) -> Result<R> {
+    match tensor {
+        Some(tensor) => read(tensor, |values| work(Some(values))),
+        None => Ok(work(None)),
     }
 }
 

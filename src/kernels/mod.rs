@@ -17,22 +17,26 @@ mod linear;
 #[cfg(test)]
 mod naive;
 mod norm;
+mod packed;
 mod patches;
 mod pool;
 mod simd;
 mod softmax;
+mod tile;
 mod unfold;
 
 pub(crate) use activation::{
-    apply_gelu, apply_gelu_tanh, apply_quick_gelu, apply_relu, apply_silu,
+    Forward, apply_gelu, apply_gelu_tanh, apply_quick_gelu, apply_relu, apply_silu, gelu_forward,
+    gelu_tanh_forward, quick_gelu_forward, relu_forward, silu_forward,
 };
 pub(crate) use attention::Scores;
 pub(crate) use attention_ops::{attend, attend_packed};
 pub(crate) use batch_norm::{Statistics, batch_norm, batch_statistics};
 pub(crate) use buffer::serve;
 pub(crate) use conv::{Geometry, conv2d};
-pub(crate) use linear::linear;
+pub(crate) use linear::{Following, linear, linear_prepared};
 pub(crate) use norm::{layer_norm, rms_norm};
+pub(crate) use packed::{Packed, preparing};
 pub(crate) use patches::patchify;
 pub(crate) use pool::{Pool, avg_pool2d, max_pool2d};
 pub(crate) use softmax::softmax;
@@ -40,6 +44,7 @@ pub(crate) use softmax::softmax;
 mod mapped;
 
 pub use mapped::MappedFile;
+pub use packed::prepare_weights;
 
 /// The instruction set that the kernels run with here, chosen at run time.
 pub fn instruction_set() -> &'static str {

@@ -135,6 +135,10 @@ impl Layer {
     }
 
     fn forward(&self, x: &Tensor, input: &AttentionInput, pass: &Pass) -> Result<Tensor> {
+        if !self.dropout.omits(pass) {
+            let x = self.attention_norm.forward(&self.attention.forward_onto(x, input, x)?)?;
+            return self.norm.forward(&self.mlp.forward_onto(&x, &x)?);
+        }
         let attended = self.dropout.forward(&self.attention.forward(x, input)?, pass)?;
         let x = self.attention_norm.forward(&(x + attended)?)?;
         let fed = self.dropout.forward(&self.mlp.forward(&x)?, pass)?;

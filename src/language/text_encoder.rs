@@ -50,8 +50,9 @@ impl TextEncoder {
         let checkpoint = Checkpoint::open(folder)?;
         config.pooler = checkpoint.keys().any(|key| key.ends_with("pooler.dense.weight"));
         let parameters = Parameters::blank(device);
-        let bert = Bert::new(&config, parameters.builder())?;
+        Bert::new(&config, parameters.builder())?; // declares what to load
         let report = load(&parameters, &checkpoint, &NameMap::named("bert")?, Strictness::Strict)?;
+        let bert = Bert::new(&config, parameters.frozen())?;
         Ok(Self { tokenizer, bert, parameters, sentence, report, config_path: path, checkpoint })
     }
 

@@ -60,4 +60,15 @@ impl Activation {
             Self::Silu => x.silu()?,
         })
     }
+
+    /// The function on slices of float32.
+    pub(super) fn on_slices(self) -> kernels::Forward {
+        match self {
+            Self::Relu => kernels::relu_forward,
+            Self::Gelu => kernels::gelu_forward,
+            Self::GeluTanh => kernels::gelu_tanh_forward,
+            Self::QuickGelu => kernels::quick_gelu_forward,
+            Self::Silu => kernels::silu_forward,
+        }
+    }
 }

@@ -145,23 +145,38 @@ impl Attention {
 
     /// Maps `x` (B, N, D) to the same shape.
     pub fn forward(&self, x: &Tensor, input: &AttentionInput) -> Result<Tensor> {
+        self.out.forward(&self.attended(x, input)?)
+    }
+
+    /// `residual` (B, N, D) plus what [`Self::forward`] gives.
+    pub fn forward_onto(
+        &self,
+        x: &Tensor,
+        input: &AttentionInput,
+        residual: &Tensor,
+    ) -> Result<Tensor> {
+        self.out.forward_onto(&self.attended(x, input)?, residual)
+    }
+
+    /// What the heads gathered, side by side (B, N, H·D).
+    fn attended(&self, x: &Tensor, input: &AttentionInput) -> Result<Tensor> {
         if let (Projections::Fused(qkv), None, None) =
             (&self.projections, input.context, input.rope)
         {
             let qkv = qkv.forward(x)?; // (B, N, (H + 2 Hkv) D)
             let heads = (self.heads, self.kv_heads);
             if let Some(attended) = attend_packed(&qkv, heads, &input.options())? {
-                return self.out.forward(&attended);
+                return Ok(attended);
             }
             let (q, k, v) = self.split(&qkv)?;
-            return self.merge(&attend(&q, &k, &v, &input.options())?);
+            return join(&attend(&q, &k, &v, &input.options())?);
         }
         let (q, k, v) = self.project(x, input.context)?;
         let (q, k) = match input.rope {
             Some((rope, offset)) => rope.apply(&q, &k, offset)?,
             None => (q, k),
         };
-        self.merge(&attend(&q, &k, &v, &input.options())?)
+        join(&attend(&q, &k, &v, &input.options())?)
     }
 
     /// Queries (B, H, N, D), keys and values (B, Hkv, M, D) of `x` and its context.
@@ -204,8 +219,7 @@ impl Attention {
 
     /// Joins the heads of `attended` (B, H, N, D) and maps them to the output (B, N, dim).
     pub fn merge(&self, attended: &Tensor) -> Result<Tensor> {
-        let (batch, heads, tokens, dim) = attended.dims4()?;
-        self.out.forward(&attended.transpose(1, 2)?.reshape((batch, tokens, heads * dim))?)
+        self.out.forward(&join(attended)?)
     }
 
     /// The maps (queries, keys, values, then output, or all three in one), for adapters.
@@ -217,6 +231,12 @@ impl Attention {
         all.push(&mut self.out);
         all
     }
+}
+
+/// From (B, H, N, D) to (B, N, H·D).
+fn join(heads: &Tensor) -> Result<Tensor> {
+    let (batch, count, tokens, dim) = heads.dims4()?;
+    Ok(heads.transpose(1, 2)?.reshape((batch, tokens, count * dim))?)
 }
 
 fn check(config: &AttentionConfig) -> Result<()> {

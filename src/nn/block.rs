@@ -85,10 +85,17 @@ impl Block {
 
     /// Maps `x` (B, N, D) to the same shape.
     pub fn forward(&self, x: &Tensor, input: &AttentionInput, pass: &Pass) -> Result<Tensor> {
-        let attended = self.attn.forward(&self.norm1.forward(x)?, input)?;
-        let x = (x + self.branch(attended, self.ls1.as_ref(), pass)?)?;
-        let fed = self.mlp.forward(&self.norm2.forward(&x)?)?;
-        Ok((&x + self.branch(fed, self.ls2.as_ref(), pass)?)?)
+        let seen = self.norm1.forward(x)?;
+        let x = if self.adds_at_once(self.ls1.as_ref(), pass) {
+            self.attn.forward_onto(&seen, input, x)?
+        } else {
+            (x + self.branch(self.attn.forward(&seen, input)?, self.ls1.as_ref(), pass)?)?
+        };
+        let seen = self.norm2.forward(&x)?;
+        if self.adds_at_once(self.ls2.as_ref(), pass) {
+            return self.mlp.forward_onto(&seen, &x);
+        }
+        Ok((&x + self.branch(self.mlp.forward(&seen)?, self.ls2.as_ref(), pass)?)?)
     }
 
     /// All linear maps (attention, then feed-forward), for adapters.
@@ -96,6 +103,11 @@ impl Block {
         let mut all = self.attn.linears_mut();
         all.extend(self.mlp.linears_mut());
         all
+    }
+
+    /// Whether nothing lies between a branch and the sum with what it branched from.
+    fn adds_at_once(&self, scale: Option<&LayerScale>, pass: &Pass) -> bool {
+        scale.is_none() && !self.dropout.omits(pass) && !self.drop_path.omits(pass)
     }
 
     fn branch(&self, x: Tensor, scale: Option<&LayerScale>, pass: &Pass) -> Result<Tensor> {

@@ -23,6 +23,11 @@ impl Dropout {
         check(p, "dropout").map(Self)
     }
 
+    /// Whether anything is omitted in this pass.
+    pub fn omits(&self, pass: &Pass) -> bool {
+        self.0 > 0.0 && pass.trains()
+    }
+
     /// Maps `x` (any shape) to the same shape.
     pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         omit(x, self.0, x.dims().to_vec(), pass)
@@ -33,6 +38,11 @@ impl DropPath {
     /// A layer that omits with probability `p` in [0, 1).
     pub fn new(p: f64) -> Result<Self> {
         check(p, "drop path").map(Self)
+    }
+
+    /// Whether anything is omitted in this pass.
+    pub fn omits(&self, pass: &Pass) -> bool {
+        self.0 > 0.0 && pass.trains()
     }
 
     /// Maps `x` (B, …) to the same shape.

@@ -2,9 +2,12 @@
 //!
 //! Source: Hu et al. 2022, "LoRA", arXiv:2106.09685.
 
+use std::sync::{Arc, OnceLock};
+
 use candle::{D, Tensor};
 use candle_nn::{Init, VarBuilder};
 
+use super::Activation;
 use crate::{Error, Result, kernels};
 
 /// Whether a layer adds a bias.
@@ -30,6 +33,7 @@ pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
     lora: Option<Lora>,
+    prepared: Prepared,
 }
 
 /// A low-rank update `alpha / rank · B A` of a frozen weight; parameters `lora_A.weight` (R, I)
@@ -50,12 +54,12 @@ impl Linear {
             Bias::With => Some(vb.get_with_hints(out_dim, "bias", init)?),
             Bias::Without => None,
         };
-        Ok(Self { weight, bias, lora: None })
+        Ok(Self::from_tensors(weight, bias))
     }
 
     /// A layer around existing tensors: `weight` (O, I), `bias` (O).
     pub fn from_tensors(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias, lora: None }
+        Self { weight, bias, lora: None, prepared: Prepared::default() }
     }
 
     /// Freezes weight and bias and adds a trainable adapter of `rank`.
@@ -74,11 +78,31 @@ impl Linear {
 
     /// Maps `x` (…, I) to (…, O).
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = linear(x, &self.weight, self.bias.as_ref())?;
-        match &self.lora {
-            None => Ok(y),
-            Some(lora) => Ok((y + lora.forward(x)?)?),
-        }
+        self.finished(x, None, None)
+    }
+
+    /// The nonlinearity of what [`Self::forward`] gives.
+    pub fn forward_activated(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+        self.finished(x, Some(activation), None)
+    }
+
+    /// `residual` (…, O) plus what [`Self::forward`] gives.
+    pub fn forward_onto(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        self.finished(x, None, Some(residual))
+    }
+
+    fn finished(
+        &self,
+        x: &Tensor,
+        activation: Option<Activation>,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let (weight, bias) = (&self.weight, self.bias.as_ref());
+        let Some(lora) = &self.lora else {
+            return self.prepared.linear(x, weight, bias, activation, residual);
+        };
+        let y = (linear(x, weight, bias)? + lora.forward(x)?)?;
+        finish(y, activation, residual)
     }
 
     /// The weight (O, I), without the adapter.
@@ -118,8 +142,58 @@ impl Lora {
     }
 }
 
-/// `x` (…, I) times the transposed `weight` (O, I), plus `bias` (O): (…, O).
-pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+/// A weight laid out for products at its first use outside training, and kept.
+///
+/// The layout is as large as the weight. Whoever changes the weight must let go of the layers
+/// that read it without a graph: see [`Parameters::frozen`](super::Parameters::frozen).
+#[derive(Clone, Debug, Default)]
+pub(super) struct Prepared(Arc<OnceLock<kernels::Packed>>);
+
+impl Prepared {
+    /// The affine map of `x`, then the nonlinearity, then plus `residual`: in one go where
+    /// nothing learns, else composed.
+    pub(super) fn linear(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        activation: Option<Activation>,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let parts = [Some(x), Some(weight), bias, residual];
+        let served = parts.iter().flatten().all(|t| !t.track_op() && kernels::serve(&[t]));
+        if !served || !kernels::preparing() {
+            return finish(linear(x, weight, bias)?, activation, residual);
+        }
+        check(x, weight)?;
+        if let Some(residual) = residual {
+            let expected = [&x.dims()[..x.rank() - 1], &weight.dims()[..1]].concat();
+            if residual.dims() != expected {
+                return Err(Error::shape("residual", format!("{expected:?}"), residual.dims()));
+            }
+        }
+        let packed = if let Some(packed) = self.0.get() {
+            packed
+        } else {
+            let packed = kernels::Packed::new(weight)?;
+            self.0.get_or_init(|| packed)
+        };
+        let map = activation.map(Activation::on_slices);
+        let then = kernels::Following { bias, map, residual };
+        Ok(kernels::linear_prepared(x, packed, then)?)
+    }
+}
+
+fn finish(y: Tensor, activation: Option<Activation>, residual: Option<&Tensor>) -> Result<Tensor> {
+    let y = activation.map_or_else(|| Ok(y.clone()), |activation| activation.apply(&y))?;
+    Ok(match residual {
+        Some(residual) => (residual + y)?,
+        None => y,
+    })
+}
+
+/// Refuses what has no affine map.
+fn check(x: &Tensor, weight: &Tensor) -> Result<()> {
     let (out_dim, in_dim) = weight.dims2()?;
     if out_dim == 0 || in_dim == 0 {
         return Err(Error::shape("linear weight", "(O, I) without zeros", weight.dims()));
@@ -127,6 +201,13 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     if x.rank() == 0 || x.dim(D::Minus1)? != in_dim {
         return Err(Error::shape("linear", format!("(…, {in_dim})"), x.dims()));
     }
+    Ok(())
+}
+
+/// `x` (…, I) times the transposed `weight` (O, I), plus `bias` (O): (…, O).
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    check(x, weight)?;
+    let (out_dim, in_dim) = weight.dims2()?;
     if kernels::serve(&[x, weight]) {
         return Ok(kernels::linear(x, weight, bias)?);
     }

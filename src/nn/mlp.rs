@@ -40,7 +40,12 @@ impl Mlp {
 
     /// Maps `x` (…, D) to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.second.forward(&self.activation.apply(&self.first.forward(x)?)?)
+        self.second.forward(&self.first.forward_activated(x, self.activation)?)
+    }
+
+    /// `residual` plus what [`Self::forward`] gives.
+    pub fn forward_onto(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        self.second.forward_onto(&self.first.forward_activated(x, self.activation)?, residual)
     }
 
     /// The two maps, for adapters.
@@ -71,7 +76,7 @@ impl SwiGlu {
 
     /// Maps `x` (…, D) to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let gate = Activation::Silu.apply(&self.gate_proj.forward(x)?)?; // (…, H)
+        let gate = self.gate_proj.forward_activated(x, Activation::Silu)?; // (…, H)
         self.down_proj.forward(&(gate * self.up_proj.forward(x)?)?)
     }
 

@@ -39,6 +39,16 @@ impl Parameters {
         VarBuilder::from_backend(Box::new(self.clone()), DType::F32, self.device.clone())
     }
 
+    /// What layers take their weights from to work without a graph: the same values, which share
+    /// memory with the parameters but gather no gradients. All must be there already.
+    ///
+    /// Such layers may keep what they made of a weight: after the parameters have changed, build
+    /// them anew.
+    pub fn frozen(&self) -> VarBuilder<'static> {
+        let backend = Box::new(Frozen(self.clone()));
+        VarBuilder::from_backend(backend, DType::F32, self.device.clone())
+    }
+
     /// The device that holds the tensors.
     pub fn device(&self) -> &Device {
         &self.device
@@ -125,6 +135,36 @@ impl SimpleBackend for Parameters {
 
     fn contains_tensor(&self, name: &str) -> bool {
         self.lock().contains_key(name)
+    }
+}
+
+struct Frozen(Parameters);
+
+impl SimpleBackend for Frozen {
+    fn get(
+        &self,
+        shape: Shape,
+        name: &str,
+        _: Init,
+        dtype: DType,
+        device: &Device,
+    ) -> candle::Result<Tensor> {
+        let tensor = self.get_unchecked(name, dtype, device)?;
+        if tensor.shape() != &shape {
+            let found = tensor.dims();
+            candle::bail!("parameter `{name}` has shape {found:?}, a layer expects {shape:?}");
+        }
+        Ok(tensor)
+    }
+
+    fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> candle::Result<Tensor> {
+        let var = self.0.get(name);
+        var.map(|var| var.as_detached_tensor())
+            .ok_or_else(|| candle::Error::Msg(format!("no parameter `{name}`")))
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.0.get(name).is_some()
     }
 }
 

@@ -6,7 +6,7 @@ use candle::Tensor;
 use candle_nn::VarBuilder;
 
 use super::Bias;
-use super::linear::{linear, uniform};
+use super::linear::{Prepared, uniform};
 use crate::{Error, Result, kernels};
 
 /// The sizes of a [`PatchEmbed2d`].
@@ -83,6 +83,7 @@ impl PatchEmbed3d {
 struct Patches<const R: usize> {
     weight: Tensor,
     bias: Option<Tensor>,
+    prepared: Prepared,
     in_channels: usize,
     patch: [usize; R],
 }
@@ -105,12 +106,13 @@ impl<const R: usize> Patches<R> {
             Bias::With => Some(vb.get_with_hints(dim, "bias", init)?),
             Bias::Without => None,
         };
-        Ok(Self { weight, bias, in_channels, patch })
+        Ok(Self { weight, bias, prepared: Prepared::default(), in_channels, patch })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let rows = patchify(x, self.in_channels, self.patch)?; // (B, N, C·patch)
-        linear(&rows, &self.weight.flatten_from(1)?, self.bias.as_ref())
+        let weight = self.weight.flatten_from(1)?;
+        self.prepared.linear(&rows, &weight, self.bias.as_ref(), None, None)
     }
 
     fn grid(&self, size: [usize; R]) -> [usize; R] {

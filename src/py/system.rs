@@ -18,6 +18,15 @@ pub(super) fn num_threads() -> usize {
     device::num_threads()
 }
 
+/// Sets whether models in use keep a second copy of their weights, laid out for speed.
+///
+/// On by default. The copy is made at the first use of each layer, is as large as the
+/// weights of its linear maps, and goes when the model is trained or dropped.
+#[pyfunction]
+pub(super) fn prepare_weights(prepare: bool) {
+    crate::kernels::prepare_weights(prepare);
+}
+
 /// What `carina doctor` prints about the core: names and values as text.
 #[pyfunction]
 pub(super) fn doctor_facts() -> BTreeMap<String, String> {

@@ -81,7 +81,7 @@ impl Model {
 
     /// Features of `pixels` (B, C, H, W), one row a film.
     pub fn features(&self, pixels: &Tensor, level: Level) -> Result<Tensor> {
-        let towers = self.towers();
+        let towers = self.still()?;
         let features = towers.image(pixels)?;
         Ok(match level {
             Level::Pooled => features.queries.mean(1)?,

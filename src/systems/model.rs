@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use candle::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -94,7 +95,10 @@ fn merge(base: &mut serde_json::Value, changes: serde_json::Value) {
 pub struct Model {
     spec: ModelSpec,
     parameters: Parameters,
+    /// The towers that learn.
     towers: Elixr,
+    /// The same towers as they are used, until something changes the weights.
+    still: OnceLock<Elixr>,
     tokenizer: Tokenizer,
 }
 
@@ -112,7 +116,7 @@ impl Model {
         let tokenizer = tokenizer.with_max_length(config.text_length)?;
         let parameters = Parameters::new(seed, device);
         let towers = Elixr::new(config, &parameters.builder())?;
-        Ok(Self { spec, parameters, towers, tokenizer })
+        Ok(Self { spec, parameters, towers, still: OnceLock::new(), tokenizer })
     }
 
     /// Opens a model's folder: `config.json`, `model.safetensors` and `tokenizer.json`.
@@ -166,9 +170,29 @@ impl Model {
         &self.parameters
     }
 
-    /// The towers.
+    /// The towers, whose parameters gather gradients.
     pub fn towers(&self) -> &Elixr {
         &self.towers
+    }
+
+    /// The towers without a graph, as they are now: weights that change later may or may not
+    /// show in them.
+    pub fn frozen_towers(&self) -> Result<Elixr> {
+        Elixr::new(self.spec.elixr(), &self.parameters.frozen())
+    }
+
+    /// The towers without a graph, for use. Built once; [`Self::changed`] lets go of them.
+    pub fn still(&self) -> Result<&Elixr> {
+        if let Some(still) = self.still.get() {
+            return Ok(still);
+        }
+        let still = self.frozen_towers()?;
+        Ok(self.still.get_or_init(|| still))
+    }
+
+    /// Lets go of what was made of the weights. To be called by whoever changes them.
+    pub fn changed(&mut self) {
+        self.still = OnceLock::new();
     }
 
     /// Where the model computes.
@@ -188,6 +212,7 @@ impl Model {
         }
         let SystemConfig::Elixr(config) = &mut self.spec.system;
         config.findings = findings.to_vec();
+        self.still = OnceLock::new();
         self.towers.renew_head(config, &self.parameters)
     }
 
@@ -208,7 +233,7 @@ impl Model {
 
     /// Unit embeddings (T, E) of `texts`.
     pub fn embed_text(&self, texts: &[String]) -> Result<Tensor> {
-        self.towers.text(&self.tokenize(texts)?)
+        self.still()?.text(&self.tokenize(texts)?)
     }
 
     /// A hash that changes with any weight or setting: embeddings carry it.

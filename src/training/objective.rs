@@ -20,11 +20,12 @@ pub(super) struct Target {
     labels: Array2<f32>,
     /// Weight of a present and of an absent label, for each finding.
     weights: Vec<[f32; 2]>,
-    /// Whether the towers stand still: they then run as in inference, without a graph.
+    /// The towers as they are at the first batch, without a graph.
+    still: Elixr,
+    /// Which towers no parameter of learns: they run in `still`.
     frozen: Frozen,
 }
 
-/// Which towers no parameter of learns.
 #[derive(Clone, Copy, Debug)]
 struct Frozen {
     image: bool,
@@ -33,23 +34,25 @@ struct Frozen {
 
 impl Target {
     /// What `dataset` teaches by the stage's objective.
-    pub(super) fn new(model: &Model, dataset: &Dataset, stage: &Stage) -> Self {
+    pub(super) fn new(model: &Model, dataset: &Dataset, stage: &Stage) -> Result<Self> {
+        let still = model.frozen_towers()?;
         let learning = model.parameters().trainable();
-        let still = |prefix: &str| {
+        let frozen = |prefix: &str| {
             !learning.iter().any(|(name, _)| name.starts_with(prefix) && stage.trains(name))
         };
-        let frozen = Frozen { image: still("image."), text: still("text.") };
+        let frozen = Frozen { image: frozen("image."), text: frozen("text.") };
         let (policy, balance) = match &stage.objective {
             Objective::Contrastive { same: Same::Labels, .. } => (Policy::Ignore, false),
             Objective::Contrastive { .. } => {
-                return Self { labels: Array2::zeros((0, 0)), weights: Vec::new(), frozen };
+                let (labels, weights) = (Array2::zeros((0, 0)), Vec::new());
+                return Ok(Self { labels, weights, still, frozen });
             }
             Objective::Supcon { uncertain, .. } => (*uncertain, false),
             Objective::Supervised { uncertain, balance, .. } => (*uncertain, *balance),
         };
         let labels = dataset.targets(policy);
         let weights = labels.columns().into_iter().map(|column| class_weights(column, balance));
-        Self { weights: weights.collect(), labels, frozen }
+        Ok(Self { weights: weights.collect(), labels, still, frozen })
     }
 
     /// The labels of one study as a key that equal studies share.
@@ -95,9 +98,10 @@ pub(super) fn evaluate(
     epoch: Option<usize>,
     pass: &Pass,
 ) -> Result<Outcome> {
-    let (towers, device, still) = (model.towers(), model.device(), Pass::inference());
+    let (still, device) = (&target.still, model.device());
+    let towers = if pass.trains() { model.towers() } else { still };
     let grid = if target.frozen.image {
-        towers.encode_image(&films.pixels, &still)?.detach()
+        still.encode_image(&films.pixels, &Pass::inference())?
     } else {
         towers.encode_image(&films.pixels, pass)?
     };
@@ -109,7 +113,7 @@ pub(super) fn evaluate(
             let films_at = towers.embed_image(&features)?;
             let tokens = model.tokenize(&texts)?;
             let states = if target.frozen.text {
-                towers.encode_text(&tokens, &still)?.detach()
+                still.encode_text(&tokens, &Pass::inference())?
             } else {
                 towers.encode_text(&tokens, pass)?
             };

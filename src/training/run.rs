@@ -85,6 +85,7 @@ pub fn run(
     if supervised {
         model.set_findings(&dataset.findings)?;
     }
+    model.changed();
     let run = Run::start(model, &train, validation.as_ref(), stage, options, progress)?;
     let history = run.go()?;
     let line = format!(
@@ -137,7 +138,7 @@ impl<'a> Run<'a> {
             validation,
             options,
             progress,
-            target: Target::new(model, &train.dataset, stage),
+            target: Target::new(model, &train.dataset, stage)?,
             identity,
             history: History::default(),
             step: 0,

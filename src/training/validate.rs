@@ -22,7 +22,7 @@ pub(super) fn measure(
     loader: &Loader,
     progress: &Progress,
 ) -> Result<(f64, f64)> {
-    let target = Target::new(model, dataset, stage);
+    let target = Target::new(model, dataset, stage)?;
     let mut scores = Array2::from_elem((dataset.len(), dataset.findings.len()), f32::NAN);
     let (mut sum, mut films_seen) = (0.0, 0);
     for batch in loader.epoch(0)? {

@@ -86,9 +86,9 @@ fn prepare(folder: &Path) -> Result<Run> {
 
 fn vit(folder: &Path, config: &VitConfig, pixels: Tensor) -> Result<Run> {
     let weights = Checkpoint::open(folder.join("model.safetensors"))?;
-    let (model, parameters, _) = Vit::load(config, VitLayout::VitTimm, &weights, &Device::Cpu)?;
+    let (_, parameters, _) = Vit::load(config, VitLayout::VitTimm, &weights, &Device::Cpu)?;
+    let model = Vit::new(config, parameters.frozen())?;
     Ok(Box::new(move || {
-        let _alive = &parameters;
         let tokens = model.embed(&pixels)?.0;
         let tokens = model.encode(&tokens, &Pass::inference())?;
         model.pool(&tokens)?.ok_or_else(|| Error::value("row", "the model does not pool"))
@@ -134,9 +134,10 @@ fn bert(folder: &Path, ids: Tensor) -> Result<Run> {
     let config = BertConfig::from_hf_file(&folder.join("config.json"))?;
     let config = BertConfig { pooler: false, ..config };
     let parameters = Parameters::new(0, &Device::Cpu);
-    let model = Bert::new(&config, parameters.builder())?;
+    Bert::new(&config, parameters.builder())?; // declares what to load
     let weights = Checkpoint::open(folder.join("model.safetensors"))?;
     load(&parameters, &weights, &NameMap::named("bert")?, Strictness::AllowUnexpected)?;
+    let model = Bert::new(&config, parameters.frozen())?;
     Ok(Box::new(move || model.forward(&ids, None, &Pass::inference())))
 }
 

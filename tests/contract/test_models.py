@@ -95,3 +95,35 @@ def test_a_wrong_shape_a_wrong_level_and_broken_pixels_name_themselves(model):
     pixels[3, 4] = np.nan
     with pytest.raises(CarinaError, match="found NaN at row 3, column 4"):
         model.encode([pixels], progress=False)
+
+
+# A model in use keeps copies of its weights, laid out for speed. They must go when the
+# weights change: a fresh reading of the same weights tells.
+def test_training_leaves_nothing_of_the_old_weights_in_use(preset, films, tmp_path):
+    model = build(preset)
+    before = model.encode(films[:3], progress=False)
+    texts = ["There is a pleural effusion.", "The lungs are clear."]
+    said = model.encode_text(texts)
+    for stage in ("supervised", "contrastive"):
+        changes = {"train": ["text*"]} if stage == "contrastive" else {}
+        options = {"epochs": 1, "batch_size": 16, "progress": False} | changes
+        ca.train(model, films, stage, validation=films[:8], **options)
+        model.save(tmp_path / stage)
+        again = ca.load(tmp_path / stage)
+        now = model.encode(films[:3], progress=False)
+        np.testing.assert_array_equal(again.encode(films[:3], progress=False), now)
+        np.testing.assert_array_equal(
+            again.encode_text(texts), model.encode_text(texts)
+        )
+        assert not np.array_equal(before, now)  # from the first stage on
+    assert not np.array_equal(said, model.encode_text(texts))
+
+
+def test_prepared_weights_change_speed_and_not_results(model, films):
+    prepared = model.encode(films[:3], level="tokens", progress=False)
+    ca.prepare_weights(False)
+    try:
+        plain = model.encode(films[:3], level="tokens", progress=False)
+    finally:
+        ca.prepare_weights(True)
+    np.testing.assert_allclose(prepared, plain, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,358 @@
+//! The matrix product whose right side is laid out for it, with what follows fused in.
+//!
+//! Source: Goto and van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication". The
+//! right side lies in panels as wide as a tile; a block of rows runs through a group of panels
+//! and is finished (bias, nonlinearity, residual) while it is in the nearest cache, so that no
+//! second pass over memory is needed.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle::{Result, Tensor};
+use rayon::prelude::*;
+
+use super::activation::Forward;
+use super::buffer::read;
+use super::simd::{Level, kernel, level};
+use super::tile::{self, DEPTH, STRIDE, Start, TILE};
+
+/// Panels that a task runs through with one block of rows.
+const GROUP: usize = 12;
+/// Multiply-adds below which a product is not worth handing out.
+const SMALL: usize = 1 << 15;
+/// Side of the squares in which a matrix is turned, so that both sides stay in the cache.
+const SQUARE: usize = 16;
+
+static PREPARING: AtomicBool = AtomicBool::new(true);
+
+/// Whether layers that do not learn keep their weights laid out for products.
+pub(crate) fn preparing() -> bool {
+    PREPARING.load(Ordering::Relaxed)
+}
+
+/// Switches [`preparing`]; what was laid out before stays until its layer goes.
+pub fn prepare_weights(prepare: bool) {
+    PREPARING.store(prepare, Ordering::Relaxed);
+}
+
+/// Sixteen numbers on a cache line of their own: no load of a panel crosses two.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+/// A weight (N, K) as the right side (K, N) of a product: panels of neighbouring columns, each
+/// (K, width), the last filled up with zeros. As large as the weight, and beside it.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    lines: Vec<Line>,
+    depth: usize,
+    columns: usize,
+    level: Level,
+}
+
+impl Packed {
+    /// Lays out `weight` (N, K), as linear layers keep it.
+    pub(crate) fn new(weight: &Tensor) -> Result<Self> {
+        let (columns, depth) = weight.dims2()?;
+        read(weight, |weight| Self::of(level(), weight, columns, depth))
+    }
+
+    /// How many numbers a row of the result has.
+    pub(super) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    fn of(level: Level, weight: &[f32], columns: usize, depth: usize) -> Self {
+        let width = tile::size(level).1;
+        let size = columns.div_ceil(width) * width * depth;
+        let lines = vec![Line([0.0; 16]); size.div_ceil(16)];
+        let mut packed = Self { lines, depth, columns, level };
+        let panels = packed.values_mut()[..size].par_chunks_mut((width * depth).max(1));
+        panels.enumerate().for_each(|(p, panel)| {
+            let first = p * width;
+            let rows = &weight[first * depth..(first + width).min(columns) * depth];
+            for start in (0..depth).step_by(SQUARE) {
+                let end = depth.min(start + SQUARE);
+                for (column, row) in rows.chunks_exact(depth).enumerate() {
+                    for (k, value) in row[start..end].iter().enumerate() {
+                        panel[(start + k) * width + column] = *value;
+                    }
+                }
+            }
+        });
+        packed
+    }
+
+    #[allow(unsafe_code)]
+    fn values(&self) -> &[f32] {
+        // SAFETY: a `Line` is sixteen floats without padding: its size equals its alignment.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), 16 * self.lines.len()) }
+    }
+
+    #[allow(unsafe_code)]
+    fn values_mut(&mut self) -> &mut [f32] {
+        let (start, len) = (self.lines.as_mut_ptr().cast(), 16 * self.lines.len());
+        // SAFETY: as in `values`, and the lines are borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(start, len) }
+    }
+
+    /// Rows `depths` of a panel.
+    fn panel(&self, p: usize, depths: &Range<usize>) -> &[f32] {
+        let width = tile::size(self.level).1;
+        let start = p * width * self.depth;
+        &self.values()[start + depths.start * width..start + depths.end * width]
+    }
+}
+
+/// What is done to each number of the product before it is written.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Finish<'a> {
+    /// Added to every row.
+    pub(super) bias: Option<&'a [f32]>,
+    /// Applied to the sum with the bias.
+    pub(super) map: Option<Forward>,
+    /// Numbers of the result's shape, added last.
+    pub(super) residual: Option<&'a [f32]>,
+}
+
+/// `a` (M, K) times `b` (K, N), finished: (M, N).
+#[allow(unsafe_code)]
+pub(super) fn product(a: &[f32], b: &Packed, rows: usize, finish: Finish) -> Vec<f32> {
+    let size = rows * b.columns;
+    assert!(a.len() == rows * b.depth, "sizes of a product");
+    assert!(finish.bias.is_none_or(|bias| bias.len() == b.columns), "size of the bias");
+    assert!(finish.residual.is_none_or(|residual| residual.len() == size), "size of the residual");
+    let mut out: Vec<f32> = Vec::with_capacity(size);
+    if size == 0 {
+        return out;
+    }
+    let (high, width) = tile::size(b.level);
+    let (blocks, panels) = (rows.div_ceil(high), b.columns.div_ceil(width));
+    let groups = panels.div_ceil(GROUP);
+    // With few groups of panels the rows are cut as well, so that every thread has some tasks.
+    let cuts = (3 * rayon::current_num_threads()).div_ceil(groups).min(blocks);
+    let work = Work { a, b, finish, out: Cells(out.as_mut_ptr()) };
+    if size * b.depth <= SMALL {
+        work.run(0..rows, 0..panels);
+    } else {
+        (0..groups * cuts).into_par_iter().with_max_len(1).for_each(|task| {
+            let (group, cut) = (task / cuts, task % cuts);
+            let end = (blocks * (cut + 1) / cuts * high).min(rows);
+            let panels = group * GROUP..((group + 1) * GROUP).min(panels);
+            work.run(blocks * cut / cuts * high..end, panels);
+        });
+    }
+    // SAFETY: the tasks cover all rows and all panels, and each wrote all of its part.
+    unsafe { out.set_len(size) };
+    out
+}
+
+/// A result that several tasks write, each its own part.
+struct Cells(*mut f32);
+
+// SAFETY: tasks write disjoint parts: no two have the same rows and the same panels.
+#[allow(unsafe_code)]
+unsafe impl Sync for Cells {}
+
+struct Work<'a> {
+    a: &'a [f32],
+    b: &'a Packed,
+    finish: Finish<'a>,
+    out: Cells,
+}
+
+thread_local! {
+    /// A block of rows, copied so that it lies in few pages.
+    static BLOCK: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Work<'_> {
+    fn run(&self, rows: Range<usize>, panels: Range<usize>) {
+        let (high, width) = tile::size(self.b.level);
+        let depth = self.b.depth;
+        // Equal parts of the shared axis; one empty part when it is empty.
+        let parts = depth.div_ceil(DEPTH).max(1);
+        let columns = panels.start * width..(panels.end * width).min(self.b.columns);
+        BLOCK.with_borrow_mut(|block| {
+            block.resize(high * STRIDE, 0.0);
+            for part in 0..parts {
+                let depths = depth * part / parts..depth * (part + 1) / parts;
+                for first in rows.clone().step_by(high) {
+                    let count = high.min(rows.end - first);
+                    for (i, to) in block.chunks_exact_mut(STRIDE).take(count).enumerate() {
+                        let row = &self.a[(first + i) * depth..][depths.clone()];
+                        to[..row.len()].copy_from_slice(row);
+                    }
+                    for p in panels.clone() {
+                        self.tile(block, first..first + count, p, &depths);
+                    }
+                    if depths.end == depth {
+                        self.finish(first..first + count, &columns);
+                    }
+                }
+            }
+        });
+    }
+
+    /// One tile over a part of the shared axis: begun with the bias, or added to what is there.
+    #[allow(unsafe_code)]
+    fn tile(&self, block: &[f32], rows: Range<usize>, p: usize, depths: &Range<usize>) {
+        let (width, columns) = (tile::size(self.b.level).1, self.b.columns);
+        let (column, panel) = (p * width, self.b.panel(p, depths));
+        let begun = depths.start > 0;
+        let out = Start { rows: self.place(rows.start, column), stride: columns };
+        let bias = self.finish.bias.map(|bias| Start { rows: bias[column..].as_ptr(), stride: 0 });
+        let start = if begun { Some(out) } else { bias };
+        let (count, wide) = (rows.len(), width.min(columns - column));
+        let size = (count, depths.len());
+        if wide == width {
+            let out = (self.place(rows.start, column), columns);
+            // SAFETY: `level` found the processor's features; the tile's rows and columns lie
+            // inside the result and belong to this task alone, and the first part of the shared
+            // axis writes them before a later one reads them; the bias is as long as a row.
+            unsafe { tile::multiply(self.b.level, size, block, panel, start, out) };
+            return;
+        }
+        // The last panel is wider than what is left of the row: by way of a tile of its own.
+        let mut own = [0.0; TILE];
+        for (i, own) in own.chunks_exact_mut(width).take(count).enumerate() {
+            if let Some(start) = start {
+                // SAFETY: as above, and no more than what is left of the row is read.
+                unsafe { own.as_mut_ptr().copy_from(start.rows.add(i * start.stride), wide) };
+            }
+        }
+        let (at, own) = (Start { rows: own.as_ptr(), stride: width }, own.as_mut_ptr());
+        // SAFETY: `own` has room for the largest tile; the result is written as above.
+        unsafe {
+            tile::multiply(self.b.level, size, block, panel, Some(at), (own, width));
+            for i in 0..count {
+                let to = self.place(rows.start + i, column);
+                to.copy_from_nonoverlapping(own.add(i * width), wide);
+            }
+        }
+    }
+
+    /// Applies the nonlinearity and adds the residual, while the rows are in the cache.
+    #[allow(unsafe_code)]
+    fn finish(&self, rows: Range<usize>, columns: &Range<usize>) {
+        let mut before = [0.0; GROUP * 32];
+        for row in rows {
+            let place = row * self.b.columns + columns.start;
+            // SAFETY: this part of the row belongs to this task alone and has been written.
+            let out = unsafe {
+                std::slice::from_raw_parts_mut(self.place(row, columns.start), columns.len())
+            };
+            if let Some(map) = self.finish.map {
+                let before = &mut before[..out.len()];
+                before.copy_from_slice(out);
+                map(before, out);
+            }
+            if let Some(residual) = self.finish.residual {
+                add(&residual[place..place + out.len()], out);
+            }
+        }
+    }
+
+    #[allow(unsafe_code)]
+    fn place(&self, row: usize, column: usize) -> *mut f32 {
+        // SAFETY: rows and columns of tasks lie inside the result.
+        unsafe { self.out.0.add(row * self.b.columns + column) }
+    }
+}
+
+kernel! {
+    fn add(x: &[f32], sum: &mut [f32]) {
+        for (sum, x) in sum.iter_mut().zip(x) {
+            *sum += x;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::random::Random;
+
+    fn levels() -> Vec<Level> {
+        match level() {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => vec![Level::Baseline, Level::Avx2, Level::Avx512],
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => vec![Level::Baseline, Level::Avx2],
+            Level::Baseline => vec![Level::Baseline],
+        }
+    }
+
+    fn numbers(n: usize, seed: u64) -> Vec<f32> {
+        let mut random = Random::new(seed, &[n as u64]);
+        (0..n).map(|_| random.normal() as f32).collect()
+    }
+
+    fn doubled(x: &[f32], out: &mut [f32]) {
+        out.iter_mut().zip(x).for_each(|(out, x)| *out = 2.0 * x);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn every_path_agrees_with_float64(
+            rows in 0usize..40,
+            columns in prop_oneof![0usize..80, 380usize..420],
+            depth in prop_oneof![0usize..40, 760usize..800],
+            finished in any::<bool>(),
+        ) {
+            let (a, w) = (numbers(rows * depth, 1), numbers(columns * depth, 2));
+            let (bias, residual) = (numbers(columns, 3), numbers(rows * columns, 4));
+            let expected: Vec<f64> = (0..rows * columns).map(|place| {
+                let (row, column) = (place / columns, place % columns);
+                let sum: f64 = (0..depth)
+                    .map(|k| f64::from(a[row * depth + k]) * f64::from(w[column * depth + k]))
+                    .sum();
+                if !finished { return sum; }
+                2.0 * (sum + f64::from(bias[column])) + f64::from(residual[place])
+            }).collect();
+            let finish = if finished {
+                Finish { bias: Some(&bias), map: Some(doubled), residual: Some(&residual) }
+            } else {
+                Finish::default()
+            };
+            for level in levels() {
+                let packed = Packed::of(level, &w, columns, depth);
+                let out = product(&a, &packed, rows, finish);
+                prop_assert_eq!(out.len(), expected.len());
+                for (out, expected) in out.iter().zip(&expected) {
+                    let error = (f64::from(*out) - expected).abs();
+                    prop_assert!(error < 1e-3, "{level:?} {out} {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn threads_do_not_change_a_bit() {
+        let (a, w) = (numbers(60 * 1000, 1), numbers(500 * 1000, 2));
+        let packed = Packed::of(level(), &w, 500, 1000);
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| product(&a, &packed, 60, Finish::default()))
+        };
+        let one = run(1);
+        assert!([2, 3, 5].into_iter().all(|threads| run(threads) == one));
+    }
+
+    #[test]
+    fn nothing_outside_the_factors_is_read_or_mixed_in() {
+        // Beside what is not a number the rest stays clean: rows and columns do not mix.
+        let (rows, columns, depth) = (17, 35, 5);
+        let mut a = vec![1.0; rows * depth];
+        a[3 * depth..4 * depth].fill(f32::NAN);
+        let packed = Packed::of(level(), &vec![1.0; columns * depth], columns, depth);
+        let out = product(&a, &packed, rows, Finish::default());
+        for (row, out) in out.chunks_exact(columns).enumerate() {
+            assert!(out.iter().all(|x| x.is_nan() == (row == 3)), "{row}: {out:?}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The innermost loop of the matrix product: one tile of the result, held in registers.
+//!
+//! A tile is as high and wide as the registers allow; it runs down the shared axis once and is
+//! written once. Each instruction set has its own; all are checked against float64 below.
+
+use super::simd::Level;
+
+/// Numbers of the shared axis in one go: a block of rows and a panel then stay in the caches.
+pub(super) const DEPTH: usize = 768;
+/// Distance of the rows of a block; off the powers of two, whose cache lines would collide.
+pub(super) const STRIDE: usize = DEPTH + 16;
+/// Numbers of the largest tile.
+pub(super) const TILE: usize = 14 * 32;
+/// How far ahead of its use a panel is fetched, in steps of the shared axis.
+#[cfg(target_arch = "x86_64")]
+const AHEAD: usize = 8;
+
+/// Rows and columns of the result that stay in registers.
+pub(super) fn size(level: Level) -> (usize, usize) {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => (14, 32),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => (6, 16),
+        Level::Baseline => (4, 8),
+    }
+}
+
+/// What a tile starts from: rows of numbers `stride` apart (0 repeats one row), or zeros.
+#[derive(Clone, Copy)]
+pub(super) struct Start {
+    pub(super) rows: *const f32,
+    pub(super) stride: usize,
+}
+
+/// `start` plus the product of `count` rows, [`STRIDE`] apart, and a panel (depth, width), written
+/// to rows of `out` that are `stride` apart.
+///
+/// # Safety
+/// The processor has `level`; `out` may be written, and `start`'s rows read, `count` times over
+/// the width of a tile; no other thread touches those numbers of `out`.
+#[allow(unsafe_code)]
+pub(super) unsafe fn multiply(
+    level: Level,
+    (count, depth): (usize, usize),
+    rows: &[f32],
+    panel: &[f32],
+    start: Option<Start>,
+    (out, stride): (*mut f32, usize),
+) {
+    let (high, width) = size(level);
+    assert!(count > 0 && count <= high && depth <= STRIDE);
+    assert!(rows.len() >= (count - 1) * STRIDE + depth && panel.len() >= depth * width);
+    macro_rules! call {
+        ($kernel:ident: $($m:literal)+) => {
+            match count {
+                // SAFETY: the caller vouches for the processor, `start` and `out`; the sizes of
+                // `rows` and `panel` were checked above.
+                $($m => unsafe { $kernel::<$m>(depth, rows, panel, start, out, stride) },)+
+                _ => unreachable!("a block has no more rows than a tile"),
+            }
+        };
+    }
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => call!(wide: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => call!(narrow: 1 2 3 4 5 6),
+        Level::Baseline => call!(plain: 1 2 3 4),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+macro_rules! registers {
+    ($name:ident, $features:literal, $lanes:literal, $zero:ident, $load:ident, $splat:ident, $fma:ident, $store:ident) => {
+        /// `M` rows times a panel of two registers' width.
+        ///
+        /// # Safety
+        /// As [`multiply`], whose checks of `rows` and `panel` have been made.
+        #[allow(unsafe_code)]
+        #[target_feature(enable = $features)]
+        unsafe fn $name<const M: usize>(
+            depth: usize,
+            rows: &[f32],
+            panel: &[f32],
+            start: Option<Start>,
+            out: *mut f32,
+            stride: usize,
+        ) {
+            use std::arch::x86_64::{
+                _MM_HINT_T0, _mm_prefetch, $fma, $load, $splat, $store, $zero,
+            };
+            let mut tile = [[$zero(); 2]; M];
+            // SAFETY: the caller's promises keep every address inside what may be touched; a
+            // prefetch touches nothing.
+            unsafe {
+                for i in 0..M {
+                    _mm_prefetch::<_MM_HINT_T0>(out.add(i * stride).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(out.add(i * stride + $lanes).cast());
+                }
+                if let Some(start) = start {
+                    for (i, sum) in tile.iter_mut().enumerate() {
+                        let from = start.rows.add(i * start.stride);
+                        *sum = [$load(from), $load(from.add($lanes))];
+                    }
+                }
+                let (rows, panel) = (rows.as_ptr(), panel.as_ptr());
+                for k in 0..depth {
+                    let at = panel.add(k * 2 * $lanes);
+                    let next = at.wrapping_add(AHEAD * 2 * $lanes);
+                    _mm_prefetch::<_MM_HINT_T0>(next.cast());
+                    _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add($lanes).cast());
+                    let (left, right) = ($load(at), $load(at.add($lanes)));
+                    for (i, sum) in tile.iter_mut().enumerate() {
+                        let x = $splat(*rows.add(i * STRIDE + k));
+                        sum[0] = $fma(x, left, sum[0]);
+                        sum[1] = $fma(x, right, sum[1]);
+                    }
+                }
+                for (i, [left, right]) in tile.into_iter().enumerate() {
+                    let to = out.add(i * stride);
+                    $store(to, left);
+                    $store(to.add($lanes), right);
+                }
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+registers! {
+    wide, "avx512f", 16, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_fmadd_ps, _mm512_storeu_ps
+}
+#[cfg(target_arch = "x86_64")]
+registers! {
+    narrow, "avx2,fma", 8, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_fmadd_ps, _mm256_storeu_ps
+}
+
+/// The tile in the compiler's hands, for every other processor.
+///
+/// # Safety
+/// As [`multiply`].
+#[allow(unsafe_code)]
+unsafe fn plain<const M: usize>(
+    depth: usize,
+    rows: &[f32],
+    panel: &[f32],
+    start: Option<Start>,
+    out: *mut f32,
+    stride: usize,
+) {
+    const FMA: bool = cfg!(target_arch = "aarch64");
+    let mut tile = [[0f32; 8]; M];
+    for (i, sum) in tile.iter_mut().enumerate() {
+        if let Some(start) = start {
+            // SAFETY: the caller lets `M` rows of `start` be read.
+            unsafe { sum.as_mut_ptr().copy_from(start.rows.add(i * start.stride), 8) };
+        }
+    }
+    for (k, panel) in panel.as_chunks::<8>().0.iter().take(depth).enumerate() {
+        for (i, sum) in tile.iter_mut().enumerate() {
+            let x = rows[i * STRIDE + k];
+            for (sum, b) in sum.iter_mut().zip(panel) {
+                *sum = super::simd::fma::<FMA>(x, *b, *sum);
+            }
+        }
+    }
+    for (i, sum) in tile.iter().enumerate() {
+        // SAFETY: the caller lets `M` rows of `out` be written; `sum` is a local.
+        unsafe { out.add(i * stride).copy_from_nonoverlapping(sum.as_ptr(), 8) };
+    }
+}
