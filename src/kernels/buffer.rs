@@ -33,6 +33,17 @@ pub(super) fn read<R>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> R) -> Result
     }
 }
 
+/// Runs `work` on the numbers of `tensor`, if there is one.
+pub(super) fn read_any<R>(
+    tensor: Option<&Tensor>,
+    work: impl FnOnce(Option<&[f32]>) -> R,
+) -> Result<R> {
+    match tensor {
+        Some(tensor) => read(tensor, |values| work(Some(values))),
+        None => Ok(work(None)),
+    }
+}
+
 /// A CPU tensor of these numbers.
 pub(super) fn tensor(values: Vec<f32>, like: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, like.shape(), &Device::Cpu)

@@ -6,10 +6,14 @@
 use candle::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::buffer::{filled, read, slice, tensor, total};
-use super::depthwise;
+use super::activation::Forward;
+use super::buffer::{filled, read, read_any, slice, tensor, total};
+use super::conv_product::Finish;
 use super::gemm::{Into, Matrix, Threads, multiply};
-use super::unfold::{fold_rows, unfold_rows};
+use super::planes::Planes;
+use super::simd::level;
+use super::unfold::fold_rows;
+use super::{conv_product, depthwise, tile};
 
 /// Unfolded numbers held at once by a task, so that they stay in its cache,
 const UNFOLDED: usize = 1 << 16;
@@ -32,6 +36,45 @@ pub(crate) struct Geometry {
 /// The caller has checked that at least one window fits.
 pub(crate) fn conv2d(x: &Tensor, weight: &Tensor, geometry: Geometry) -> Result<Tensor> {
     x.contiguous()?.apply_op2(&weight.contiguous()?, Conv(geometry))
+}
+
+/// What follows a convolution of inference, done while its result is in the cache.
+#[derive(Clone, Copy)]
+pub(crate) struct ConvFollowing<'a> {
+    /// A factor for each output channel (O).
+    pub(crate) scale: &'a Tensor,
+    /// What is then added to each output channel (O).
+    pub(crate) shift: &'a Tensor,
+    /// What is added next, of the result's shape.
+    pub(crate) residual: Option<&'a Tensor>,
+    /// Applied last.
+    pub(crate) map: Option<Forward>,
+}
+
+/// [`conv2d`] and what follows. Outside any graph: no gradient passes. `None` for a depthwise
+/// convolution, which has a way of its own.
+pub(crate) fn conv2d_finished(
+    x: &Tensor,
+    weight: &Tensor,
+    geometry: Geometry,
+    then: ConvFollowing,
+) -> Result<Option<Tensor>> {
+    let sizes = Sizes::new(x.shape(), weight.shape(), geometry)?;
+    if sizes.depthwise() {
+        return Ok(None);
+    }
+    let (scale, shift) = (then.scale.to_vec1()?, then.shift.to_vec1()?);
+    let out = read(x, |x| {
+        read(weight, |weight| {
+            read_any(then.residual, |residual| {
+                let finish = Finish { affine: Some((&scale, &shift)), residual, map: then.map };
+                conv_product::forward(x, weight, sizes, finish)
+            })
+        })
+    })???;
+    let channels = sizes.groups * sizes.outputs;
+    let shape = (sizes.batch, channels, sizes.out_height, sizes.out_width);
+    Ok(Some(Tensor::from_vec(out, shape, x.device())?))
 }
 
 /// All sizes, per group where they differ by group.
@@ -88,7 +131,7 @@ impl Sizes {
     }
 
     /// Whether the input already is its own unfolding.
-    fn plain(&self) -> bool {
+    pub(super) fn plain(&self) -> bool {
         self.kernel == 1 && self.stride == 1 && self.padding == 0
     }
 
@@ -130,11 +173,7 @@ impl CustomOp2 for Conv {
         let out = if sizes.depthwise() {
             depthwise::forward(x, weight, sizes)
         } else {
-            let threads = Threads::beside(sizes.batch);
-            let image = sizes.image();
-            filled(sizes.batch * sizes.out_image(), sizes.out_image(), |i, out| {
-                forward(&x[i * image..][..image], weight, sizes, out, threads);
-            })
+            conv_product::forward(x, weight, sizes, Finish::default())
         };
         let channels = sizes.groups * sizes.outputs;
         let shape = (sizes.batch, channels, sizes.out_height, sizes.out_width);
@@ -165,34 +204,13 @@ impl CustomOp2 for Conv {
     }
 }
 
-/// One image: for each group and block of rows, weight times unfolded input.
-fn forward(x: &[f32], weight: &[f32], sizes: Sizes, out: &mut [f32], threads: Threads) {
-    let (plane, area) =
-        (sizes.inputs * sizes.height * sizes.width, sizes.out_height * sizes.out_width);
-    let mut unfolded = Vec::new();
-    let groups = x.chunks_exact(plane).zip(weight.chunks_exact(sizes.outputs * sizes.taps()));
-    for ((x, weight), out) in groups.zip(out.chunks_exact_mut(sizes.outputs * area)) {
-        let weight = Matrix::new(weight, sizes.outputs, sizes.taps());
-        if sizes.plain() {
-            let x = Matrix::new(x, sizes.inputs, area);
-            multiply(weight, x, 1.0, out, area, Into::Fresh, threads);
-            continue;
-        }
-        sizes.blocks(|first, count| {
-            let columns = count * sizes.out_width;
-            unfolded.resize(sizes.taps() * columns, 0.0);
-            unfold_rows(x, sizes, first, count, &mut unfolded, threads);
-            let b = Matrix::new(&unfolded, sizes.taps(), columns);
-            let out = &mut out[first * sizes.out_width..];
-            multiply(weight, b, 1.0, out, area, Into::Fresh, threads);
-        });
-    }
-}
-
 /// The gradient of the input: transposed weight times gradient, folded back.
 fn input_gradient(weight: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32> {
     if sizes.depthwise() {
         return depthwise::input_gradient(weight, g, sizes);
+    }
+    if sizes.stride == 1 && sizes.padding < sizes.kernel {
+        return conv_product::input_gradient(weight, g, sizes);
     }
     let threads = Threads::beside(sizes.batch);
     filled(sizes.batch * sizes.image(), sizes.image(), |i, dx| {
@@ -229,37 +247,31 @@ fn weight_gradient(x: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32> {
     if sizes.depthwise() {
         return depthwise::weight_gradient(x, g, sizes);
     }
-    let len = sizes.groups * sizes.outputs * sizes.taps();
+    let level = level();
+    let planes = Planes::new(x, sizes);
     let images = sizes.batch.div_ceil(PARTS).max(1);
-    let threads = Threads::beside(sizes.batch.div_ceil(images));
-    let parts = x.par_chunks(images * sizes.image()).zip(g.par_chunks(images * sizes.out_image()));
-    let parts = parts.map(|(x, g)| {
-        let mut dw = vec![0.0; len];
-        let pairs = x.chunks_exact(sizes.image()).zip(g.chunks_exact(sizes.out_image()));
-        pairs.for_each(|(x, g)| add_weight_gradient(x, g, sizes, &mut dw, threads));
-        dw
+    let parts = sizes.batch.div_ceil(images);
+    // Taps are summed each by itself, so that cutting them changes no result.
+    let most = sizes.taps().div_ceil(tile::size(level).0);
+    let cuts = (2 * rayon::current_num_threads()).div_ceil(parts.max(1)).clamp(1, most);
+    let some = |cut: usize| sizes.taps() * cut / cuts..sizes.taps() * (cut + 1) / cuts;
+    let tasks = (0..cuts * parts).into_par_iter().with_max_len(1).map(|task| {
+        let (cut, first) = (task / parts, task % parts * images);
+        let images = first..(first + images).min(sizes.batch);
+        conv_product::weight_gradient(&planes, g, images, &some(cut), (sizes, level))
     });
-    total(parts.collect(), len)
-}
-
-fn add_weight_gradient(x: &[f32], g: &[f32], sizes: Sizes, dw: &mut [f32], threads: Threads) {
-    let (plane, area) =
-        (sizes.inputs * sizes.height * sizes.width, sizes.out_height * sizes.out_width);
-    let mut unfolded = Vec::new();
-    let groups = x.chunks_exact(plane).zip(g.chunks_exact(sizes.outputs * area));
-    for ((x, g), dw) in groups.zip(dw.chunks_exact_mut(sizes.outputs * sizes.taps())) {
-        if sizes.plain() {
-            let (g, x) = (Matrix::new(g, sizes.outputs, area), Matrix::new(x, sizes.inputs, area));
-            multiply(g, x.transposed(), 1.0, dw, sizes.taps(), Into::Sum, threads);
-            continue;
+    let mut tasks = tasks.collect::<Vec<_>>().into_iter();
+    let outputs = sizes.outputs.next_multiple_of(tile::size(level).1);
+    let mut dw = vec![0.0; sizes.groups * sizes.outputs * sizes.taps()];
+    for cut in 0..cuts {
+        let some = some(cut);
+        let sum = total(tasks.by_ref().take(parts).collect(), sizes.groups * some.len() * outputs);
+        // From (G, taps, outputs and more) to (G, outputs, taps).
+        for (row, dw) in dw.chunks_exact_mut(sizes.taps()).enumerate() {
+            let (group, output) = (row / sizes.outputs, row % sizes.outputs);
+            let column = sum[group * some.len() * outputs + output..].iter().step_by(outputs);
+            dw[some.clone()].iter_mut().zip(column).for_each(|(dw, x)| *dw = *x);
         }
-        sizes.blocks(|first, count| {
-            let columns = count * sizes.out_width;
-            unfolded.resize(sizes.taps() * columns, 0.0);
-            unfold_rows(x, sizes, first, count, &mut unfolded, threads);
-            let g = Matrix::strided(&g[first * sizes.out_width..], sizes.outputs, columns, area);
-            let b = Matrix::new(&unfolded, sizes.taps(), columns).transposed();
-            multiply(g, b, 1.0, dw, sizes.taps(), Into::Sum, threads);
-        });
     }
+    dw
 }

@@ -4,7 +4,9 @@ use candle::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::activation::Forward;
-use super::buffer::{block_of_rows, filled, large_block_of_rows, read, slice, tensor, total};
+use super::buffer::{
+    block_of_rows, filled, large_block_of_rows, read, read_any, slice, tensor, total,
+};
 use super::gemm::{Into, Matrix, Threads, multiply};
 use super::packed::{Finish, Packed, product};
 use super::simd::kernel;
@@ -45,14 +47,6 @@ pub(crate) fn linear_prepared(x: &Tensor, weight: &Packed, then: Following) -> R
         })
     })???;
     Tensor::from_vec(out, shape, x.device())
-}
-
-/// Runs `work` on the numbers of `tensor`, if there is one.
-fn read_any<R>(tensor: Option<&Tensor>, work: impl FnOnce(Option<&[f32]>) -> R) -> Result<R> {
-    match tensor {
-        Some(tensor) => read(tensor, |values| work(Some(values))),
-        None => Ok(work(None)),
-    }
 }
 
 struct Linear;

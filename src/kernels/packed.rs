@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use super::activation::Forward;
 use super::buffer::read;
 use super::simd::{Level, kernel, level};
-use super::tile::{self, DEPTH, STRIDE, Start, TILE};
+use super::tile::{self, DEPTH, Right, STRIDE, Start, TILE};
 
 /// Panels that a task runs through with one block of rows.
 const GROUP: usize = 12;
@@ -133,15 +133,16 @@ pub(super) fn product(a: &[f32], b: &Packed, rows: usize, finish: Finish) -> Vec
     // With few groups of panels the rows are cut as well, so that every thread has some tasks.
     let cuts = (3 * rayon::current_num_threads()).div_ceil(groups).min(blocks);
     let work = Work { a, b, finish, out: Cells(out.as_mut_ptr()) };
+    let run = |task: usize| {
+        let (group, cut) = (task / cuts, task % cuts);
+        let end = (blocks * (cut + 1) / cuts * high).min(rows);
+        let panels = group * GROUP..((group + 1) * GROUP).min(panels);
+        work.run(blocks * cut / cuts * high..end, panels);
+    };
     if size * b.depth <= SMALL {
-        work.run(0..rows, 0..panels);
+        (0..groups * cuts).for_each(run);
     } else {
-        (0..groups * cuts).into_par_iter().with_max_len(1).for_each(|task| {
-            let (group, cut) = (task / cuts, task % cuts);
-            let end = (blocks * (cut + 1) / cuts * high).min(rows);
-            let panels = group * GROUP..((group + 1) * GROUP).min(panels);
-            work.run(blocks * cut / cuts * high..end, panels);
-        });
+        (0..groups * cuts).into_par_iter().with_max_len(1).for_each(run);
     }
     // SAFETY: the tasks cover all rows and all panels, and each wrote all of its part.
     unsafe { out.set_len(size) };
@@ -149,9 +150,9 @@ pub(super) fn product(a: &[f32], b: &Packed, rows: usize, finish: Finish) -> Vec
 }
 
 /// A result that several tasks write, each its own part.
-struct Cells(*mut f32);
+pub(super) struct Cells(pub(super) *mut f32);
 
-// SAFETY: tasks write disjoint parts: no two have the same rows and the same panels.
+// SAFETY: tasks write disjoint parts, as whoever makes one sees to.
 #[allow(unsafe_code)]
 unsafe impl Sync for Cells {}
 
@@ -199,7 +200,7 @@ impl Work<'_> {
     #[allow(unsafe_code)]
     fn tile(&self, block: &[f32], rows: Range<usize>, p: usize, depths: &Range<usize>) {
         let (width, columns) = (tile::size(self.b.level).1, self.b.columns);
-        let (column, panel) = (p * width, self.b.panel(p, depths));
+        let (column, panel) = (p * width, Right::Panel(self.b.panel(p, depths)));
         let begun = depths.start > 0;
         let out = Start { rows: self.place(rows.start, column), stride: columns };
         let bias = self.finish.bias.map(|bias| Start { rows: bias[column..].as_ptr(), stride: 0 });

@@ -3,6 +3,7 @@
 use candle::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::buffer::{filled, read, slice, tensor};
+use super::simd::kernel;
 
 /// Where the windows of a pool lie.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +33,15 @@ impl Pool {
         let start = i * self.stride;
         let end = (start + self.kernel).saturating_sub(self.padding).min(size);
         start.saturating_sub(self.padding).min(end)..end
+    }
+
+    /// The outputs whose tap number `tap` lies inside 0..`size`, and the place of the first.
+    fn inside(self, tap: usize, size: usize) -> (std::ops::Range<usize>, usize) {
+        let count = self.count(size);
+        let start = self.padding.saturating_sub(tap).div_ceil(self.stride).min(count);
+        let end = (size + self.padding).saturating_sub(tap).div_ceil(self.stride);
+        let first = (start * self.stride + tap).saturating_sub(self.padding).min(size);
+        (start..end.clamp(start, count), first)
     }
 
     /// Runs `plane` on each plane of (B, C, H, W): (input, output, height, width).
@@ -82,40 +92,71 @@ impl CustomOp1 for Max {
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let pool = self.0;
         pool.forward(storage, layout, |x, out, height, width| {
+            let mut top = vec![0.0; width];
             for (y, out) in out.chunks_exact_mut(pool.count(width)).enumerate() {
-                for (column, out) in out.iter_mut().enumerate() {
-                    *out = x[first_max(x, pool, y, column, height, width)];
+                top.fill(f32::NEG_INFINITY);
+                for row in pool.range(y, height) {
+                    raise(&x[row * width..][..width], 1, &mut top);
+                }
+                out.fill(f32::NEG_INFINITY);
+                for tap in 0..pool.kernel {
+                    let (outs, first) = pool.inside(tap, width);
+                    raise(&top[first..], pool.stride, &mut out[outs]);
                 }
             }
         })
     }
 
-    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+    fn bwd(&self, x: &Tensor, out: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let pool = self.0;
-        pool.backward(x, grad, |x, g, dx, height, width| {
-            for (y, g) in g.chunks_exact(pool.count(width)).enumerate() {
-                for (column, g) in g.iter().enumerate() {
-                    dx[first_max(x, pool, y, column, height, width)] += g;
+        let (_, _, height, width) = x.dims4()?;
+        let (area, h, w) = (height * width, pool.count(height), pool.count(width));
+        let run = |x: &[f32], out: &[f32], g: &[f32]| {
+            filled(x.len(), area, |i, dx| {
+                let x = &x[i * area..][..area];
+                let rows = out[i * h * w..][..h * w].chunks_exact(w);
+                let mut left = vec![0.0; w];
+                for (y, (out, g)) in rows.zip(g[i * h * w..][..h * w].chunks_exact(w)).enumerate() {
+                    left.copy_from_slice(g);
+                    for row in pool.range(y, height) {
+                        for tap in 0..pool.kernel {
+                            let (outs, first) = pool.inside(tap, width);
+                            let place = row * width + first;
+                            let (out, left) = (&out[outs.clone()], &mut left[outs]);
+                            hand_back(&x[place..], pool.stride, out, left, &mut dx[place..]);
+                        }
+                    }
                 }
-            }
-        })
+            })
+        };
+        let dx = read(x, |x| read(out, |out| read(grad, |g| run(x, out, g))))???;
+        Ok(Some(tensor(dx, x)?))
     }
 }
 
-/// The place of the first largest value of a window; NaN is larger than all.
-#[inline]
-fn first_max(x: &[f32], pool: Pool, y: usize, column: usize, height: usize, width: usize) -> usize {
-    let (rows, columns) = (pool.range(y, height), pool.range(column, width));
-    let mut best = rows.start * width + columns.start;
-    let mut top = x[best];
-    for row in rows {
-        for (i, value) in x[row * width..][columns.clone()].iter().enumerate() {
-            if *value > top || (value.is_nan() && !top.is_nan()) {
-                (best, top) = (row * width + columns.start + i, *value);
-            }
+kernel! {
+    /// Raises each of `top` to every `stride`-th number of `x`; NaN is larger than all.
+    fn raise(x: &[f32], stride: usize, top: &mut [f32]) {
+        let larger = |top: f32, x: f32| if top.is_nan() || x <= top { top } else { x };
+        if stride == 1 {
+            top.iter_mut().zip(x).for_each(|(top, x)| *top = larger(*top, *x));
+        } else {
+            top.iter_mut().zip(x.iter().step_by(stride)).for_each(|(top, x)| *top = larger(*top, *x));
         }
     }
-    best
+}
+
+kernel! {
+    /// Gives what is `left` of each gradient to the place whose number is the largest, `top`;
+    /// called for the places of a window in order, so that the first of equals gets it.
+    fn hand_back(x: &[f32], stride: usize, top: &[f32], left: &mut [f32], dx: &mut [f32]) {
+        let places = x.iter().step_by(stride).zip(dx.iter_mut().step_by(stride));
+        for (((x, dx), top), left) in places.zip(top).zip(left) {
+            let hit = *x >= *top || (x.is_nan() && top.is_nan());
+            *dx += if hit { *left } else { 0.0 };
+            *left = if hit { 0.0 } else { *left };
+        }
+    }
 }
 
 struct Mean(Pool);

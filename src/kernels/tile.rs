@@ -11,8 +11,7 @@ pub(super) const DEPTH: usize = 768;
 pub(super) const STRIDE: usize = DEPTH + 16;
 /// Numbers of the largest tile.
 pub(super) const TILE: usize = 14 * 32;
-/// How far ahead of its use a panel is fetched, in steps of the shared axis.
-#[cfg(target_arch = "x86_64")]
+/// How far ahead of its use a right side is fetched, in steps of the shared axis.
 const AHEAD: usize = 8;
 
 /// Rows and columns of the result that stay in registers.
@@ -33,40 +32,108 @@ pub(super) struct Start {
     pub(super) stride: usize,
 }
 
-/// `start` plus the product of `count` rows, [`STRIDE`] apart, and a panel (depth, width), written
+/// The right side of a product, as wide as a tile.
+#[derive(Clone, Copy)]
+pub(super) enum Right<'a> {
+    /// Its rows lie one after the other.
+    Panel(&'a [f32]),
+    /// Each row starts at one of `places` in `values`, none beyond the last number of `reach`.
+    Rows { values: &'a [f32], places: &'a [usize], reach: usize },
+}
+
+/// `start` plus the product of `count` rows, [`STRIDE`] apart, and `right` (depth, width), written
 /// to rows of `out` that are `stride` apart.
 ///
 /// # Safety
 /// The processor has `level`; `out` may be written, and `start`'s rows read, `count` times over
-/// the width of a tile; no other thread touches those numbers of `out`.
+/// the width of a tile; no other thread touches those numbers of `out`; no place of `right`
+/// exceeds its `reach`.
 #[allow(unsafe_code)]
 pub(super) unsafe fn multiply(
     level: Level,
     (count, depth): (usize, usize),
     rows: &[f32],
-    panel: &[f32],
+    right: Right,
     start: Option<Start>,
     (out, stride): (*mut f32, usize),
 ) {
     let (high, width) = size(level);
     assert!(count > 0 && count <= high && depth <= STRIDE);
-    assert!(rows.len() >= (count - 1) * STRIDE + depth && panel.len() >= depth * width);
+    assert!(rows.len() >= (count - 1) * STRIDE + depth);
     macro_rules! call {
-        ($kernel:ident: $($m:literal)+) => {
+        ($kernel:ident, $right:expr; $($m:literal)+) => {
             match count {
-                // SAFETY: the caller vouches for the processor, `start` and `out`; the sizes of
-                // `rows` and `panel` were checked above.
-                $($m => unsafe { $kernel::<$m>(depth, rows, panel, start, out, stride) },)+
+                // SAFETY: the caller vouches for the processor, `start`, `out` and the places; the
+                // sizes of `rows` and `right` were checked above.
+                $($m => unsafe { $kernel::<$m, _>(depth, rows, $right, start, out, stride) },)+
                 _ => unreachable!("a block has no more rows than a tile"),
             }
         };
     }
-    match level {
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => call!(wide: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => call!(narrow: 1 2 3 4 5 6),
-        Level::Baseline => call!(plain: 1 2 3 4),
+    macro_rules! dispatch {
+        ($right:expr) => {
+            match level {
+                #[cfg(target_arch = "x86_64")]
+                Level::Avx512 => call!(wide, $right; 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+                #[cfg(target_arch = "x86_64")]
+                Level::Avx2 => call!(narrow, $right; 1 2 3 4 5 6),
+                Level::Baseline => call!(plain, $right; 1 2 3 4),
+            }
+        };
+    }
+    match right {
+        Right::Panel(panel) => {
+            assert!(panel.len() >= depth * width);
+            dispatch!(Even { start: panel.as_ptr(), width });
+        }
+        Right::Rows { values, places, reach } => {
+            assert!(places.len() >= depth && values.len() >= reach + width);
+            dispatch!(Uneven { start: values.as_ptr(), places });
+        }
+    }
+}
+
+/// Where each row of a right side starts.
+trait Places: Copy {
+    /// Of row `k`, which must be one of them.
+    fn row(self, k: usize) -> *const f32;
+    /// Of a row that comes soon, to be fetched; may be anything.
+    fn soon(self, k: usize) -> *const f32;
+}
+
+#[derive(Clone, Copy)]
+struct Even {
+    start: *const f32,
+    width: usize,
+}
+
+impl Places for Even {
+    #[inline(always)]
+    fn row(self, k: usize) -> *const f32 {
+        self.start.wrapping_add(k * self.width)
+    }
+
+    #[inline(always)]
+    fn soon(self, k: usize) -> *const f32 {
+        self.start.wrapping_add((k + AHEAD) * self.width)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Uneven<'a> {
+    start: *const f32,
+    places: &'a [usize],
+}
+
+impl Places for Uneven<'_> {
+    #[inline(always)]
+    fn row(self, k: usize) -> *const f32 {
+        self.start.wrapping_add(self.places[k])
+    }
+
+    #[inline(always)]
+    fn soon(self, k: usize) -> *const f32 {
+        self.start.wrapping_add(self.places.get(k + AHEAD).copied().unwrap_or(0))
     }
 }
 
@@ -76,13 +143,13 @@ macro_rules! registers {
         /// `M` rows times a panel of two registers' width.
         ///
         /// # Safety
-        /// As [`multiply`], whose checks of `rows` and `panel` have been made.
+        /// As [`multiply`], whose checks have been made.
         #[allow(unsafe_code)]
         #[target_feature(enable = $features)]
-        unsafe fn $name<const M: usize>(
+        unsafe fn $name<const M: usize, P: Places>(
             depth: usize,
             rows: &[f32],
-            panel: &[f32],
+            right: P,
             start: Option<Start>,
             out: *mut f32,
             stride: usize,
@@ -104,12 +171,11 @@ macro_rules! registers {
                         *sum = [$load(from), $load(from.add($lanes))];
                     }
                 }
-                let (rows, panel) = (rows.as_ptr(), panel.as_ptr());
+                let rows = rows.as_ptr();
                 for k in 0..depth {
-                    let at = panel.add(k * 2 * $lanes);
-                    let next = at.wrapping_add(AHEAD * 2 * $lanes);
-                    _mm_prefetch::<_MM_HINT_T0>(next.cast());
-                    _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add($lanes).cast());
+                    let (at, soon) = (right.row(k), right.soon(k));
+                    _mm_prefetch::<_MM_HINT_T0>(soon.cast());
+                    _mm_prefetch::<_MM_HINT_T0>(soon.wrapping_add($lanes).cast());
                     let (left, right) = ($load(at), $load(at.add($lanes)));
                     for (i, sum) in tile.iter_mut().enumerate() {
                         let x = $splat(*rows.add(i * STRIDE + k));
@@ -141,10 +207,10 @@ registers! {
 /// # Safety
 /// As [`multiply`].
 #[allow(unsafe_code)]
-unsafe fn plain<const M: usize>(
+unsafe fn plain<const M: usize, P: Places>(
     depth: usize,
     rows: &[f32],
-    panel: &[f32],
+    right: P,
     start: Option<Start>,
     out: *mut f32,
     stride: usize,
@@ -157,10 +223,12 @@ unsafe fn plain<const M: usize>(
             unsafe { sum.as_mut_ptr().copy_from(start.rows.add(i * start.stride), 8) };
         }
     }
-    for (k, panel) in panel.as_chunks::<8>().0.iter().take(depth).enumerate() {
+    for k in 0..depth {
+        // SAFETY: the caller lets every place be read over the width of a tile.
+        let right = unsafe { &*right.row(k).cast::<[f32; 8]>() };
         for (i, sum) in tile.iter_mut().enumerate() {
             let x = rows[i * STRIDE + k];
-            for (sum, b) in sum.iter_mut().zip(panel) {
+            for (sum, b) in sum.iter_mut().zip(right) {
                 *sum = super::simd::fma::<FMA>(x, *b, *sum);
             }
         }

@@ -1,38 +1,9 @@
-//! The windows of a feature map side by side, and the way back.
+//! The way back from windows side by side to the feature map they came from.
 
 use rayon::prelude::*;
 
 use super::conv::Sizes;
 use super::gemm::Threads;
-
-/// Writes the windows of output rows `first`.. into `out` (C·K·K, `count` · W').
-pub(super) fn unfold_rows(
-    x: &[f32],
-    sizes: Sizes,
-    first: usize,
-    count: usize,
-    out: &mut [f32],
-    threads: Threads,
-) {
-    let (plane, kernel) = (sizes.height * sizes.width, sizes.kernel);
-    let channel = kernel * kernel * count * sizes.out_width;
-    let one = |(x, out): (&[f32], &mut [f32])| {
-        for (tap, out) in out.chunks_exact_mut(count * sizes.out_width).enumerate() {
-            for (row, out) in out.chunks_exact_mut(sizes.out_width).enumerate() {
-                match source_row(sizes, first + row, tap / kernel) {
-                    Some(y) => take(&x[y * sizes.width..][..sizes.width], sizes, tap % kernel, out),
-                    None => out.fill(0.0),
-                }
-            }
-        }
-    };
-    match threads {
-        Threads::One => x.chunks_exact(plane).zip(out.chunks_exact_mut(channel)).for_each(one),
-        Threads::All => {
-            x.par_chunks_exact(plane).zip(out.par_chunks_exact_mut(channel)).for_each(one);
-        }
-    }
-}
 
 /// Adds `unfolded` (C·K·K, `count` · W') to the places in `dx` that its windows came from.
 pub(super) fn fold_rows(
@@ -76,23 +47,6 @@ fn inside(sizes: Sizes, tap: usize) -> (usize, usize, usize) {
     let start = padding.saturating_sub(tap).div_ceil(stride).min(out_width);
     let end = (width + padding).saturating_sub(tap).div_ceil(stride).clamp(start, out_width);
     (start, end, (start * stride + tap).saturating_sub(padding))
-}
-
-fn take(x: &[f32], sizes: Sizes, tap: usize, out: &mut [f32]) {
-    let (start, end, source) = inside(sizes, tap);
-    out[..start].fill(0.0);
-    out[end..].fill(0.0);
-    let out = &mut out[start..end];
-    if out.is_empty() {
-        return;
-    }
-    if sizes.stride == 1 {
-        out.copy_from_slice(&x[source..][..out.len()]);
-    } else {
-        for (out, x) in out.iter_mut().zip(x[source..].iter().step_by(sizes.stride)) {
-            *out = *x;
-        }
-    }
 }
 
 fn give(part: &[f32], sizes: Sizes, tap: usize, dx: &mut [f32]) {

@@ -3,9 +3,9 @@
 use candle::Tensor;
 use candle_nn::VarBuilder;
 
-use super::Bias;
 use super::linear::uniform;
 use super::windows::{Window, windows};
+use super::{Activation, Bias};
 use crate::kernels::Geometry;
 use crate::{Error, Result, kernels};
 
@@ -81,6 +81,33 @@ impl Conv2d {
         conv2d(x, &self.weight, self.bias.as_ref(), self.window, self.groups)
     }
 
+    /// `activation(scale · conv(x) + shift + residual)` with `scale` and `shift` (O), as a batch
+    /// norm at rest and a residual block ask for: in one go where nothing learns, else composed.
+    pub fn forward_scaled(
+        &self,
+        x: &Tensor,
+        (scale, shift): (&Tensor, &Tensor),
+        residual: Option<&Tensor>,
+        activation: Option<Activation>,
+    ) -> Result<Tensor> {
+        let parts = [Some(x), Some(&self.weight), Some(scale), Some(shift), residual];
+        let served = parts.iter().flatten().all(|t| !t.track_op() && kernels::serve(&[t]));
+        if served && self.bias.is_none() {
+            let Window { kernel, stride, padding } = self.window;
+            let geometry = Geometry { kernel, stride, padding, groups: self.groups };
+            check(x, &self.weight, self.window, self.groups)?;
+            let map = activation.map(Activation::on_slices);
+            let then = kernels::ConvFollowing { scale, shift, residual, map };
+            if let Some(y) = kernels::conv2d_finished(x, &self.weight, geometry, then)? {
+                return Ok(y);
+            }
+        }
+        let scale = scale.reshape((1, (), 1, 1))?;
+        let y = self.forward(x)?.broadcast_mul(&scale)?;
+        let y = y.broadcast_add(&shift.reshape((1, (), 1, 1))?)?;
+        finished(y, residual, activation)
+    }
+
     /// The weight (O, C / G, K, K).
     pub fn weight(&self) -> &Tensor {
         &self.weight
@@ -92,14 +119,21 @@ impl Conv2d {
     }
 }
 
-/// Convolves `x` (B, C, H, W) with `weight` (O, C / groups, K, K): (B, O, H', W').
-pub fn conv2d(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    window: Window,
-    groups: usize,
+/// `activation(y + residual)`, each where there is one.
+pub(crate) fn finished(
+    y: Tensor,
+    residual: Option<&Tensor>,
+    activation: Option<Activation>,
 ) -> Result<Tensor> {
+    let y = match residual {
+        Some(residual) => (residual + y)?,
+        None => y,
+    };
+    activation.map_or_else(|| Ok(y.clone()), |activation| activation.apply(&y))
+}
+
+/// Refuses sizes that do not fit one another.
+fn check(x: &Tensor, weight: &Tensor, window: Window, groups: usize) -> Result<()> {
     let &[outputs, inputs, rows, columns] = weight.dims() else {
         return Err(Error::shape("conv2d weight", "(O, C / G, K, K)", weight.dims()));
     };
@@ -115,6 +149,18 @@ pub fn conv2d(
     }
     window.count(x.dim(2)?)?;
     window.count(x.dim(3)?)?;
+    Ok(())
+}
+
+/// Convolves `x` (B, C, H, W) with `weight` (O, C / groups, K, K): (B, O, H', W').
+pub fn conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    window: Window,
+    groups: usize,
+) -> Result<Tensor> {
+    check(x, weight, window, groups)?;
     let y = if kernels::serve(&[x, weight]) {
         let Window { kernel, stride, padding } = window;
         kernels::conv2d(x, weight, Geometry { kernel, stride, padding, groups })?

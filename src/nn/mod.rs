@@ -33,6 +33,7 @@ pub use attend::{Attend, attend};
 pub use attention::{Attention, AttentionConfig, AttentionInput, AttentionLayout};
 pub use batch_norm::BatchNorm2d;
 pub use block::{Block, BlockConfig};
+pub(crate) use conv::finished;
 pub use conv::{Conv2d, Conv2dConfig, conv2d};
 pub use dropout::{DropPath, Dropout};
 pub use embedding::Embedding;

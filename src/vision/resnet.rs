@@ -10,7 +10,9 @@ use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
 use super::{TokenGrid, VisionEncoder};
-use crate::nn::{Activation, BatchNorm2d, Bias, Conv2d, Conv2dConfig, DropPath, Pass, max_pool2d};
+use crate::nn::{
+    Activation, BatchNorm2d, Bias, Conv2d, Conv2dConfig, DropPath, Pass, finished, max_pool2d,
+};
 use crate::{Error, Result};
 
 /// The two residual blocks.
@@ -135,8 +137,20 @@ impl ConvNorm {
         })
     }
 
-    fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        self.norm.forward(&self.conv.forward(x)?, pass)
+    /// The normalised convolution of `x`, plus `residual`, through `activation`.
+    fn forward(
+        &self,
+        x: &Tensor,
+        residual: Option<&Tensor>,
+        activation: Option<Activation>,
+        pass: &Pass,
+    ) -> Result<Tensor> {
+        if !pass.trains() {
+            let (scale, shift) = self.norm.scale_and_shift()?;
+            return self.conv.forward_scaled(x, (&scale, &shift), residual, activation);
+        }
+        let y = self.norm.forward(&self.conv.forward(x)?, pass)?;
+        finished(y, residual, activation)
     }
 }
 
@@ -179,18 +193,21 @@ impl Block {
     }
 
     fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let mut inner = x.clone();
-        for (i, conv) in self.convs.iter().enumerate() {
-            inner = conv.forward(&inner, pass)?;
-            if i + 1 < self.convs.len() {
-                inner = Activation::Relu.apply(&inner)?;
-            }
-        }
+        let relu = Some(Activation::Relu);
         let skip = match &self.downsample {
-            Some(downsample) => downsample.forward(x, pass)?,
+            Some(downsample) => downsample.forward(x, None, None, pass)?,
             None => x.clone(),
         };
-        Activation::Relu.apply(&(skip + self.drop_path.forward(&inner, pass)?)?)
+        let Some((last, before)) = self.convs.split_last() else { return Ok(skip) };
+        let mut inner = x.clone();
+        for conv in before {
+            inner = conv.forward(&inner, None, relu, pass)?;
+        }
+        if !self.drop_path.omits(pass) {
+            return last.forward(&inner, Some(&skip), relu, pass);
+        }
+        let inner = last.forward(&inner, None, None, pass)?;
+        finished(self.drop_path.forward(&inner, pass)?, Some(&skip), relu)
     }
 }
 
@@ -236,7 +253,8 @@ impl VisionEncoder for ResNet {
                 return Err(Error::shape("pixels", format!("(B, {}, H, W)", self.channels), got));
             }
         }
-        let mut x = Activation::Relu.apply(&self.stem.forward(pixels, pass)?)?; // (B, C, H/s, W/s)
+        let relu = Some(Activation::Relu);
+        let mut x = self.stem.forward(pixels, None, relu, pass)?; // (B, C, H/s, W/s)
         if self.stem_pool {
             x = max_pool2d(&x, 3, 2, 1)?;
         }

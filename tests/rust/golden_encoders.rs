@@ -85,6 +85,14 @@ fn check_vit(case: &str, config: &VitConfig, layout: VitLayout) {
         Vit::new(config, parameters.builder()).unwrap();
     });
 
+    // As it is used: without a graph, on weights laid out for speed.
+    let still = Vit::new(config, parameters.frozen()).unwrap();
+    let tokens = still.encode(&still.embed(&expected.get("pixels")).unwrap().0, &pass).unwrap();
+    assert!(!tokens.track_op());
+    assert_close("tokens in use", &tokens, &expected.get("tokens"));
+    let pooled = still.pool(&tokens).unwrap().unwrap();
+    assert_close("pooled in use", &pooled, &expected.get("pooled"));
+
     let (patches, grid) = model.embed(&expected.get("other_pixels")).unwrap();
     assert_eq!(grid, (6, 3));
     let tokens = model.encode(&patches, &pass).unwrap();
@@ -163,6 +171,10 @@ fn check_bert(case: &str, offset: usize) {
     let real = mask.to_dtype(candle::DType::F32).unwrap().unsqueeze(2).unwrap();
     assert_close("tokens", &tokens.broadcast_mul(&real).unwrap(), &expected.get("tokens"));
     assert_close("pooled", &pooled, &expected.get("pooled"));
+    let still = Bert::new(&config, parameters.frozen()).unwrap();
+    let used = still.forward(&ids, Some(&mask), &Pass::inference()).unwrap();
+    assert!(!used.track_op());
+    assert_close("tokens in use", &used.broadcast_mul(&real).unwrap(), &expected.get("tokens"));
     let loss = ((tokens * expected.get("tokens_weight")).unwrap().sum_all().unwrap()
         + (pooled * expected.get("pooled_weight")).unwrap().sum_all().unwrap())
     .unwrap();
@@ -224,6 +236,10 @@ fn check_resnet(case: &str, config: &ResNetConfig) {
     let pixels = candle::Var::from_tensor(&stored.get("pixels")).unwrap();
     let inferred = model.forward(&pixels, &Pass::inference()).unwrap();
     assert_close("inferred", &inferred.tokens, &stored.get("inferred"));
+    let still = ResNet::new(config, parameters.frozen()).unwrap();
+    let used = still.forward(&pixels.as_detached_tensor(), &Pass::inference()).unwrap();
+    assert!(!used.tokens.track_op());
+    assert_close("in use", &used.tokens, &stored.get("inferred"));
     let trained = model.forward(&pixels, &Pass::training(0, 0)).unwrap();
     assert_close("trained", &trained.tokens, &stored.get("trained"));
     assert_eq!(trained.tokens.dims()[1], trained.grid.0 * trained.grid.1);
