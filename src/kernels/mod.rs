@@ -18,6 +18,7 @@ mod linear;
 #[cfg(test)]
 mod naive;
 mod norm;
+mod optimiser;
 mod packed;
 mod patches;
 mod planes;
@@ -34,10 +35,11 @@ pub(crate) use activation::{
 pub(crate) use attention::Scores;
 pub(crate) use attention_ops::{attend, attend_packed};
 pub(crate) use batch_norm::{Statistics, batch_norm, batch_statistics};
-pub(crate) use buffer::serve;
+pub(crate) use buffer::{read, serve};
 pub(crate) use conv::{ConvFollowing, Geometry, conv2d, conv2d_finished};
 pub(crate) use linear::{Following, linear, linear_prepared};
 pub(crate) use norm::{layer_norm, rms_norm};
+pub(crate) use optimiser::{AdamWStep, adamw, blend, sum_of_squares};
 pub(crate) use packed::{Packed, preparing};
 pub(crate) use patches::patchify;
 pub(crate) use pool::{Pool, avg_pool2d, max_pool2d};

@@ -5,15 +5,13 @@
 //! and hides its state.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
-use candle::{CpuStorage, DType, InplaceOp2, Layout, Tensor, Var};
-use rayon::prelude::*;
+use candle::{CpuStorage, DType, Device, InplaceOp2, Layout, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
+use crate::kernels::{self, AdamWStep};
 use crate::{Error, Result};
-
-/// Numbers that one thread handles at a time; fixed, so that results do not depend on threads.
-const BLOCK: usize = 1 << 14;
 
 /// The constants of [`AdamW`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,11 +33,61 @@ impl Default for AdamWConfig {
     }
 }
 
-/// Mean and mean square of the gradient of one parameter, stacked as (2, …).
+/// Mean and mean square of the gradient of one parameter, stacked as (2, n).
+#[derive(Debug)]
+enum Moments {
+    /// On the CPU, so that one pass may change them and the parameter.
+    Host(Vec<f32>),
+    Device(Var),
+}
+
 #[derive(Debug)]
 struct Slot {
     var: Var,
-    moments: Var,
+    moments: Moments,
+}
+
+impl Slot {
+    fn new(var: &Var) -> Result<Self> {
+        let shape = (2, var.elem_count());
+        let moments = if var.device().is_cpu() {
+            Moments::Host(vec![0.0; 2 * var.elem_count()])
+        } else {
+            Moments::Device(Var::zeros(shape, DType::F32, var.device())?)
+        };
+        Ok(Self { var: var.clone(), moments })
+    }
+
+    fn moments(&self) -> Result<Tensor> {
+        Ok(match &self.moments {
+            Moments::Host(values) => {
+                Tensor::from_slice(values, (2, self.var.elem_count()), &Device::Cpu)?
+            }
+            Moments::Device(moments) => moments.as_tensor().clone(),
+        })
+    }
+
+    fn apply(&mut self, step: AdamWStep, gradient: &Tensor) -> Result<()> {
+        let gradient = gradient.flatten_all()?.contiguous()?;
+        let moments = match &mut self.moments {
+            Moments::Host(values) => {
+                let op = Apply { step, moments: Mutex::new(values) };
+                return Ok(self.var.inplace_op2(&gradient, &op)?);
+            }
+            Moments::Device(moments) => moments,
+        };
+        // On other devices the same formula, composed.
+        let AdamWStep { betas, scale, keep, rate, unbias, eps } = step;
+        let gradient = (gradient * f64::from(scale))?;
+        let (m, v) = (moments.get(0)?, moments.get(1)?);
+        let (b1, b2) = (f64::from(betas[0]), f64::from(betas[1]));
+        let m = ((m * b1)? + (&gradient * (1.0 - b1))?)?;
+        let v = ((v * b2)? + (gradient.sqr()? * (1.0 - b2))?)?;
+        moments.set(&Tensor::stack(&[&m, &v], 0)?)?;
+        let root = ((v * f64::from(unbias))?.sqrt()? + f64::from(eps))?;
+        let change = ((m / root)? * f64::from(rate))?.reshape(self.var.shape())?;
+        Ok(self.var.set(&((self.var.as_tensor() * f64::from(keep))? - change)?)?)
+    }
 }
 
 /// The optimiser and its state.
@@ -53,11 +101,7 @@ pub struct AdamW {
 impl AdamW {
     /// An optimiser of `parameters`, at rest.
     pub fn new(parameters: &[(String, Var)], config: AdamWConfig) -> Result<Self> {
-        let slot = |var: &Var| -> Result<Slot> {
-            let moments = Var::zeros((2, var.elem_count()), DType::F32, var.device())?;
-            Ok(Slot { var: var.clone(), moments })
-        };
-        let slots = parameters.iter().map(|(name, var)| Ok((name.clone(), slot(var)?)));
+        let slots = parameters.iter().map(|(name, var)| Ok((name.clone(), Slot::new(var)?)));
         Ok(Self { config, step: 0, slots: slots.collect::<Result<_>>()? })
     }
 
@@ -72,29 +116,25 @@ impl AdamW {
     ) -> Result<()> {
         self.step += 1;
         let power = i32::try_from(self.step).unwrap_or(i32::MAX);
-        for (name, slot) in &self.slots {
+        for (name, slot) in &mut self.slots {
             let gradient = gradients.get(name).ok_or_else(|| no_gradient(name))?;
             let decay = if slot.var.rank() > 1 { self.config.weight_decay } else { 0.0 };
-            let update = Update {
-                beta1: self.config.beta1 as f32,
-                beta2: self.config.beta2 as f32,
+            let step = AdamWStep {
+                betas: [self.config.beta1 as f32, self.config.beta2 as f32],
                 scale: scale as f32,
                 keep: (1.0 - rate * decay) as f32,
                 rate: (rate / (1.0 - self.config.beta1.powi(power))) as f32,
-                unbias2: (1.0 / (1.0 - self.config.beta2.powi(power))) as f32,
+                unbias: (1.0 / (1.0 - self.config.beta2.powi(power))) as f32,
                 eps: self.config.eps as f32,
             };
-            update.apply(&slot.var, &slot.moments, gradient)?;
+            slot.apply(step, gradient)?;
         }
         Ok(())
     }
 
     /// The state by name, for a checkpoint; the step count comes with [`Self::steps`].
-    pub fn state(&self) -> Vec<(String, Tensor)> {
-        self.slots
-            .iter()
-            .map(|(name, slot)| (name.clone(), slot.moments.as_tensor().clone()))
-            .collect()
+    pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
+        self.slots.iter().map(|(name, slot)| Ok((name.clone(), slot.moments()?))).collect()
     }
 
     /// How many steps were taken.
@@ -104,18 +144,22 @@ impl AdamW {
 
     /// Puts back what [`Self::state`] and [`Self::steps`] gave.
     pub fn restore(&mut self, step: u64, state: &BTreeMap<String, Tensor>) -> Result<()> {
-        for (name, slot) in &self.slots {
+        for (name, slot) in &mut self.slots {
             let why = || format!("the optimiser state of `{name}` is missing from the checkpoint");
             let moments = state.get(name).ok_or_else(|| Error::Training(why()))?;
-            if moments.dims() != slot.moments.dims() {
-                let expected = format!("{:?}", slot.moments.dims());
+            let expected = [2, slot.var.elem_count()];
+            if moments.dims() != expected {
+                let expected = format!("{expected:?}");
                 return Err(Error::shape(
                     format!("optimiser state of `{name}`"),
                     expected,
                     moments.dims(),
                 ));
             }
-            slot.moments.set(moments)?;
+            match &mut slot.moments {
+                Moments::Host(values) => *values = moments.flatten_all()?.to_vec1()?,
+                Moments::Device(var) => var.set(moments)?,
+            }
         }
         self.step = step;
         Ok(())
@@ -134,116 +178,43 @@ pub(super) fn no_gradient(name: &str) -> Error {
 pub(super) fn global_norm(gradients: &BTreeMap<String, Tensor>) -> Result<f64> {
     let mut sum = 0.0;
     for gradient in gradients.values() {
-        sum += f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?);
+        sum += if kernels::serve(&[gradient]) {
+            kernels::read(gradient, kernels::sum_of_squares)?
+        } else {
+            f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?)
+        };
     }
     Ok(sum.sqrt())
 }
 
-/// One step for one parameter, as numbers.
-#[derive(Clone, Copy)]
-struct Update {
-    beta1: f32,
-    beta2: f32,
-    scale: f32,
-    keep: f32,
-    rate: f32,
-    unbias2: f32,
-    eps: f32,
+/// One step of one parameter on the CPU.
+struct Apply<'a> {
+    step: AdamWStep,
+    moments: Mutex<&'a mut Vec<f32>>,
 }
 
-impl Update {
-    fn apply(self, var: &Var, moments: &Var, gradient: &Tensor) -> Result<()> {
-        let gradient = gradient.flatten_all()?.contiguous()?;
-        if var.device().is_cpu() {
-            moments.inplace_op2(&gradient, &Accumulate(self))?;
-            var.inplace_op2(moments, &Move(self))?;
-            return Ok(());
-        }
-        // On other devices the same formula, composed.
-        let gradient = (gradient * f64::from(self.scale))?;
-        let (m, v) = (moments.get(0)?, moments.get(1)?);
-        let (b1, b2) = (f64::from(self.beta1), f64::from(self.beta2));
-        let m = ((m * b1)? + (&gradient * (1.0 - b1))?)?;
-        let v = ((v * b2)? + (gradient.sqr()? * (1.0 - b2))?)?;
-        moments.set(&Tensor::stack(&[&m, &v], 0)?)?;
-        let root = ((v * f64::from(self.unbias2))?.sqrt()? + f64::from(self.eps))?;
-        let change = ((m / root)? * f64::from(self.rate))?.reshape(var.shape())?;
-        Ok(var.set(&((var.as_tensor() * f64::from(self.keep))? - change)?)?)
-    }
-}
-
-/// Folds a gradient into the moments.
-struct Accumulate(Update);
-
-impl InplaceOp2 for Accumulate {
+impl InplaceOp2 for Apply<'_> {
     fn name(&self) -> &'static str {
-        "adamw-accumulate"
-    }
-
-    fn cpu_fwd(
-        &self,
-        moments: &mut CpuStorage,
-        _: &Layout,
-        gradient: &CpuStorage,
-        layout: &Layout,
-    ) -> candle::Result<()> {
-        let Update { beta1, beta2, scale, .. } = self.0;
-        let gradient = read(gradient, layout)?;
-        let (m, v) = write(moments)?.split_at_mut(gradient.len());
-        m.par_chunks_mut(BLOCK)
-            .zip(v.par_chunks_mut(BLOCK))
-            .zip(gradient.par_chunks(BLOCK))
-            .for_each(|((m, v), g)| {
-                for ((m, v), g) in m.iter_mut().zip(v).zip(g) {
-                    let g = g * scale;
-                    *m = beta1 * *m + (1.0 - beta1) * g;
-                    *v = beta2 * *v + (1.0 - beta2) * g * g;
-                }
-            });
-        Ok(())
-    }
-}
-
-/// Moves a parameter along its moments.
-struct Move(Update);
-
-impl InplaceOp2 for Move {
-    fn name(&self) -> &'static str {
-        "adamw-move"
+        "adamw"
     }
 
     fn cpu_fwd(
         &self,
         parameter: &mut CpuStorage,
-        _: &Layout,
-        moments: &CpuStorage,
         layout: &Layout,
+        gradient: &CpuStorage,
+        gradient_layout: &Layout,
     ) -> candle::Result<()> {
-        let Update { keep, rate, unbias2, eps, .. } = self.0;
-        let parameter = write(parameter)?;
-        let (m, v) = read(moments, layout)?.split_at(parameter.len());
-        parameter.par_chunks_mut(BLOCK).zip(m.par_chunks(BLOCK)).zip(v.par_chunks(BLOCK)).for_each(
-            |((p, m), v)| {
-                for ((p, m), v) in p.iter_mut().zip(m).zip(v) {
-                    *p = *p * keep - rate * m / ((v * unbias2).sqrt() + eps);
-                }
-            },
-        );
-        Ok(())
-    }
-}
-
-fn read<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle::Result<&'a [f32]> {
-    let (start, end) = layout
-        .contiguous_offsets()
-        .ok_or_else(|| candle::Error::Msg("adamw needs contiguous tensors".to_owned()))?;
-    Ok(&storage.as_slice::<f32>()?[start..end])
-}
-
-fn write(storage: &mut CpuStorage) -> candle::Result<&mut [f32]> {
-    match storage {
-        CpuStorage::F32(values) => Ok(values),
-        _ => candle::bail!("adamw keeps its parameters in float32"),
+        let places = layout.contiguous_offsets().zip(gradient_layout.contiguous_offsets());
+        match (parameter, gradient, places) {
+            (CpuStorage::F32(parameter), CpuStorage::F32(gradient), Some((to, from))) => {
+                let parameter = &mut parameter[to.0..to.1];
+                let mut moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
+                kernels::adamw(self.step, parameter, &mut moments, &gradient[from.0..from.1]);
+                Ok(())
+            }
+            _ => candle::bail!("adamw keeps its parameters in float32, in order"),
+        }
     }
 }
 

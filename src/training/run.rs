@@ -333,7 +333,7 @@ impl<'a> Run<'a> {
         let weights = self.model.parameters().all().into_iter();
         let tensors = Tensors {
             weights: weights.map(|(name, var)| (name, var.as_tensor().clone())).collect(),
-            moments: self.optimiser.state().into_iter().collect(),
+            moments: self.optimiser.state()?.into_iter().collect(),
             average: self.average.state(),
         };
         let state = State {

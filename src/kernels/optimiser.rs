@@ -1,0 +1,99 @@
+//! What an optimiser does to all parameters at each step: one pass over memory each.
+
+use rayon::prelude::*;
+
+use super::simd::{fma, kernel, sum};
+
+/// Numbers that one thread handles at a time; fixed, so that results do not depend on threads.
+const BLOCK: usize = 1 << 14;
+
+/// One step of `AdamW` as numbers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AdamWStep {
+    /// Decay of the mean gradient and of the mean squared gradient.
+    pub(crate) betas: [f32; 2],
+    /// What every gradient is multiplied by first.
+    pub(crate) scale: f32,
+    /// What is kept of a parameter: one minus the decay.
+    pub(crate) keep: f32,
+    /// The rate, made up for the start from zero.
+    pub(crate) rate: f32,
+    /// Makes up for the mean squares' start from zero.
+    pub(crate) unbias: f32,
+    /// Keeps the quotient finite.
+    pub(crate) eps: f32,
+}
+
+kernel! {
+    fn adamw_block(step: AdamWStep, p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]) {
+        let AdamWStep { betas: [b1, b2], scale, keep, rate, unbias, eps } = step;
+        for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
+            let g = g * scale;
+            *m = fma::<FMA>(b1, *m, (1.0 - b1) * g);
+            *v = fma::<FMA>(b2, *v, (1.0 - b2) * g * g);
+            *p = fma::<FMA>(*p, keep, -(rate * *m / ((*v * unbias).sqrt() + eps)));
+        }
+    }
+}
+
+/// Moves `parameter` against `gradient` by way of its moments: the means, then the mean squares.
+pub(crate) fn adamw(step: AdamWStep, parameter: &mut [f32], moments: &mut [f32], gradient: &[f32]) {
+    let (m, v) = moments.split_at_mut(parameter.len());
+    let blocks = parameter.par_chunks_mut(BLOCK).zip(m.par_chunks_mut(BLOCK));
+    let blocks = blocks.zip(v.par_chunks_mut(BLOCK)).zip(gradient.par_chunks(BLOCK));
+    blocks.for_each(|(((p, m), v), g)| adamw_block(step, p, m, v, g));
+}
+
+kernel! {
+    fn blend_block(mean: &mut [f32], now: &[f32], keep: f32) {
+        for (mean, now) in mean.iter_mut().zip(now) {
+            *mean = fma::<FMA>(*mean, keep, (1.0 - keep) * now);
+        }
+    }
+}
+
+/// `mean · keep + now · (1 − keep)`, in place.
+pub(crate) fn blend(mean: &mut [f32], now: &[f32], keep: f32) {
+    let blocks = mean.par_chunks_mut(BLOCK).zip(now.par_chunks(BLOCK));
+    blocks.for_each(|(mean, now)| blend_block(mean, now, keep));
+}
+
+kernel! {
+    fn squares_block(x: &[f32]) -> f32 {
+        sum(x, |x| x * x)
+    }
+}
+
+/// The sum of the squares.
+pub(crate) fn sum_of_squares(x: &[f32]) -> f64 {
+    let blocks: Vec<f64> = x.par_chunks(BLOCK).map(|x| f64::from(squares_block(x))).collect();
+    blocks.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::random::Random;
+
+    fn numbers(n: usize, seed: u64) -> Vec<f32> {
+        let mut random = Random::new(seed, &[n as u64]);
+        (0..n).map(|_| random.normal() as f32).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn every_number_is_handled_as_defined(n in prop_oneof![0usize..70, 16_000usize..40_000]) {
+            let (now, before) = (numbers(n, 1), numbers(n, 2));
+            let mut mean = before.clone();
+            blend(&mut mean, &now, 0.9);
+            for ((mean, before), now) in mean.iter().zip(&before).zip(&now) {
+                let expected = 0.9 * f64::from(*before) + 0.1 * f64::from(*now);
+                prop_assert!((f64::from(*mean) - expected).abs() < 1e-6);
+            }
+            let expected: f64 = now.iter().map(|x| f64::from(*x).powi(2)).sum();
+            prop_assert!((sum_of_squares(&now) - expected).abs() <= 1e-5 * expected);
+        }
+    }
+}
