@@ -3,15 +3,20 @@
 //! Source: Dao et al. 2022, "Fast and Memory-Efficient Exact Attention", arXiv:2205.14135, for recomputing the
 //! probabilities in the backward. Here a block of queries sees all keys at once.
 
+use std::cell::RefCell;
+use std::ops::Range;
+
 use candle::{Result, Tensor};
 use rayon::prelude::*;
 
-use super::buffer::{filled, read};
+use super::buffer::read;
 use super::gemm::{Into, Matrix, Threads, multiply};
+use super::panels::Panels;
+use super::product::{Cells, Left, product_here};
 use super::softmax::{softmax_backward_rows, softmax_rows};
 
-/// Queries whose scores are held at once.
-const ROWS: usize = 64;
+/// Queries whose scores are held at once: some blocks of the tallest tile.
+const ROWS: usize = 56;
 /// A bias at or below this masks.
 const MASKED: f32 = -1e30;
 
@@ -93,8 +98,13 @@ pub(super) struct Heads<'a> {
 impl<'a> Heads<'a> {
     /// Rows `first`.. of one head.
     fn rows(self, b: usize, h: usize, first: usize, count: usize, dim: usize) -> Matrix<'a> {
+        Matrix::strided(self.from(b, h, first), count, dim, self.row)
+    }
+
+    /// What lies behind the start of row `first` of one head.
+    fn from(self, b: usize, h: usize, first: usize) -> &'a [f32] {
         let start = b * self.batch + h * self.head + first * self.row;
-        Matrix::strided(self.data.get(start..).unwrap_or_default(), count, dim, self.row)
+        self.data.get(start..).unwrap_or_default()
     }
 }
 
@@ -122,13 +132,7 @@ impl Plan {
         let q = q.rows(b, h, first, count, self.dim);
         let k = k.rows(b, h / self.group(), 0, keys, self.dim).transposed();
         multiply(q, k, self.scores.scale, out, keys, Into::Fresh, threads);
-        if keys == 0 {
-            return;
-        }
-        for (i, row) in out.chunks_exact_mut(keys).enumerate() {
-            self.alter(b, h, first + i, row);
-        }
-        softmax_rows(out, keys);
+        self.weigh((b, h), first, out);
     }
 
     /// Adds the bias to the scores of one query and hides what it must not see.
@@ -156,23 +160,74 @@ impl Plan {
 }
 
 /// The output, (B, N, H, E).
+#[allow(unsafe_code)]
 pub(super) fn forward(plan: &Plan, q: Heads, k: Heads, v: Heads) -> Vec<f32> {
-    let (block, width) = (plan.block(), plan.heads * plan.value_dim);
-    let sample = plan.queries * width;
-    filled(plan.batch * sample, sample, |b, out| {
-        out.par_chunks_mut(block * width).enumerate().for_each(|(i, out)| {
-            let (first, count) = (i * block, out.len() / width);
-            let mut weights = Vec::new();
-            for h in 0..plan.heads {
-                let place = ((b, h), (first, count));
-                plan.probabilities((q, k), place.0, place.1, Threads::One, &mut weights);
-                let a = Matrix::new(&weights, count, plan.keys);
-                let v = v.rows(b, h / plan.group(), 0, plan.keys, plan.value_dim);
-                let out = &mut out[h * plan.value_dim..];
-                multiply(a, v, 1.0, out, width, Into::Fresh, Threads::One);
+    let width = plan.heads * plan.value_dim;
+    let len = plan.batch * plan.queries * width;
+    let mut out: Vec<f32> = Vec::with_capacity(len);
+    let heads = plan.batch * plan.heads;
+    // Few heads: the queries are cut as well, so that every thread has some tasks.
+    let blocks = plan.queries.div_ceil(ROWS);
+    let cuts = (2 * rayon::current_num_threads()).div_ceil(heads.max(1)).clamp(1, blocks.max(1));
+    let cells = Cells(out.as_mut_ptr());
+    (0..heads * cuts).into_par_iter().with_max_len(1).for_each(|task| {
+        let (cut, b, h) = (task % cuts, task / cuts / plan.heads, task / cuts % plan.heads);
+        let queries = plan.queries * cut / cuts..plan.queries * (cut + 1) / cuts;
+        plan.head((q, k, v), (b, h), queries, &cells);
+    });
+    // SAFETY: the tasks cover all heads and queries, and each wrote all of its part.
+    unsafe { out.set_len(len) };
+    out
+}
+
+thread_local! {
+    /// Keys and values laid out for products, and the scores of a block of queries.
+    static SCRATCH: RefCell<[Vec<f32>; 3]> = const { RefCell::new([Vec::new(), Vec::new(), Vec::new()]) };
+}
+
+impl Plan {
+    /// Some queries of one head.
+    #[allow(unsafe_code)]
+    fn head(
+        &self,
+        (q, k, v): (Heads, Heads, Heads),
+        (b, h): (usize, usize),
+        queries: Range<usize>,
+        out: &Cells,
+    ) {
+        let (keys, kv, width) = (self.keys, h / self.group(), self.heads * self.value_dim);
+        SCRATCH.with_borrow_mut(|[key_panels, value_panels, scores]| {
+            let (k_rows, v_rows) = (k.from(b, kv, 0), v.from(b, kv, 0));
+            let k = Panels::transposed(k_rows, (keys, self.dim), k.row, key_panels);
+            let v = Panels::plain(v_rows, (keys, self.value_dim), v.row, value_panels);
+            for first in queries.clone().step_by(ROWS) {
+                let count = ROWS.min(queries.end - first);
+                scores.resize((count * keys).max(scores.len()), 0.0);
+                let scores = &mut scores[..count * keys];
+                let rows = q.from(b, h, first);
+                let left = Left { rows, stride: q.row, scale: Some(self.scores.scale) };
+                // SAFETY: the scores have room for `count` rows of all keys, and are ours.
+                unsafe { product_here(left, k, count, (scores.as_mut_ptr(), keys)) };
+                self.weigh((b, h), first, scores);
+                let start = (b * self.queries + first) * width + h * self.value_dim;
+                let left = Left { rows: scores, stride: keys, scale: None };
+                // SAFETY: these queries of this head lie inside the result and belong to this
+                // task alone.
+                unsafe { product_here(left, v, count, (out.0.add(start), width)) };
             }
         });
-    })
+    }
+
+    /// Turns the scores of the queries from `first` on into probabilities.
+    fn weigh(&self, (b, h): (usize, usize), first: usize, scores: &mut [f32]) {
+        if self.keys == 0 {
+            return;
+        }
+        for (i, row) in scores.chunks_exact_mut(self.keys).enumerate() {
+            self.alter(b, h, first + i, row);
+        }
+        softmax_rows(scores, self.keys);
+    }
 }
 
 /// The gradients of q (B, H, N, D), k (B, Hkv, M, D) and v (B, Hkv, M, E) from that of the

@@ -10,8 +10,8 @@ use rayon::prelude::*;
 
 use super::activation::Forward;
 use super::conv::Sizes;
-use super::packed::Cells;
 use super::planes::Planes;
+use super::product::Cells;
 use super::simd::{Level, fma, kernel, level};
 use super::tile::{self, DEPTH, Right, STRIDE, Start};
 

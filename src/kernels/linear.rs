@@ -8,7 +8,8 @@ use super::buffer::{
     block_of_rows, filled, large_block_of_rows, read, read_any, slice, tensor, total,
 };
 use super::gemm::{Into, Matrix, Threads, multiply};
-use super::packed::{Finish, Packed, product};
+use super::panels::Packed;
+use super::product::{Finish, product};
 use super::simd::kernel;
 
 /// `x` (…, I) times the transposed `weight` (O, I), plus `bias` (O): (…, O).
@@ -42,7 +43,7 @@ pub(crate) fn linear_prepared(x: &Tensor, weight: &Packed, then: Following) -> R
     let out = read(x, |x| {
         read_any(then.bias, |bias| {
             read_any(then.residual, |residual| {
-                product(x, weight, rows, Finish { bias, map: then.map, residual })
+                product(x, weight.view(), rows, Finish { bias, map: then.map, residual })
             })
         })
     })???;

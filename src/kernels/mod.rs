@@ -19,10 +19,11 @@ mod linear;
 mod naive;
 mod norm;
 mod optimiser;
-mod packed;
+mod panels;
 mod patches;
 mod planes;
 mod pool;
+mod product;
 mod simd;
 mod softmax;
 mod tile;
@@ -40,7 +41,7 @@ pub(crate) use conv::{ConvFollowing, Geometry, conv2d, conv2d_finished};
 pub(crate) use linear::{Following, linear, linear_prepared};
 pub(crate) use norm::{layer_norm, rms_norm};
 pub(crate) use optimiser::{AdamWStep, adamw, blend, sum_of_squares};
-pub(crate) use packed::{Packed, preparing};
+pub(crate) use panels::{Packed, preparing};
 pub(crate) use patches::patchify;
 pub(crate) use pool::{Pool, avg_pool2d, max_pool2d};
 pub(crate) use softmax::softmax;
@@ -48,7 +49,7 @@ pub(crate) use softmax::softmax;
 mod mapped;
 
 pub use mapped::MappedFile;
-pub use packed::prepare_weights;
+pub use panels::prepare_weights;
 
 /// The instruction set that the kernels run with here, chosen at run time.
 pub fn instruction_set() -> &'static str {

@@ -7,102 +7,40 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use candle::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::activation::Forward;
-use super::buffer::read;
-use super::simd::{Level, kernel, level};
+use super::panels::Panels;
+use super::simd::kernel;
 use super::tile::{self, DEPTH, Right, STRIDE, Start, TILE};
 
 /// Panels that a task runs through with one block of rows.
 const GROUP: usize = 12;
 /// Multiply-adds below which a product is not worth handing out.
 const SMALL: usize = 1 << 15;
-/// Side of the squares in which a matrix is turned, so that both sides stay in the cache.
-const SQUARE: usize = 16;
-
-static PREPARING: AtomicBool = AtomicBool::new(true);
-
-/// Whether layers that do not learn keep their weights laid out for products.
-pub(crate) fn preparing() -> bool {
-    PREPARING.load(Ordering::Relaxed)
+/// Rows of a product's left side, `stride` apart, each number times `scale` if there is one.
+#[derive(Clone, Copy)]
+pub(super) struct Left<'a> {
+    pub(super) rows: &'a [f32],
+    pub(super) stride: usize,
+    pub(super) scale: Option<f32>,
 }
 
-/// Switches [`preparing`]; what was laid out before stays until its layer goes.
-pub fn prepare_weights(prepare: bool) {
-    PREPARING.store(prepare, Ordering::Relaxed);
-}
-
-/// Sixteen numbers on a cache line of their own: no load of a panel crosses two.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
-
-/// A weight (N, K) as the right side (K, N) of a product: panels of neighbouring columns, each
-/// (K, width), the last filled up with zeros. As large as the weight, and beside it.
-#[derive(Debug)]
-pub(crate) struct Packed {
-    lines: Vec<Line>,
-    depth: usize,
-    columns: usize,
-    level: Level,
-}
-
-impl Packed {
-    /// Lays out `weight` (N, K), as linear layers keep it.
-    pub(crate) fn new(weight: &Tensor) -> Result<Self> {
-        let (columns, depth) = weight.dims2()?;
-        read(weight, |weight| Self::of(level(), weight, columns, depth))
-    }
-
-    /// How many numbers a row of the result has.
-    pub(super) fn columns(&self) -> usize {
-        self.columns
-    }
-
-    fn of(level: Level, weight: &[f32], columns: usize, depth: usize) -> Self {
-        let width = tile::size(level).1;
-        let size = columns.div_ceil(width) * width * depth;
-        let lines = vec![Line([0.0; 16]); size.div_ceil(16)];
-        let mut packed = Self { lines, depth, columns, level };
-        let panels = packed.values_mut()[..size].par_chunks_mut((width * depth).max(1));
-        panels.enumerate().for_each(|(p, panel)| {
-            let first = p * width;
-            let rows = &weight[first * depth..(first + width).min(columns) * depth];
-            for start in (0..depth).step_by(SQUARE) {
-                let end = depth.min(start + SQUARE);
-                for (column, row) in rows.chunks_exact(depth).enumerate() {
-                    for (k, value) in row[start..end].iter().enumerate() {
-                        panel[(start + k) * width + column] = *value;
-                    }
-                }
-            }
-        });
-        packed
-    }
-
-    #[allow(unsafe_code)]
-    fn values(&self) -> &[f32] {
-        // SAFETY: a `Line` is sixteen floats without padding: its size equals its alignment.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), 16 * self.lines.len()) }
-    }
-
-    #[allow(unsafe_code)]
-    fn values_mut(&mut self) -> &mut [f32] {
-        let (start, len) = (self.lines.as_mut_ptr().cast(), 16 * self.lines.len());
-        // SAFETY: as in `values`, and the lines are borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(start, len) }
-    }
-
-    /// Rows `depths` of a panel.
-    fn panel(&self, p: usize, depths: &Range<usize>) -> &[f32] {
-        let width = tile::size(self.level).1;
-        let start = p * width * self.depth;
-        &self.values()[start + depths.start * width..start + depths.end * width]
-    }
+/// `a` times `b` on this thread alone, to `rows` of `out` that start `stride` apart.
+///
+/// # Safety
+/// `out` may be written for `rows` rows over the columns of `b`, by this thread alone.
+#[allow(unsafe_code)]
+pub(super) unsafe fn product_here(
+    a: Left,
+    b: Panels,
+    rows: usize,
+    (out, stride): (*mut f32, usize),
+) {
+    assert!(rows == 0 || a.rows.len() >= (rows - 1) * a.stride + b.depth, "sizes of a product");
+    let panels = 0..b.columns.div_ceil(tile::size(b.level).1);
+    Work { a, b, finish: Finish::default(), out: Cells(out), stride }.run(0..rows, panels);
 }
 
 /// What is done to each number of the product before it is written.
@@ -118,7 +56,7 @@ pub(super) struct Finish<'a> {
 
 /// `a` (M, K) times `b` (K, N), finished: (M, N).
 #[allow(unsafe_code)]
-pub(super) fn product(a: &[f32], b: &Packed, rows: usize, finish: Finish) -> Vec<f32> {
+pub(super) fn product(a: &[f32], b: Panels, rows: usize, finish: Finish) -> Vec<f32> {
     let size = rows * b.columns;
     assert!(a.len() == rows * b.depth, "sizes of a product");
     assert!(finish.bias.is_none_or(|bias| bias.len() == b.columns), "size of the bias");
@@ -132,7 +70,8 @@ pub(super) fn product(a: &[f32], b: &Packed, rows: usize, finish: Finish) -> Vec
     let groups = panels.div_ceil(GROUP);
     // With few groups of panels the rows are cut as well, so that every thread has some tasks.
     let cuts = (3 * rayon::current_num_threads()).div_ceil(groups).min(blocks);
-    let work = Work { a, b, finish, out: Cells(out.as_mut_ptr()) };
+    let left = Left { rows: a, stride: b.depth, scale: None };
+    let work = Work { a: left, b, finish, out: Cells(out.as_mut_ptr()), stride: b.columns };
     let run = |task: usize| {
         let (group, cut) = (task / cuts, task % cuts);
         let end = (blocks * (cut + 1) / cuts * high).min(rows);
@@ -157,10 +96,12 @@ pub(super) struct Cells(pub(super) *mut f32);
 unsafe impl Sync for Cells {}
 
 struct Work<'a> {
-    a: &'a [f32],
-    b: &'a Packed,
+    a: Left<'a>,
+    b: Panels<'a>,
     finish: Finish<'a>,
     out: Cells,
+    /// From one row of the result to the next.
+    stride: usize,
 }
 
 thread_local! {
@@ -182,8 +123,13 @@ impl Work<'_> {
                 for first in rows.clone().step_by(high) {
                     let count = high.min(rows.end - first);
                     for (i, to) in block.chunks_exact_mut(STRIDE).take(count).enumerate() {
-                        let row = &self.a[(first + i) * depth..][depths.clone()];
-                        to[..row.len()].copy_from_slice(row);
+                        let row = &self.a.rows[(first + i) * self.a.stride..][depths.clone()];
+                        match self.a.scale {
+                            None => to[..row.len()].copy_from_slice(row),
+                            Some(scale) => {
+                                to.iter_mut().zip(row).for_each(|(to, x)| *to = scale * x);
+                            }
+                        }
                     }
                     for p in panels.clone() {
                         self.tile(block, first..first + count, p, &depths);
@@ -202,13 +148,13 @@ impl Work<'_> {
         let (width, columns) = (tile::size(self.b.level).1, self.b.columns);
         let (column, panel) = (p * width, Right::Panel(self.b.panel(p, depths)));
         let begun = depths.start > 0;
-        let out = Start { rows: self.place(rows.start, column), stride: columns };
+        let out = Start { rows: self.place(rows.start, column), stride: self.stride };
         let bias = self.finish.bias.map(|bias| Start { rows: bias[column..].as_ptr(), stride: 0 });
         let start = if begun { Some(out) } else { bias };
         let (count, wide) = (rows.len(), width.min(columns - column));
         let size = (count, depths.len());
         if wide == width {
-            let out = (self.place(rows.start, column), columns);
+            let out = (self.place(rows.start, column), self.stride);
             // SAFETY: `level` found the processor's features; the tile's rows and columns lie
             // inside the result and belong to this task alone, and the first part of the shared
             // axis writes them before a later one reads them; the bias is as long as a row.
@@ -239,7 +185,7 @@ impl Work<'_> {
     fn finish(&self, rows: Range<usize>, columns: &Range<usize>) {
         let mut before = [0.0; GROUP * 32];
         for row in rows {
-            let place = row * self.b.columns + columns.start;
+            let place = row * self.stride + columns.start;
             // SAFETY: this part of the row belongs to this task alone and has been written.
             let out = unsafe {
                 std::slice::from_raw_parts_mut(self.place(row, columns.start), columns.len())
@@ -258,7 +204,7 @@ impl Work<'_> {
     #[allow(unsafe_code)]
     fn place(&self, row: usize, column: usize) -> *mut f32 {
         // SAFETY: rows and columns of tasks lie inside the result.
-        unsafe { self.out.0.add(row * self.b.columns + column) }
+        unsafe { self.out.0.add(row * self.stride + column) }
     }
 }
 
@@ -274,6 +220,8 @@ kernel! {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::panels::Packed;
+    use super::super::simd::{Level, level};
     use super::*;
     use crate::random::Random;
 
@@ -322,7 +270,7 @@ mod tests {
             };
             for level in levels() {
                 let packed = Packed::of(level, &w, columns, depth);
-                let out = product(&a, &packed, rows, finish);
+                let out = product(&a, packed.view(), rows, finish);
                 prop_assert_eq!(out.len(), expected.len());
                 for (out, expected) in out.iter().zip(&expected) {
                     let error = (f64::from(*out) - expected).abs();
@@ -338,7 +286,7 @@ mod tests {
         let packed = Packed::of(level(), &w, 500, 1000);
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| product(&a, &packed, 60, Finish::default()))
+            pool.install(|| product(&a, packed.view(), 60, Finish::default()))
         };
         let one = run(1);
         assert!([2, 3, 5].into_iter().all(|threads| run(threads) == one));
@@ -351,7 +299,7 @@ mod tests {
         let mut a = vec![1.0; rows * depth];
         a[3 * depth..4 * depth].fill(f32::NAN);
         let packed = Packed::of(level(), &vec![1.0; columns * depth], columns, depth);
-        let out = product(&a, &packed, rows, Finish::default());
+        let out = product(&a, packed.view(), rows, Finish::default());
         for (row, out) in out.chunks_exact(columns).enumerate() {
             assert!(out.iter().all(|x| x.is_nan() == (row == 3)), "{row}: {out:?}");
         }
