@@ -1,8 +1,8 @@
 """Time carina against PyTorch and onnxruntime: same weights, inputs and threads.
 
-Each peer is a process of its own; they take turns, one call each, forwards and
-backwards through the list, so that what else the machine does falls on all alike. A
-ratio is carina's median over the peer's: under one, carina is faster. Outputs are
+Each peer is a process of its own; they take turns, forwards and backwards through the
+list, so that what else the machine does falls on all alike. A turn counts its median
+call. A ratio is carina's median over the peer's: under one, carina is faster. Outputs are
 compared too, and a row whose outputs differ is an error.
 
 Needs torch, timm, transformers, onnx, onnxscript and onnxruntime. Usage::
@@ -33,6 +33,12 @@ KEEP_PAGES = {
     "MALLOC_TRIM_THRESHOLD_": str(1 << 31),
     "MALLOC_TOP_PAD_": str(1 << 26),
 }
+
+# Idle threads of some peers spin for a while and would take a core from the next one.
+SETTLE = 0.1
+# A turn lasts about this long, in seconds, so that short rows are called many times: the
+# first calls after a pause only wake threads and fill caches.
+TURN = 0.1
 
 
 class Worker:
@@ -116,10 +122,13 @@ def compare(name: str, workers: dict[str, Worker], root: Path, rounds: int) -> A
     order = [workers[peer] for peer in ("carina", *row.peers)]
     for worker in order:
         worker.seconds(name)  # builds, compiles and warms up
+    calls = max(1, min(50, round(TURN / order[0].seconds(name))))
     times: dict[str, list[float]] = {worker.peer: [] for worker in order}
     for turn in range(rounds):
         for worker in order if turn % 2 == 0 else order[::-1]:
-            times[worker.peer].append(worker.seconds(name))
+            time.sleep(SETTLE)
+            some = [worker.seconds(name) for _ in range(calls)]
+            times[worker.peer].append(statistics.median(some))
     own = statistics.median(times["carina"])
     lines = []
     for peer in row.peers:
