@@ -2,8 +2,8 @@
 
 Each peer is a process of its own; they take turns, forwards and backwards through the
 list, so that what else the machine does falls on all alike. A turn counts its median
-call. A ratio is carina's median over the peer's: under one, carina is faster. Outputs are
-compared too, and a row whose outputs differ is an error.
+call. A ratio is carina's median over the peer's: under one, carina is faster. Outputs
+are compared too, and a row whose outputs differ is an error.
 
 Needs torch, timm, transformers, onnx, onnxscript and onnxruntime. Usage::
 
@@ -36,8 +36,8 @@ KEEP_PAGES = {
 
 # Idle threads of some peers spin for a while and would take a core from the next one.
 SETTLE = 0.1
-# A turn lasts about this long, in seconds, so that short rows are called many times: the
-# first calls after a pause only wake threads and fill caches.
+# A turn lasts about this long, in seconds, so that short rows are called many times:
+# the first calls after a pause only wake threads and fill caches.
 TURN = 0.1
 
 
