@@ -96,7 +96,7 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    fn new(x: &Shape, weight: &Shape, geometry: Geometry) -> Result<Self> {
+    pub(super) fn new(x: &Shape, weight: &Shape, geometry: Geometry) -> Result<Self> {
         let (batch, channels, height, width) = x.dims4()?;
         let Geometry { kernel, stride, padding, groups } = geometry;
         let out = |size: usize| (size + 2 * padding - kernel) / stride + 1;

@@ -14,6 +14,8 @@ mod conv;
 mod conv_product;
 mod depthwise;
 mod gemm;
+#[cfg(all(test, unix))]
+mod guard;
 mod linear;
 #[cfg(test)]
 mod naive;
