@@ -218,3 +218,30 @@ proptest! {
         close(&super::attend(&q, &k, &v, scores).unwrap(), &expected)?;
     }
 }
+
+/// Bits of the outputs and gradients of what the trunk of a model is made of.
+fn bits_of_a_step() -> Vec<u32> {
+    let [x, w] = [noise(1, &[5, 12, 20, 23]), noise(2, &[33, 12, 3, 3])]
+        .map(|x| candle::Var::from_tensor(&x).unwrap());
+    let geometry = Geometry { kernel: 3, stride: 1, padding: 1, groups: 1 };
+    let y = super::conv2d(&x, &w, geometry).unwrap();
+    let y = super::max_pool2d(&y, Pool { kernel: 3, stride: 2, padding: 1 }).unwrap();
+    let tokens = y.flatten_from(2).unwrap().reshape((5, 3, 11, 120)).unwrap();
+    let scores = Scores::new([5, 3, 120, 120], 0.3, false, None, None).unwrap();
+    let heads = tokens.transpose(2, 3).unwrap();
+    let seen = super::attend(&heads, &heads, &heads, scores).unwrap();
+    let store = (&seen * noise(3, seen.dims())).unwrap().sum_all().unwrap().backward().unwrap();
+    let parts = [&seen, store.get(&x).unwrap(), store.get(&w).unwrap()];
+    let flat = |x: &&Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    parts.iter().flat_map(flat).map(f32::to_bits).collect()
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(bits_of_a_step)
+    };
+    let one = run(1);
+    assert!([2, 3, 7].into_iter().all(|threads| run(threads) == one));
+}

@@ -127,7 +127,8 @@ impl TextEncoder {
         &self.tokenizer
     }
 
-    /// The parameters, for training them further or saving them.
+    /// The parameters, for saving them or for building a model that learns on
+    /// [`Parameters::builder`].
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }
