@@ -63,7 +63,15 @@ pub(crate) fn conv2d_finished(
     if sizes.depthwise() {
         return Ok(None);
     }
+    let channels = sizes.groups * sizes.outputs;
+    let shape = Shape::from((sizes.batch, channels, sizes.out_height, sizes.out_width));
     let (scale, shift) = (then.scale.to_vec1()?, then.shift.to_vec1()?);
+    if scale.len() != channels || shift.len() != channels {
+        candle::bail!("{channels} channels, {} factors, {} shifts", scale.len(), shift.len());
+    }
+    if let Some(residual) = then.residual.filter(|residual| residual.shape() != &shape) {
+        candle::bail!("a residual of {:?} beside {:?}", residual.dims(), shape.dims());
+    }
     let out = read(x, |x| {
         read(weight, |weight| {
             read_any(then.residual, |residual| {
@@ -72,8 +80,6 @@ pub(crate) fn conv2d_finished(
             })
         })
     })???;
-    let channels = sizes.groups * sizes.outputs;
-    let shape = (sizes.batch, channels, sizes.out_height, sizes.out_width);
     Ok(Some(Tensor::from_vec(out, shape, x.device())?))
 }
 

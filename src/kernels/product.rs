@@ -19,6 +19,7 @@ use super::tile::{self, DEPTH, Right, STRIDE, Start, TILE};
 const GROUP: usize = 12;
 /// Multiply-adds below which a product is not worth handing out.
 const SMALL: usize = 1 << 15;
+
 /// Rows of a product's left side, `stride` apart, each number times `scale` if there is one.
 #[derive(Clone, Copy)]
 pub(super) struct Left<'a> {

@@ -185,3 +185,38 @@ fn unfolded(x: &Tensor, weight: &Tensor, window: Window, groups: usize) -> Resul
     let weight = weight.broadcast_left(batch)?;
     Ok(weight.contiguous()?.matmul(&x)?.reshape((batch, outputs, h, w))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use candle::{DType, Device};
+
+    use super::*;
+    use crate::nn::Parameters;
+
+    #[test]
+    fn what_follows_a_convolution_is_the_same_in_one_go_and_composed() {
+        let config = Conv2dConfig {
+            in_channels: 3,
+            out_channels: 5,
+            kernel: 3,
+            padding: 1,
+            bias: Bias::Without,
+            ..Conv2dConfig::default()
+        };
+        let parameters = Parameters::new(0, &Device::Cpu);
+        let learning = Conv2d::new(&config, parameters.builder()).unwrap();
+        let still = Conv2d::new(&config, parameters.frozen()).unwrap();
+        let tensor = |shape: &[usize]| Tensor::randn(0f32, 1.0, shape, &Device::Cpu).unwrap();
+        let (x, residual) = (tensor(&[2, 3, 7, 9]), tensor(&[2, 5, 7, 9]));
+        let (scale, shift) = (tensor(&[5]), tensor(&[5]));
+        let run = |conv: &Conv2d, residual: &Tensor| {
+            conv.forward_scaled(&x, (&scale, &shift), Some(residual), Some(Activation::Gelu))
+        };
+        let (composed, at_once) = (run(&learning, &residual), run(&still, &residual).unwrap());
+        assert!(!at_once.track_op());
+        let apart = (composed.unwrap() - at_once).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(apart.to_scalar::<f32>().unwrap() < 1e-5);
+        let wrong = Tensor::zeros((2, 5, 9, 7), DType::F32, &Device::Cpu).unwrap();
+        assert!(run(&still, &wrong).is_err() && run(&learning, &wrong).is_err());
+    }
+}
