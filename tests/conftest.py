@@ -1,6 +1,11 @@
 """What all tests share."""
 
+import signal
+
 from hypothesis import HealthCheck, settings
+
+# A shell lets its background jobs ignore Ctrl-C, which some tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The load must not decide a test: no time limits, the same examples every time.
 settings.register_profile(
