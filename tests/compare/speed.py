@@ -122,7 +122,7 @@ def compare(name: str, workers: dict[str, Worker], root: Path, rounds: int) -> A
     order = [workers[peer] for peer in ("carina", *row.peers)]
     for worker in order:
         worker.seconds(name)  # builds, compiles and warms up
-    calls = max(1, min(50, round(TURN / order[0].seconds(name))))
+    calls = max(1, round(TURN / order[0].seconds(name)))
     times: dict[str, list[float]] = {worker.peer: [] for worker in order}
     for turn in range(rounds):
         for worker in order if turn % 2 == 0 else order[::-1]:
