@@ -1,7 +1,8 @@
-//! Two-dimensional convolution with its backward: windows unfolded in blocks, then products.
+//! Two-dimensional convolution as a candle operation: which way it goes, forward and back.
 //!
 //! Source: Chellapilla et al. 2006, "High Performance Convolutional Neural Networks for Document
-//! Processing" (convolution as a matrix product).
+//! Processing", for the gradient of the input where the stride is larger than one: unfolded in
+//! blocks by a product, then folded back. The other ways are in `conv_product` and `depthwise`.
 
 use candle::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
@@ -210,7 +211,7 @@ impl CustomOp2 for Conv {
     }
 }
 
-/// The gradient of the input: transposed weight times gradient, folded back.
+/// The gradient of the input.
 fn input_gradient(weight: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32> {
     if sizes.depthwise() {
         return depthwise::input_gradient(weight, g, sizes);
@@ -225,6 +226,7 @@ fn input_gradient(weight: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32> {
     })
 }
 
+/// Transposed weight times gradient, folded back, for one image.
 fn image_gradient(weight: &[f32], g: &[f32], sizes: Sizes, dx: &mut [f32], threads: Threads) {
     let (plane, area) =
         (sizes.inputs * sizes.height * sizes.width, sizes.out_height * sizes.out_width);
@@ -233,11 +235,6 @@ fn image_gradient(weight: &[f32], g: &[f32], sizes: Sizes, dx: &mut [f32], threa
     let groups = groups.zip(g.chunks_exact(sizes.outputs * area));
     for ((weight, g), dx) in groups.zip(dx.chunks_exact_mut(plane)) {
         let weight = Matrix::new(weight, sizes.outputs, sizes.taps()).transposed();
-        if sizes.plain() {
-            let g = Matrix::new(g, sizes.outputs, area);
-            multiply(weight, g, 1.0, dx, area, Into::Fresh, threads);
-            continue;
-        }
         sizes.blocks(|first, count| {
             let columns = count * sizes.out_width;
             unfolded.resize(sizes.taps() * columns, 0.0);

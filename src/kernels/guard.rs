@@ -9,10 +9,10 @@ use proptest::prelude::*;
 
 use super::attention::{Heads, Plan, forward as attend};
 use super::conv::Geometry;
+use super::naive::numbers;
 use super::panels::Packed;
 use super::product::{Finish, product};
 use super::{Scores, conv_product, planes};
-use crate::random::Random;
 
 /// Numbers whose last one lies right before a page that must not be touched.
 struct Guarded {
@@ -24,8 +24,7 @@ struct Guarded {
 
 impl Guarded {
     fn noise(len: usize, seed: u64) -> Self {
-        let mut random = Random::new(seed, &[len as u64]);
-        let values: Vec<f32> = (0..len).map(|_| random.normal() as f32).collect();
+        let values = numbers(len, seed);
         // SAFETY: asks for pages of our own, writes inside them, and closes the last.
         unsafe {
             let page = usize::try_from(libc::sysconf(libc::_SC_PAGESIZE)).unwrap();

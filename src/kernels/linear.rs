@@ -37,7 +37,7 @@ pub(crate) struct Following<'a> {
 pub(crate) fn linear_prepared(x: &Tensor, weight: &Packed, then: Following) -> Result<Tensor> {
     let mut shape = x.dims().to_vec();
     if let Some(last) = shape.last_mut() {
-        *last = weight.columns();
+        *last = weight.view().columns;
     }
     let rows = shape[..shape.len() - 1].iter().product::<usize>();
     let out = read(x, |x| {

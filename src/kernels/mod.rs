@@ -42,7 +42,7 @@ pub(crate) use buffer::{read, serve};
 pub(crate) use conv::{ConvFollowing, Geometry, conv2d, conv2d_finished};
 pub(crate) use linear::{Following, linear, linear_prepared};
 pub(crate) use norm::{layer_norm, rms_norm};
-pub(crate) use optimiser::{AdamWStep, adamw, blend, sum_of_squares};
+pub(crate) use optimiser::{AdamWStep, adamw, blend, change, sum_of_squares};
 pub(crate) use panels::{Packed, preparing};
 pub(crate) use patches::patchify;
 pub(crate) use pool::{Pool, avg_pool2d, max_pool2d};

@@ -7,6 +7,11 @@ use super::conv::Geometry;
 use super::{Pool, Scores};
 use crate::random::Random;
 
+pub(super) fn numbers(n: usize, seed: u64) -> Vec<f32> {
+    let mut random = Random::new(seed, &[n as u64]);
+    (0..n).map(|_| random.normal() as f32).collect()
+}
+
 fn noise(seed: u64, shape: &[usize]) -> Tensor {
     let mut random = Random::new(seed, &[shape.len() as u64]);
     let values: Vec<f32> = (0..shape.iter().product()).map(|_| random.normal() as f32).collect();

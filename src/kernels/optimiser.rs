@@ -1,11 +1,49 @@
 //! What an optimiser does to all parameters at each step: one pass over memory each.
 
+use std::sync::{Mutex, PoisonError};
+
+use candle::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
 use rayon::prelude::*;
 
 use super::simd::{fma, kernel, sum};
 
 /// Numbers that one thread handles at a time; fixed, so that results do not depend on threads.
 const BLOCK: usize = 1 << 14;
+
+/// Changes the numbers of `target` in place, with those of `source` beside them.
+pub(crate) fn change(
+    target: &Tensor,
+    source: &Tensor,
+    by: impl FnMut(&mut [f32], &[f32]) + Send,
+) -> Result<()> {
+    target.inplace_op2(source, &Change(Mutex::new(by)))
+}
+
+struct Change<F>(Mutex<F>);
+
+impl<F: FnMut(&mut [f32], &[f32]) + Send> InplaceOp2 for Change<F> {
+    fn name(&self) -> &'static str {
+        "change"
+    }
+
+    fn cpu_fwd(
+        &self,
+        target: &mut CpuStorage,
+        target_layout: &Layout,
+        source: &CpuStorage,
+        source_layout: &Layout,
+    ) -> Result<()> {
+        let places = target_layout.contiguous_offsets().zip(source_layout.contiguous_offsets());
+        match (target, source, places) {
+            (CpuStorage::F32(target), CpuStorage::F32(source), Some((to, from))) => {
+                let mut by = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                by(&mut target[to.0..to.1], &source[from.0..from.1]);
+                Ok(())
+            }
+            _ => candle::bail!("what an optimiser changes is kept in float32, in order"),
+        }
+    }
+}
 
 /// One step of `AdamW` as numbers.
 #[derive(Clone, Copy, Debug)]
@@ -74,13 +112,8 @@ pub(crate) fn sum_of_squares(x: &[f32]) -> f64 {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::naive::numbers;
     use super::*;
-    use crate::random::Random;
-
-    fn numbers(n: usize, seed: u64) -> Vec<f32> {
-        let mut random = Random::new(seed, &[n as u64]);
-        (0..n).map(|_| random.normal() as f32).collect()
-    }
 
     proptest! {
         #[test]

@@ -47,11 +47,6 @@ impl Packed {
         read(weight, |weight| Self::of(level(), weight, columns, depth))
     }
 
-    /// How many numbers a row of the result has.
-    pub(super) fn columns(&self) -> usize {
-        self.columns
-    }
-
     pub(super) fn of(level: Level, weight: &[f32], columns: usize, depth: usize) -> Self {
         let width = tile::size(level).1;
         let size = columns.div_ceil(width) * width * depth;
@@ -125,16 +120,9 @@ impl<'a> Panels<'a> {
         stride: usize,
         values: &'a mut Vec<f32>,
     ) -> Self {
-        let level = level();
-        let width = tile::size(level).1;
-        values.clear();
-        values.resize(columns.div_ceil(width) * width * depth, 0.0);
-        for (p, panel) in values.chunks_exact_mut((width * depth).max(1)).enumerate() {
-            let first = p * width;
-            let count = width.min(columns - first);
+        Self::laid((depth, columns), values, |first, count, width, panel| {
             turn(&rows[first * stride..], (count, depth), stride, width, panel);
-        }
-        Self { values, depth, columns, level }
+        })
     }
 
     /// `depth` rows of `columns` numbers, `stride` apart, laid out in `values`.
@@ -144,15 +132,27 @@ impl<'a> Panels<'a> {
         stride: usize,
         values: &'a mut Vec<f32>,
     ) -> Self {
+        Self::laid((depth, columns), values, |first, count, width, panel| {
+            for (k, to) in panel.chunks_exact_mut(width).enumerate() {
+                to[..count].copy_from_slice(&rows[k * stride + first..][..count]);
+            }
+        })
+    }
+
+    /// Panels of zeros in `values`, each given to `fill` with its first column, how many columns
+    /// it has, and its width.
+    fn laid(
+        (depth, columns): (usize, usize),
+        values: &'a mut Vec<f32>,
+        fill: impl Fn(usize, usize, usize, &mut [f32]),
+    ) -> Self {
         let level = level();
         let width = tile::size(level).1;
         values.clear();
         values.resize(columns.div_ceil(width) * width * depth, 0.0);
         for (p, panel) in values.chunks_exact_mut((width * depth).max(1)).enumerate() {
-            let count = width.min(columns - p * width);
-            for (k, to) in panel.chunks_exact_mut(width).enumerate() {
-                to[..count].copy_from_slice(&rows[k * stride + p * width..][..count]);
-            }
+            let first = p * width;
+            fill(first, width.min(columns - first), width, panel);
         }
         Self { values, depth, columns, level }
     }

@@ -4,6 +4,7 @@ use candle::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::buffer::{filled, read, slice, tensor};
 use super::simd::kernel;
+use super::unfold::inside;
 
 /// Where the windows of a pool lie.
 #[derive(Clone, Copy, Debug)]
@@ -37,11 +38,9 @@ impl Pool {
 
     /// The outputs whose tap number `tap` lies inside 0..`size`, and the place of the first.
     fn inside(self, tap: usize, size: usize) -> (std::ops::Range<usize>, usize) {
-        let count = self.count(size);
-        let start = self.padding.saturating_sub(tap).div_ceil(self.stride).min(count);
-        let end = (size + self.padding).saturating_sub(tap).div_ceil(self.stride);
-        let first = (start * self.stride + tap).saturating_sub(self.padding).min(size);
-        (start..end.clamp(start, count), first)
+        let steps = (self.stride, self.padding);
+        let (start, end, first) = inside(tap, steps, size, self.count(size));
+        (start..end, first)
     }
 
     /// Runs `plane` on each plane of (B, C, H, W): (input, output, height, width).

@@ -11,8 +11,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::activation::Forward;
+use super::linear::add_rows;
 use super::panels::Panels;
-use super::simd::kernel;
 use super::tile::{self, DEPTH, Right, STRIDE, Start, TILE};
 
 /// Panels that a task runs through with one block of rows.
@@ -197,7 +197,7 @@ impl Work<'_> {
                 map(before, out);
             }
             if let Some(residual) = self.finish.residual {
-                add(&residual[place..place + out.len()], out);
+                add_rows(&residual[place..place + out.len()], out);
             }
         }
     }
@@ -209,22 +209,14 @@ impl Work<'_> {
     }
 }
 
-kernel! {
-    fn add(x: &[f32], sum: &mut [f32]) {
-        for (sum, x) in sum.iter_mut().zip(x) {
-            *sum += x;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::naive::numbers;
     use super::super::panels::Packed;
     use super::super::simd::{Level, level};
     use super::*;
-    use crate::random::Random;
 
     fn levels() -> Vec<Level> {
         match level() {
@@ -234,11 +226,6 @@ mod tests {
             Level::Avx2 => vec![Level::Baseline, Level::Avx2],
             Level::Baseline => vec![Level::Baseline],
         }
-    }
-
-    fn numbers(n: usize, seed: u64) -> Vec<f32> {
-        let mut random = Random::new(seed, &[n as u64]);
-        (0..n).map(|_| random.normal() as f32).collect()
     }
 
     fn doubled(x: &[f32], out: &mut [f32]) {

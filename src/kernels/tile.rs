@@ -1,7 +1,7 @@
 //! The innermost loop of the matrix product: one tile of the result, held in registers.
 //!
 //! A tile is as high and wide as the registers allow; it runs down the shared axis once and is
-//! written once. Each instruction set has its own; all are checked against float64 below.
+//! written once. Each instruction set has its own; the tests of `product` force each in turn.
 
 use super::simd::Level;
 

@@ -41,16 +41,22 @@ pub(super) fn source_row(sizes: Sizes, row: usize, tap: usize) -> Option<usize> 
     (y < sizes.height).then_some(y)
 }
 
-/// The outputs (start, end) whose kernel column `tap` lies inside the row, and the first source.
-fn inside(sizes: Sizes, tap: usize) -> (usize, usize, usize) {
-    let Sizes { stride, padding, width, out_width, .. } = sizes;
-    let start = padding.saturating_sub(tap).div_ceil(stride).min(out_width);
-    let end = (width + padding).saturating_sub(tap).div_ceil(stride).clamp(start, out_width);
-    (start, end, (start * stride + tap).saturating_sub(padding))
+/// The outputs (start, end) of `count` whose window has its tap number `tap` inside 0..`size`, and
+/// the place of the first.
+pub(super) fn inside(
+    tap: usize,
+    (stride, padding): (usize, usize),
+    size: usize,
+    count: usize,
+) -> (usize, usize, usize) {
+    let start = padding.saturating_sub(tap).div_ceil(stride).min(count);
+    let end = (size + padding).saturating_sub(tap).div_ceil(stride).clamp(start, count);
+    (start, end, (start * stride + tap).saturating_sub(padding).min(size))
 }
 
 fn give(part: &[f32], sizes: Sizes, tap: usize, dx: &mut [f32]) {
-    let (start, end, source) = inside(sizes, tap);
+    let steps = (sizes.stride, sizes.padding);
+    let (start, end, source) = inside(tap, steps, sizes.width, sizes.out_width);
     if start == end {
         return;
     }

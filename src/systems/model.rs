@@ -210,9 +210,9 @@ impl Model {
         if self.findings() == findings {
             return Ok(());
         }
+        self.changed();
         let SystemConfig::Elixr(config) = &mut self.spec.system;
         config.findings = findings.to_vec();
-        self.still = OnceLock::new();
         self.towers.renew_head(config, &self.parameters)
     }
 

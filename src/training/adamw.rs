@@ -5,9 +5,8 @@
 //! and hides its state.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
-use candle::{CpuStorage, DType, Device, InplaceOp2, Layout, Tensor, Var};
+use candle::{DType, Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 use crate::kernels::{self, AdamWStep};
@@ -71,8 +70,8 @@ impl Slot {
         let gradient = gradient.flatten_all()?.contiguous()?;
         let moments = match &mut self.moments {
             Moments::Host(values) => {
-                let op = Apply { step, moments: Mutex::new(values) };
-                return Ok(self.var.inplace_op2(&gradient, &op)?);
+                let apply = |p: &mut [f32], g: &[f32]| kernels::adamw(step, p, values, g);
+                return Ok(kernels::change(&self.var, &gradient, apply)?);
             }
             Moments::Device(moments) => moments,
         };
@@ -185,37 +184,6 @@ pub(super) fn global_norm(gradients: &BTreeMap<String, Tensor>) -> Result<f64> {
         };
     }
     Ok(sum.sqrt())
-}
-
-/// One step of one parameter on the CPU.
-struct Apply<'a> {
-    step: AdamWStep,
-    moments: Mutex<&'a mut Vec<f32>>,
-}
-
-impl InplaceOp2 for Apply<'_> {
-    fn name(&self) -> &'static str {
-        "adamw"
-    }
-
-    fn cpu_fwd(
-        &self,
-        parameter: &mut CpuStorage,
-        layout: &Layout,
-        gradient: &CpuStorage,
-        gradient_layout: &Layout,
-    ) -> candle::Result<()> {
-        let places = layout.contiguous_offsets().zip(gradient_layout.contiguous_offsets());
-        match (parameter, gradient, places) {
-            (CpuStorage::F32(parameter), CpuStorage::F32(gradient), Some((to, from))) => {
-                let parameter = &mut parameter[to.0..to.1];
-                let mut moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
-                kernels::adamw(self.step, parameter, &mut moments, &gradient[from.0..from.1]);
-                Ok(())
-            }
-            _ => candle::bail!("adamw keeps its parameters in float32, in order"),
-        }
-    }
 }
 
 #[cfg(test)]

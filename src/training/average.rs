@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use candle::{CpuStorage, InplaceOp2, Layout, Tensor, Var};
+use candle::{Tensor, Var};
 
 use crate::{Error, Result, kernels};
 
@@ -37,7 +37,9 @@ impl Average {
                 // Detached: else the mean would keep the weights of every step before.
                 let now = var.as_detached_tensor();
                 if kernels::serve(&[mean, &now]) {
-                    mean.inplace_op2(&now, &Blend(decay as f32))?;
+                    kernels::change(mean, &now, |mean, now| {
+                        kernels::blend(mean, now, decay as f32);
+                    })?;
                 } else {
                     *mean = ((&*mean * decay)? + (now * (1.0 - decay))?)?;
                 }
@@ -76,32 +78,6 @@ impl Average {
             *mean = state.get(name).ok_or_else(|| Error::Training(why()))?.clone();
         }
         Ok(())
-    }
-}
-
-/// Folds weights into their mean, in place.
-struct Blend(f32);
-
-impl InplaceOp2 for Blend {
-    fn name(&self) -> &'static str {
-        "running-mean"
-    }
-
-    fn cpu_fwd(
-        &self,
-        mean: &mut CpuStorage,
-        mean_layout: &Layout,
-        now: &CpuStorage,
-        now_layout: &Layout,
-    ) -> candle::Result<()> {
-        let places = mean_layout.contiguous_offsets().zip(now_layout.contiguous_offsets());
-        match (mean, now, places) {
-            (CpuStorage::F32(mean), CpuStorage::F32(now), Some((to, from))) => {
-                kernels::blend(&mut mean[to.0..to.1], &now[from.0..from.1], self.0);
-                Ok(())
-            }
-            _ => candle::bail!("a running mean is kept in float32, in order"),
-        }
     }
 }
 

@@ -7,12 +7,10 @@ from carina import Probe
 from carina.errors import InvalidValueError
 
 
-def data(n=400, d=2, labels=2, seed=0):
-    random = np.random.default_rng(seed)
-    X = random.normal(size=(n, d)).astype(np.float32) * 3 + 1
-    weights = random.normal(size=(d, labels)) / 3
-    noise = random.logistic(size=(n, labels))
-    return X, ((X - 1) @ weights + noise > 0.2).astype(float)
+def data():
+    random = np.random.default_rng(0)
+    X = (random.normal(size=(400, 2)) * 3 + 1).astype(np.float32)
+    return X, (X + random.normal(scale=3, size=X.shape) > 1).astype(float)
 
 
 class Encoder:
