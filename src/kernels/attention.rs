@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::buffer::read;
 use super::gemm::{Into, Matrix, Threads, multiply};
+use super::lines::Lines;
 use super::panels::Panels;
 use super::product::{Cells, Left, product_here};
 use super::softmax::{softmax_backward_rows, softmax_rows};
@@ -99,6 +100,16 @@ impl<'a> Heads<'a> {
     /// Rows `first`.. of one head.
     fn rows(self, b: usize, h: usize, first: usize, count: usize, dim: usize) -> Matrix<'a> {
         Matrix::strided(self.from(b, h, first), count, dim, self.row)
+    }
+
+    /// Rows `first`.. of one head as lines of a product.
+    fn lines(self, (b, h): (usize, usize), first: usize, count: usize, depth: usize) -> Lines<'a> {
+        Lines { values: self.from(b, h, first), count, depth, stride: self.row, along: true }
+    }
+
+    /// The features of one head as lines of a product.
+    fn columns(self, (b, h): (usize, usize), depth: usize, count: usize) -> Lines<'a> {
+        Lines { values: self.from(b, h, 0), count, depth, stride: self.row, along: false }
     }
 
     /// What lies behind the start of row `first` of one head.
@@ -197,23 +208,22 @@ impl Plan {
     ) {
         let (keys, kv, width) = (self.keys, h / self.group(), self.heads * self.value_dim);
         SCRATCH.with_borrow_mut(|[key_panels, value_panels, scores]| {
-            let (k_rows, v_rows) = (k.from(b, kv, 0), v.from(b, kv, 0));
-            let k = Panels::transposed(k_rows, (keys, self.dim), k.row, key_panels);
-            let v = Panels::plain(v_rows, (keys, self.value_dim), v.row, value_panels);
+            let k = Panels::new(k.lines((b, kv), 0, keys, self.dim), key_panels);
+            let v = Panels::new(v.columns((b, kv), keys, self.value_dim), value_panels);
             for first in queries.clone().step_by(ROWS) {
                 let count = ROWS.min(queries.end - first);
                 scores.resize((count * keys).max(scores.len()), 0.0);
                 let scores = &mut scores[..count * keys];
-                let rows = q.from(b, h, first);
-                let left = Left { rows, stride: q.row, scale: Some(self.scores.scale) };
+                let left = q.lines((b, h), first, count, self.dim);
+                let left = Left { rows: left, scale: Some(self.scores.scale) };
                 // SAFETY: the scores have room for `count` rows of all keys, and are ours.
-                unsafe { product_here(left, k, count, (scores.as_mut_ptr(), keys)) };
+                unsafe { product_here(left, k, (scores.as_mut_ptr(), keys)) };
                 self.weigh((b, h), first, scores);
                 let start = (b * self.queries + first) * width + h * self.value_dim;
-                let left = Left { rows: scores, stride: keys, scale: None };
+                let left = Left { rows: Lines::rows(scores, count, keys), scale: None };
                 // SAFETY: these queries of this head lie inside the result and belong to this
                 // task alone.
-                unsafe { product_here(left, v, count, (out.0.add(start), width)) };
+                unsafe { product_here(left, v, (out.0.add(start), width)) };
             }
         });
     }

@@ -2,6 +2,8 @@
 
 use gemm::Parallelism;
 
+use super::lines::Lines;
+
 /// A matrix inside a slice.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Matrix<'a> {
@@ -21,6 +23,15 @@ impl<'a> Matrix<'a> {
     /// Rows of `columns` numbers that start `stride` apart.
     pub(super) fn strided(data: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
         Self { data, rows, columns, row_stride: stride, column_stride: 1 }
+    }
+
+    /// Lines as rows.
+    pub(super) fn of(lines: Lines<'a>) -> Self {
+        if lines.along {
+            Self::strided(lines.values, lines.count, lines.depth, lines.stride)
+        } else {
+            Self::strided(lines.values, lines.depth, lines.count, lines.stride).transposed()
+        }
     }
 
     /// Rows and columns exchanged.

@@ -9,8 +9,10 @@ use proptest::prelude::*;
 
 use super::attention::{Heads, Plan, forward as attend};
 use super::conv::Geometry;
+use super::lines::Lines;
 use super::naive::numbers;
-use super::panels::Packed;
+use super::packed::{self, Packed, Precision};
+use super::panels::Columns;
 use super::product::{Finish, product};
 use super::{Scores, conv_product, planes};
 
@@ -64,10 +66,19 @@ proptest! {
     fn products_stay_inside(rows in 1usize..40, columns in 1usize..80, depth in 1usize..90) {
         let (a, w) = (Guarded::noise(rows * depth, 1), Guarded::noise(columns * depth, 2));
         let (bias, residual) = (Guarded::noise(columns, 3), Guarded::noise(rows * columns, 4));
-        let packed = Packed::of(super::simd::level(), &w, columns, depth);
         let map: super::Forward = super::gelu_forward;
         let finish = Finish { bias: Some(&bias), map: Some(map), residual: Some(&residual) };
-        prop_assert!(product(&a, packed.view(), rows, finish).iter().all(|x| x.is_finite()));
+        for (a, w) in [
+            (Lines::rows(&a, rows, depth), Lines::rows(&w, columns, depth)),
+            (Lines::columns(&a, depth, rows), Lines::columns(&w, depth, columns)),
+        ] {
+            let panels = Columns::of(super::simd::level(), w);
+            prop_assert!(product(a, panels.view(), finish).iter().all(|x| x.is_finite()));
+            for precision in [Precision::F32, Precision::Bf16] {
+                let out = packed::product(a, &Packed::of(w, precision), finish);
+                prop_assert!(out.iter().all(|x| x.is_finite()));
+            }
+        }
     }
 
     #[test]

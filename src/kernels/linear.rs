@@ -4,20 +4,23 @@ use candle::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::activation::Forward;
-use super::buffer::{
-    block_of_rows, filled, large_block_of_rows, read, read_any, slice, tensor, total,
-};
-use super::gemm::{Into, Matrix, Threads, multiply};
-use super::panels::Packed;
-use super::product::{Finish, product};
+use super::buffer::{large_block_of_rows, read, read_any, slice, tensor, total};
+use super::lines::Lines;
+use super::packed::{Packed, Precision, product, product_once};
+use super::product::Finish;
 use super::simd::kernel;
 
 /// `x` (…, I) times the transposed `weight` (O, I), plus `bias` (O): (…, O).
-pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+pub(crate) fn linear(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    precision: Precision,
+) -> Result<Tensor> {
+    let (x, weight, op) = (x.contiguous()?, weight.contiguous()?, Linear { precision });
     match bias {
-        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, Linear),
-        None => x.apply_op2(&weight, Linear),
+        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op),
+        None => x.apply_op2(&weight, op),
     }
 }
 
@@ -37,66 +40,69 @@ pub(crate) struct Following<'a> {
 pub(crate) fn linear_prepared(x: &Tensor, weight: &Packed, then: Following) -> Result<Tensor> {
     let mut shape = x.dims().to_vec();
     if let Some(last) = shape.last_mut() {
-        *last = weight.view().columns;
+        *last = weight.columns();
     }
     let rows = shape[..shape.len() - 1].iter().product::<usize>();
     let out = read(x, |x| {
         read_any(then.bias, |bias| {
             read_any(then.residual, |residual| {
-                product(x, weight.view(), rows, Finish { bias, map: then.map, residual })
+                let x = Lines::rows(x, rows, x.len() / rows.max(1));
+                product(x, weight, Finish { bias, map: then.map, residual })
             })
         })
     })???;
     Tensor::from_vec(out, shape, x.device())
 }
 
-struct Linear;
-
-fn forward(
-    (x, x_layout): (&[f32], &Layout),
-    (weight, weight_layout): (&[f32], &Layout),
-    bias: Option<&[f32]>,
-) -> Result<(CpuStorage, Shape)> {
-    let (out_dim, in_dim) = weight_layout.shape().dims2()?;
-    let mut shape = x_layout.dims().to_vec();
-    if let Some(last) = shape.last_mut() {
-        *last = out_dim;
-    }
-    let rows = shape[..shape.len() - 1].iter().product::<usize>();
-    let mut out = filled(rows * out_dim, block_of_rows(out_dim), |_, out| {
-        if let Some(bias) = bias {
-            out.chunks_exact_mut(out_dim).for_each(|row| row.copy_from_slice(bias));
-        }
-    });
-    let (a, b) = (Matrix::new(x, rows, in_dim), Matrix::new(weight, out_dim, in_dim).transposed());
-    let into = if bias.is_some() { Into::Sum } else { Into::Fresh };
-    multiply(a, b, 1.0, &mut out, out_dim, into, Threads::All);
-    Ok((CpuStorage::F32(out), Shape::from(shape)))
+struct Linear {
+    precision: Precision,
 }
 
-/// The gradients of x and weight, each only where something learns from it.
-fn backward(x: &Tensor, weight: &Tensor, g: &[f32]) -> Result<(Option<Tensor>, Option<Tensor>)> {
-    let (out_dim, in_dim) = weight.dims2()?;
-    let rows = x.elem_count() / in_dim.max(1);
-    let g = Matrix::new(g, rows, out_dim);
-    let product = |a: Matrix, b: Matrix, rows: usize| {
-        let mut out = filled(rows * in_dim, block_of_rows(in_dim), |_, _| ());
-        multiply(a, b, 1.0, &mut out, in_dim, Into::Fresh, Threads::All);
-        out
-    };
-    let dx = if x.track_op() {
-        let dx = read(weight, |w| product(g, Matrix::new(w, out_dim, in_dim), rows))?;
-        Some(tensor(dx, x)?)
-    } else {
-        None
-    };
-    let dw = if weight.track_op() {
-        let dw = read(x, |x| product(g.transposed(), Matrix::new(x, rows, in_dim), out_dim))?;
-        Some(tensor(dw, weight)?)
-    } else {
-        None
-    };
-    Ok((dx, dw))
+impl Linear {
+    fn forward(
+        &self,
+        (x, x_layout): (&[f32], &Layout),
+        (weight, weight_layout): (&[f32], &Layout),
+        bias: Option<&[f32]>,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (out_dim, in_dim) = weight_layout.shape().dims2()?;
+        let mut shape = x_layout.dims().to_vec();
+        if let Some(last) = shape.last_mut() {
+            *last = out_dim;
+        }
+        let rows = shape[..shape.len() - 1].iter().product::<usize>();
+        let (x, weight) = (Lines::rows(x, rows, in_dim), Lines::rows(weight, out_dim, in_dim));
+        let out = product_once(x, weight, self.precision, bias);
+        Ok((CpuStorage::F32(out), Shape::from(shape)))
+    }
+
+    /// The gradients of x and weight, each only where something learns from it.
+    fn backward(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        g: &[f32],
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (out_dim, in_dim) = weight.dims2()?;
+        let rows = x.elem_count() / in_dim.max(1);
+        let product =
+            |a: Lines, b: Lines| product(a, &Packed::of(b, self.precision), Finish::default());
+        let dx = if x.track_op() {
+            let g = Lines::rows(g, rows, out_dim);
+            let dx = read(weight, |w| product(g, Lines::columns(w, out_dim, in_dim)))?;
+            Some(tensor(dx, x)?)
+        } else {
+            None
+        };
+        let dw = if weight.track_op() {
+            let g = Lines::columns(g, rows, out_dim);
+            let dw = read(x, |x| product(g, Lines::columns(x, rows, in_dim)))?;
+            Some(tensor(dw, weight)?)
+        } else {
+            None
+        };
+        Ok((dx, dw))
+    }
 }
 
 kernel! {
@@ -132,7 +138,7 @@ impl CustomOp2 for Linear {
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (x, weight) = (slice(x, x_layout)?, slice(weight, weight_layout)?);
-        forward((x, x_layout), (weight, weight_layout), None)
+        self.forward((x, x_layout), (weight, weight_layout), None)
     }
 
     fn bwd(
@@ -142,7 +148,7 @@ impl CustomOp2 for Linear {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        read(grad, |g| backward(x, weight, g))?
+        read(grad, |g| self.backward(x, weight, g))?
     }
 }
 
@@ -161,7 +167,7 @@ impl CustomOp3 for Linear {
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (x, weight) = (slice(x, x_layout)?, slice(weight, weight_layout)?);
-        forward((x, x_layout), (weight, weight_layout), Some(slice(bias, bias_layout)?))
+        self.forward((x, x_layout), (weight, weight_layout), Some(slice(bias, bias_layout)?))
     }
 
     fn bwd(
@@ -173,7 +179,7 @@ impl CustomOp3 for Linear {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         read(grad, |g| {
-            let (dx, dw) = backward(x, weight, g)?;
+            let (dx, dw) = self.backward(x, weight, g)?;
             let db = if bias.track_op() {
                 Some(tensor(sum_rows(g, bias.elem_count()), bias)?)
             } else {

@@ -6,6 +6,8 @@
 #![allow(clippy::inline_always)]
 
 mod activation;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod attention;
 mod attention_ops;
 mod batch_norm;
@@ -17,11 +19,17 @@ mod gemm;
 #[cfg(all(test, unix))]
 mod guard;
 mod linear;
+mod lines;
 #[cfg(test)]
 mod naive;
 mod norm;
 mod optimiser;
+mod packed;
 mod panels;
+#[cfg(target_arch = "x86_64")]
+mod parts;
+#[cfg(target_arch = "x86_64")]
+mod parts_product;
 mod patches;
 mod planes;
 mod pool;
@@ -43,7 +51,7 @@ pub(crate) use conv::{ConvFollowing, Geometry, conv2d, conv2d_finished};
 pub(crate) use linear::{Following, linear, linear_prepared};
 pub(crate) use norm::{layer_norm, rms_norm};
 pub(crate) use optimiser::{AdamWStep, adamw, blend, change, sum_of_squares};
-pub(crate) use panels::{Packed, preparing};
+pub(crate) use packed::{Packed, preparing};
 pub(crate) use patches::patchify;
 pub(crate) use pool::{Pool, avg_pool2d, max_pool2d};
 pub(crate) use softmax::softmax;
@@ -51,7 +59,7 @@ pub(crate) use softmax::softmax;
 mod mapped;
 
 pub use mapped::MappedFile;
-pub use panels::prepare_weights;
+pub use packed::{Precision, prepare_weights};
 
 /// The instruction set that the kernels run with here, chosen at run time.
 pub fn instruction_set() -> &'static str {

@@ -4,7 +4,7 @@ use candle::{Device, Tensor};
 use proptest::prelude::*;
 
 use super::conv::Geometry;
-use super::{Pool, Scores};
+use super::{Pool, Precision, Scores};
 use crate::random::Random;
 
 pub(super) fn numbers(n: usize, seed: u64) -> Vec<f32> {
@@ -88,7 +88,7 @@ proptest! {
                 expected.push(row.iter().zip(weight).map(|(x, w)| x * w).sum::<f64>() + b);
             }
         }
-        close(&super::linear(&x, &w, Some(&b)).unwrap(), &expected)?;
+        close(&super::linear(&x, &w, Some(&b), Precision::F32).unwrap(), &expected)?;
     }
 
     #[test]

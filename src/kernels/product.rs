@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 use super::activation::Forward;
 use super::linear::add_rows;
+use super::lines::Lines;
 use super::panels::Panels;
 use super::tile::{self, DEPTH, Right, STRIDE, Start, TILE};
 
@@ -20,26 +21,39 @@ const GROUP: usize = 12;
 /// Multiply-adds below which a product is not worth handing out.
 const SMALL: usize = 1 << 15;
 
-/// Rows of a product's left side, `stride` apart, each number times `scale` if there is one.
+/// The rows of a product's left side, each number times `scale` if there is one.
 #[derive(Clone, Copy)]
 pub(super) struct Left<'a> {
-    pub(super) rows: &'a [f32],
-    pub(super) stride: usize,
+    pub(super) rows: Lines<'a>,
     pub(super) scale: Option<f32>,
+}
+
+impl Left<'_> {
+    /// Copies some numbers of a row.
+    fn copy(&self, row: usize, depths: Range<usize>, to: &mut [f32]) {
+        let (lines, to) = (self.rows, &mut to[..depths.len()]);
+        if lines.along {
+            to.copy_from_slice(&lines.values[row * lines.stride..][depths]);
+        } else {
+            let values = lines.values[depths.start * lines.stride + row..].iter();
+            to.iter_mut().zip(values.step_by(lines.stride)).for_each(|(to, x)| *to = *x);
+        }
+        if let Some(scale) = self.scale {
+            for x in to {
+                *x *= scale;
+            }
+        }
+    }
 }
 
 /// `a` times `b` on this thread alone, to `rows` of `out` that start `stride` apart.
 ///
 /// # Safety
-/// `out` may be written for `rows` rows over the columns of `b`, by this thread alone.
+/// `out` may be written for the rows of `a` over the columns of `b`, by this thread alone.
 #[allow(unsafe_code)]
-pub(super) unsafe fn product_here(
-    a: Left,
-    b: Panels,
-    rows: usize,
-    (out, stride): (*mut f32, usize),
-) {
-    assert!(rows == 0 || a.rows.len() >= (rows - 1) * a.stride + b.depth, "sizes of a product");
+pub(super) unsafe fn product_here(a: Left, b: Panels, (out, stride): (*mut f32, usize)) {
+    let rows = a.rows.count;
+    assert!(a.rows.depth == b.depth, "sizes of a product");
     let panels = 0..b.columns.div_ceil(tile::size(b.level).1);
     Work { a, b, finish: Finish::default(), out: Cells(out), stride }.run(0..rows, panels);
 }
@@ -57,11 +71,9 @@ pub(super) struct Finish<'a> {
 
 /// `a` (M, K) times `b` (K, N), finished: (M, N).
 #[allow(unsafe_code)]
-pub(super) fn product(a: &[f32], b: Panels, rows: usize, finish: Finish) -> Vec<f32> {
-    let size = rows * b.columns;
-    assert!(a.len() == rows * b.depth, "sizes of a product");
-    assert!(finish.bias.is_none_or(|bias| bias.len() == b.columns), "size of the bias");
-    assert!(finish.residual.is_none_or(|residual| residual.len() == size), "size of the residual");
+pub(super) fn product(a: Lines, b: Panels, finish: Finish) -> Vec<f32> {
+    let (rows, size) = (a.count, a.count * b.columns);
+    assert!(a.depth == b.depth, "sizes of a product");
     let mut out: Vec<f32> = Vec::with_capacity(size);
     if size == 0 {
         return out;
@@ -71,7 +83,7 @@ pub(super) fn product(a: &[f32], b: Panels, rows: usize, finish: Finish) -> Vec<
     let groups = panels.div_ceil(GROUP);
     // With few groups of panels the rows are cut as well, so that every thread has some tasks.
     let cuts = (3 * rayon::current_num_threads()).div_ceil(groups).min(blocks);
-    let left = Left { rows: a, stride: b.depth, scale: None };
+    let left = Left { rows: a, scale: None };
     let work = Work { a: left, b, finish, out: Cells(out.as_mut_ptr()), stride: b.columns };
     let run = |task: usize| {
         let (group, cut) = (task / cuts, task % cuts);
@@ -124,13 +136,7 @@ impl Work<'_> {
                 for first in rows.clone().step_by(high) {
                     let count = high.min(rows.end - first);
                     for (i, to) in block.chunks_exact_mut(STRIDE).take(count).enumerate() {
-                        let row = &self.a.rows[(first + i) * self.a.stride..][depths.clone()];
-                        match self.a.scale {
-                            None => to[..row.len()].copy_from_slice(row),
-                            Some(scale) => {
-                                to.iter_mut().zip(row).for_each(|(to, x)| *to = scale * x);
-                            }
-                        }
+                        self.a.copy(first + i, depths.clone(), to);
                     }
                     for p in panels.clone() {
                         self.tile(block, first..first + count, p, &depths);
@@ -214,7 +220,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::naive::numbers;
-    use super::super::panels::Packed;
+    use super::super::panels::Columns;
     use super::super::simd::{Level, level};
     use super::*;
 
@@ -257,8 +263,8 @@ mod tests {
                 Finish::default()
             };
             for level in levels() {
-                let packed = Packed::of(level, &w, columns, depth);
-                let out = product(&a, packed.view(), rows, finish);
+                let packed = Columns::of(level, Lines::rows(&w, columns, depth));
+                let out = product(Lines::rows(&a, rows, depth), packed.view(), finish);
                 prop_assert_eq!(out.len(), expected.len());
                 for (out, expected) in out.iter().zip(&expected) {
                     let error = (f64::from(*out) - expected).abs();
@@ -271,10 +277,10 @@ mod tests {
     #[test]
     fn threads_do_not_change_a_bit() {
         let (a, w) = (numbers(60 * 1000, 1), numbers(500 * 1000, 2));
-        let packed = Packed::of(level(), &w, 500, 1000);
+        let packed = Columns::of(level(), Lines::rows(&w, 500, 1000));
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| product(&a, packed.view(), 60, Finish::default()))
+            pool.install(|| product(Lines::rows(&a, 60, 1000), packed.view(), Finish::default()))
         };
         let one = run(1);
         assert!([2, 3, 5].into_iter().all(|threads| run(threads) == one));
@@ -284,10 +290,10 @@ mod tests {
     fn nothing_outside_the_factors_is_read_or_mixed_in() {
         // Beside what is not a number the rest stays clean: rows and columns do not mix.
         let (rows, columns, depth) = (17, 35, 5);
-        let mut a = vec![1.0; rows * depth];
+        let (mut a, w) = (vec![1.0; rows * depth], vec![1.0; columns * depth]);
         a[3 * depth..4 * depth].fill(f32::NAN);
-        let packed = Packed::of(level(), &vec![1.0; columns * depth], columns, depth);
-        let out = product(&a, packed.view(), rows, Finish::default());
+        let packed = Columns::of(level(), Lines::rows(&w, columns, depth));
+        let out = product(Lines::rows(&a, rows, depth), packed.view(), Finish::default());
         for (row, out) in out.chunks_exact(columns).enumerate() {
             assert!(out.iter().all(|x| x.is_nan() == (row == 3)), "{row}: {out:?}");
         }

@@ -175,7 +175,7 @@ impl Prepared {
         let packed = if let Some(packed) = self.0.get() {
             packed
         } else {
-            let packed = kernels::Packed::new(weight)?;
+            let packed = kernels::Packed::new(weight, kernels::Precision::F32)?;
             self.0.get_or_init(|| packed)
         };
         let map = activation.map(Activation::on_slices);
@@ -209,7 +209,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     check(x, weight)?;
     let (out_dim, in_dim) = weight.dims2()?;
     if kernels::serve(&[x, weight]) {
-        return Ok(kernels::linear(x, weight, bias)?);
+        return Ok(kernels::linear(x, weight, bias, kernels::Precision::F32)?);
     }
     let mut shape = x.dims().to_vec();
     shape[x.rank() - 1] = out_dim;

@@ -1,0 +1,124 @@
+//! The right side of a product, laid out for the unit that serves its precision.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle::{Result, Tensor};
+
+#[cfg(target_arch = "x86_64")]
+use super::amx::{Unit, unit};
+use super::buffer::{block_of_rows, filled, read};
+use super::gemm::{Into, Matrix, Threads, multiply};
+use super::lines::Lines;
+use super::panels::Columns;
+#[cfg(target_arch = "x86_64")]
+use super::parts::Parts;
+use super::product::{self, Finish};
+use super::simd::level;
+
+static PREPARING: AtomicBool = AtomicBool::new(true);
+
+/// Whether layers that do not learn keep their weights laid out for products.
+pub(crate) fn preparing() -> bool {
+    PREPARING.load(Ordering::Relaxed)
+}
+
+/// Switches [`preparing`]; what was laid out before stays until its layer goes.
+pub fn prepare_weights(prepare: bool) {
+    PREPARING.store(prepare, Ordering::Relaxed);
+}
+
+/// How exact the products of a layer are. Their sums are always float32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// As exact as float32.
+    #[default]
+    F32,
+    /// Of factors rounded to bfloat16, where the processor has units for it; else float32.
+    Bf16,
+}
+
+/// The right side (K, N) of products.
+#[derive(Debug)]
+pub(crate) struct Packed(Layout);
+
+#[derive(Debug)]
+enum Layout {
+    Panels(Columns),
+    #[cfg(target_arch = "x86_64")]
+    Parts(Unit, Parts),
+}
+
+impl Packed {
+    /// Lays out `weight` (N, K), as linear layers keep it.
+    pub(crate) fn new(weight: &Tensor, precision: Precision) -> Result<Self> {
+        let (columns, depth) = weight.dims2()?;
+        read(weight, |weight| Self::of(Lines::rows(weight, columns, depth), precision))
+    }
+
+    /// Lays out the columns.
+    pub(super) fn of(columns: Lines, precision: Precision) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let Some((unit, parts)) = served(precision) {
+            // SAFETY: a processor with such a unit has AVX-512 with bfloat16.
+            #[allow(unsafe_code)]
+            let parts = unsafe { Parts::right(columns, parts) };
+            return Self(Layout::Parts(unit, parts));
+        }
+        let _ = precision; // every other processor has float32 only
+        Self(Layout::Panels(Columns::of(level(), columns)))
+    }
+
+    /// The number of columns.
+    pub(super) fn columns(&self) -> usize {
+        match &self.0 {
+            Layout::Panels(panels) => panels.view().columns,
+            #[cfg(target_arch = "x86_64")]
+            Layout::Parts(_, parts) => parts.count,
+        }
+    }
+}
+
+/// The unit for products of this precision, and how many parts of a number it takes.
+#[cfg(target_arch = "x86_64")]
+fn served(precision: Precision) -> Option<(Unit, usize)> {
+    match (unit()?, precision) {
+        (Unit::Amx, Precision::F32) => Some((Unit::Amx, 3)),
+        (Unit::Dot, Precision::F32) => None, // six products would take longer than one
+        (unit, Precision::Bf16) => Some((unit, 1)),
+    }
+}
+
+/// `a` (M, K) times `b` (K, N), finished: (M, N).
+pub(super) fn product(a: Lines, b: &Packed, finish: Finish) -> Vec<f32> {
+    let (columns, size) = (b.columns(), a.count * b.columns());
+    assert!(finish.bias.is_none_or(|bias| bias.len() == columns), "size of the bias");
+    assert!(finish.residual.is_none_or(|residual| residual.len() == size), "size of the residual");
+    match &b.0 {
+        Layout::Panels(panels) => product::product(a, panels.view(), finish),
+        #[cfg(target_arch = "x86_64")]
+        Layout::Parts(unit, parts) => super::parts_product::product(*unit, a, parts, finish),
+    }
+}
+
+/// `a` (M, K) times the columns `b`, plus the bias, where nothing is kept for a second product.
+pub(super) fn product_once(
+    a: Lines,
+    b: Lines,
+    precision: Precision,
+    bias: Option<&[f32]>,
+) -> Vec<f32> {
+    #[cfg(target_arch = "x86_64")]
+    if served(precision).is_some() {
+        return product(a, &Packed::of(b, precision), Finish { bias, ..Finish::default() });
+    }
+    let _ = precision; // every other processor has float32 only
+    let mut out = filled(a.count * b.count, block_of_rows(b.count), |_, out| {
+        if let Some(bias) = bias {
+            out.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
+        }
+    });
+    let into = if bias.is_some() { Into::Sum } else { Into::Fresh };
+    let (a, right) = (Matrix::of(a), Matrix::of(b).transposed());
+    multiply(a, right, 1.0, &mut out, b.count, into, Threads::All);
+    out
+}
