@@ -1,5 +1,7 @@
 //! Where the work runs: device choice and the size of the thread pool. Nothing happens at import.
 
+use std::path::PathBuf;
+
 use candle::Device;
 
 use crate::{Error, Result};
@@ -10,15 +12,14 @@ use crate::{Error, Result};
 /// asks for CUDA fails when there is none, never falls back in silence.
 pub fn open(name: &str) -> Result<Device> {
     let cuda = |ordinal: usize| {
-        Device::new_cuda(ordinal).map_err(|source| {
-            let why =
-                format!("{}; expected \"cpu\" or \"auto\" on this machine", first_line(&source));
+        gpu(ordinal).map_err(|why| {
+            let why = format!("{why}; expected \"cpu\" or \"auto\" on this machine");
             Error::Device { asked: name.to_owned(), why }
         })
     };
     match name {
         "cpu" => Ok(Device::Cpu),
-        "auto" => Ok(Device::new_cuda(0).unwrap_or(Device::Cpu)),
+        "auto" => Ok(gpu(0).unwrap_or(Device::Cpu)),
         "cuda" => cuda(0),
         _ => {
             let ordinal = name.strip_prefix("cuda:").and_then(|n| n.parse().ok());
@@ -36,13 +37,61 @@ pub fn name(device: &Device) -> String {
     }
 }
 
+/// One GPU, as its driver describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gpu {
+    /// The product's name.
+    pub name: String,
+    /// Bytes of its memory.
+    pub memory: u64,
+    /// Its compute capability: major, minor.
+    pub capability: (u32, u32),
+}
+
+/// What this build can do with the machine's GPUs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GpuState {
+    /// Why `cuda` cannot be opened; absent when it can.
+    pub why: Option<String>,
+    /// The version of CUDA that the driver serves.
+    pub driver: Option<String>,
+    /// The version of CUDA that this build runs with.
+    pub runtime: Option<String>,
+    /// The GPUs, in the order of `cuda:n`.
+    pub gpus: Vec<Gpu>,
+}
+
+/// Why a build without the feature `cuda` has none.
+#[cfg(not(feature = "cuda"))]
+const LEFT_OUT: &str = "this build of carina is for the CPU only";
+
+#[cfg(not(feature = "cuda"))]
+fn gpu(_: usize) -> std::result::Result<Device, String> {
+    Err(LEFT_OUT.to_owned())
+}
+
+#[cfg(feature = "cuda")]
+use crate::cuda::open as gpu;
+
+/// What this build can do with the machine's GPUs; opens none.
+pub fn gpu_state() -> GpuState {
+    #[cfg(feature = "cuda")]
+    let state = crate::cuda::facts();
+    #[cfg(not(feature = "cuda"))]
+    let state = GpuState { why: Some(LEFT_OUT.to_owned()), ..GpuState::default() };
+    state
+}
+
+/// Names the folders of CUDA libraries that [`open`] looks in before the system's own.
+#[cfg_attr(not(feature = "cuda"), allow(unused_variables, clippy::missing_const_for_fn))]
+pub fn look_in(folders: Vec<PathBuf>) {
+    #[cfg(feature = "cuda")]
+    crate::cuda::look_in(folders);
+}
+
 fn unknown(name: &str) -> Error {
     let why = "expected \"auto\", \"cpu\", \"cuda\" or \"cuda:n\"".to_owned();
     Error::Device { asked: name.to_owned(), why }
-}
-
-fn first_line(error: &candle::Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 /// Sets how many threads the CPU kernels use; only the first call of a process counts.
@@ -81,5 +130,8 @@ mod tests {
         let error = open("cuda:1").unwrap_err().to_string();
         assert!(error.starts_with("device \"cuda:1\": "), "{error}");
         assert!(error.contains("\"cpu\""), "{error}");
+        if gpu_state().runtime.is_none() {
+            assert!(error.contains("CPU only") || error.contains("libcuda.so.1"), "{error}");
+        }
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | foundations | [`error`], [`device`], [`progress`], [`random`], [`files`] |
+//! | foundations | [`error`], [`device`], `cuda` (with its feature), [`progress`], [`random`], [`files`] |
 //! | pure parts | [`imaging`], [`metrics`], [`kernels`] |
 //! | blocks | [`nn`] |
 //! | parts of models | [`vision`], [`language`], [`fusion`], [`weights`], [`tasks`] |
@@ -14,6 +14,8 @@
 //! | learning and measuring | [`training`], [`evaluation`] |
 //! | the face | `py`, behind the feature `python` |
 
+#[cfg(feature = "cuda")]
+mod cuda;
 pub mod data;
 pub mod device;
 pub mod error;

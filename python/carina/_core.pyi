@@ -372,6 +372,7 @@ class Model:
         dataset: Dataset,
         *,
         level: str,
+        precision: str,
         batch_size: int,
         cached: str,
         watch: _Watch | None = None,

@@ -3,6 +3,8 @@
 //! The blocks depend on the size of the data only, so results do not depend on the number of
 //! threads.
 
+use std::sync::LazyLock;
+
 use candle::{CpuStorage, DType, Device, Layout, Result, Storage, Tensor};
 use rayon::prelude::*;
 
@@ -10,8 +12,12 @@ use rayon::prelude::*;
 const GRAIN: usize = 1 << 14;
 
 /// Whether the kernels take these tensors: float32 on the CPU.
+///
+/// With `CARINA_KERNELS=off` they take none, and every layer is composed as on a GPU: for tests.
 pub(crate) fn serve(tensors: &[&Tensor]) -> bool {
-    tensors.iter().all(|x| x.dtype() == DType::F32 && x.device().is_cpu())
+    static OFF: LazyLock<bool> =
+        LazyLock::new(|| std::env::var_os("CARINA_KERNELS").is_some_and(|value| value == "off"));
+    !*OFF && tensors.iter().all(|x| x.dtype() == DType::F32 && x.device().is_cpu())
 }
 
 /// The numbers behind a contiguous layout.

@@ -5,6 +5,7 @@
 use candle::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::composed;
 use crate::{Error, Result, kernels};
 
 /// A pointwise nonlinearity, by the name that configurations use.
@@ -52,13 +53,7 @@ impl Activation {
                 Self::Silu => kernels::apply_silu(x)?,
             });
         }
-        Ok(match self {
-            Self::Relu => x.relu()?,
-            Self::Gelu => x.gelu_erf()?,
-            Self::GeluTanh => x.gelu()?,
-            Self::QuickGelu => (x * candle_nn::ops::sigmoid(&(x * 1.702)?)?)?,
-            Self::Silu => x.silu()?,
-        })
+        composed::activation(x, self)
     }
 
     /// The function on slices of float32.

@@ -3,14 +3,11 @@
 //! Source: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762; grouped queries:
 //! Ainslie et al. 2023, "GQA", arXiv:2305.13245.
 
-use candle::{DType, Tensor};
+use candle::Tensor;
 
-use super::softmax;
+use super::spans::{SCORES, spans};
 use crate::kernels::Scores;
 use crate::{Error, Result, kernels};
-
-/// A score or a bias at or below this counts as masked; `-inf` and the lowest float are.
-const MASKED: f64 = -1e30;
 
 /// What [`attend`] does besides the product.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,19 +34,7 @@ pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, options: &Attend) -> Result<Te
         return Ok(kernels::attend(q, k, v, scores)?.transpose(1, 2)?);
     }
     let (k, v) = (repeat_heads(k, q.dim(1)?)?, repeat_heads(v, q.dim(1)?)?);
-    let mut scores = ((q * options.factor(dim))?.contiguous()?.matmul(&k.t()?.contiguous()?))?; // (B, H, N, M)
-    if let Some(bias) = options.bias {
-        scores = scores.broadcast_add(&bias.clamp(MASKED, f64::from(f32::MAX))?)?;
-    }
-    let Some(keep) = visible(&scores, options)? else {
-        return Ok(softmax(&scores)?.matmul(&v)?);
-    };
-    let keep = keep.broadcast_as(scores.shape())?.contiguous()?;
-    let low = Tensor::full(MASKED as f32, scores.shape(), scores.device())?;
-    let scores = keep.where_cond(&scores, &low.to_dtype(scores.dtype())?)?;
-    // The product turns a row without any key from uniform to zero.
-    let weights = (softmax(&scores)? * keep.to_dtype(scores.dtype())?)?;
-    Ok(weights.matmul(&v)?)
+    spans(q, &k, &v, options, SCORES)
 }
 
 /// Self-attention of `qkv` (B, N, (H + 2 Hkv) D), queries, keys and values in a row, if the kernel
@@ -71,49 +56,17 @@ pub(super) fn attend_packed(
 
 impl Attend<'_> {
     /// Whether nothing learns from the bias; the kernels give no gradient to it.
-    fn fixed(&self) -> bool {
+    pub(super) fn fixed(&self) -> bool {
         self.bias.is_none_or(|bias| !bias.track_op())
     }
 
-    fn factor(&self, dim: usize) -> f64 {
+    pub(super) fn factor(&self, dim: usize) -> f64 {
         self.scale.unwrap_or(1.0 / (dim as f64).sqrt())
     }
 
     fn scores(&self, shape: [usize; 4], dim: usize) -> Result<Scores> {
         Ok(Scores::new(shape, self.factor(dim), self.causal, self.mask, self.bias)?)
     }
-}
-
-/// Which scores count, as 0 or 1 broadcastable to (B, H, N, M); `None` when all do.
-fn visible(scores: &Tensor, options: &Attend) -> Result<Option<Tensor>> {
-    let (batch, _, n, m) = scores.dims4()?;
-    let mut keep: Option<Tensor> = None;
-    let mut both = |next: Tensor| -> Result<()> {
-        keep = Some(match keep.take() {
-            None => next,
-            Some(keep) => keep.broadcast_mul(&next)?,
-        });
-        Ok(())
-    };
-    if let Some(mask) = options.mask {
-        both(mask.ne(&mask.zeros_like()?)?.reshape((batch, 1, 1, m))?)?;
-    }
-    if options.causal {
-        let rows = (0..n).flat_map(|i| (0..m).map(move |j| u8::from(j + n <= i + m)));
-        both(Tensor::from_vec(rows.collect(), (1, 1, n, m), scores.device())?)?;
-    }
-    if let Some(bias) = options.bias.filter(|bias| may_mask(bias)) {
-        let bias = bias.detach().to_dtype(DType::F64)?;
-        let seen = bias.gt(&Tensor::full(MASKED, bias.shape(), bias.device())?)?;
-        both(seen.broadcast_as(scores.shape())?.contiguous()?)?;
-    }
-    Ok(keep)
-}
-
-/// Whether the bias may hide keys. On the CPU a look is cheaper than a mask of the scores' size.
-fn may_mask(bias: &Tensor) -> bool {
-    let lowest = || bias.detach().to_dtype(DType::F64)?.min_all()?.to_scalar::<f64>();
-    !bias.device().is_cpu() || lowest().map_or(true, |lowest| lowest <= MASKED || lowest.is_nan())
 }
 
 fn repeat_heads(x: &Tensor, heads: usize) -> Result<Tensor> {

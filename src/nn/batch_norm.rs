@@ -6,6 +6,8 @@ use candle::{Tensor, Var};
 use candle_nn::{Init, VarBuilder};
 
 use super::Pass;
+use super::composed::wide;
+use super::conv::affine;
 use crate::kernels::Statistics;
 use crate::{Error, Result, kernels};
 
@@ -65,7 +67,7 @@ impl BatchNorm2d {
             return self.fused(x, &Statistics { mean, variance }, false);
         }
         let (scale, shift) = self.scale_and_shift()?;
-        affine(x, &scale, &shift)
+        Ok(affine(&wide(x)?, &scale, &shift)?.to_dtype(x.dtype())?)
     }
 
     fn forward_batch(&self, x: &Tensor) -> Result<Tensor> {
@@ -81,12 +83,13 @@ impl BatchNorm2d {
             self.record(&row(&batch.mean)?, &row(&batch.variance)?, count)?;
             return self.fused(x, &batch, true);
         }
-        let mean = x.mean_keepdim((0, 2, 3))?; // (1, C, 1, 1)
-        let centred = x.broadcast_sub(&mean)?;
+        let wide = wide(x)?;
+        let mean = wide.mean_keepdim((0, 2, 3))?; // (1, C, 1, 1)
+        let centred = wide.broadcast_sub(&mean)?;
         let variance = centred.sqr()?.mean_keepdim((0, 2, 3))?;
         let unit = centred.broadcast_div(&(&variance + self.eps)?.sqrt()?)?;
         self.record(&mean.reshape(channels)?, &variance.reshape(channels)?, count)?;
-        affine(&unit, &self.weight, &self.bias)
+        Ok(affine(&unit, &self.weight, &self.bias)?.to_dtype(x.dtype())?)
     }
 
     fn fused(&self, x: &Tensor, statistics: &Statistics, through: bool) -> Result<Tensor> {
@@ -103,9 +106,4 @@ impl BatchNorm2d {
         let kept = (running.as_detached_tensor() * (1.0 - self.momentum))?;
         Ok(running.set(&(kept + (batch * self.momentum)?)?)?)
     }
-}
-
-fn affine(x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<Tensor> {
-    let scale = scale.reshape((1, (), 1, 1))?;
-    Ok(x.broadcast_mul(&scale)?.broadcast_add(&shift.reshape((1, (), 1, 1))?)?)
 }

@@ -3,6 +3,7 @@
 use candle::Tensor;
 use candle_nn::VarBuilder;
 
+use super::composed::wide;
 use super::linear::uniform;
 use super::windows::{Window, windows};
 use super::{Activation, Bias};
@@ -102,10 +103,9 @@ impl Conv2d {
                 return Ok(y);
             }
         }
-        let scale = scale.reshape((1, (), 1, 1))?;
-        let y = self.forward(x)?.broadcast_mul(&scale)?;
-        let y = y.broadcast_add(&shift.reshape((1, (), 1, 1))?)?;
-        finished(y, residual, activation)
+        let y = self.forward(x)?;
+        let affine = affine(&wide(&y)?, scale, shift)?.to_dtype(y.dtype())?;
+        finished(affine, residual, activation)
     }
 
     /// The weight (O, C / G, K, K).
@@ -165,12 +165,18 @@ pub fn conv2d(
         let Window { kernel, stride, padding } = window;
         kernels::conv2d(x, weight, Geometry { kernel, stride, padding, groups })?
     } else {
-        unfolded(x, weight, window, groups)?
+        unfolded(&x.to_dtype(weight.dtype())?, weight, window, groups)?
     };
     match bias {
-        Some(bias) => Ok(y.broadcast_add(&bias.reshape((1, (), 1, 1))?)?),
+        Some(bias) => Ok(y.broadcast_add(&bias.to_dtype(y.dtype())?.reshape((1, (), 1, 1))?)?),
         None => Ok(y),
     }
+}
+
+/// `scale · x + shift` of `x` (B, C, H, W), with factors for each channel (C).
+pub(super) fn affine(x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<Tensor> {
+    let scale = scale.reshape((1, (), 1, 1))?;
+    Ok(x.broadcast_mul(&scale)?.broadcast_add(&shift.reshape((1, (), 1, 1))?)?)
 }
 
 /// The convolution as a product with every window. candle's own has no gradient where the stride

@@ -3,6 +3,7 @@
 use candle::{DType, Tensor};
 use candle_nn::{Init, VarBuilder};
 
+use super::composed::wide;
 use crate::Result;
 
 /// Rows of the parameter `weight` (V, D) by their number.
@@ -22,7 +23,12 @@ impl Embedding {
     pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
         let rows = ids.flatten_all()?.to_dtype(DType::U32)?;
         let shape = [ids.dims(), &[self.weight.dim(1)?]].concat();
-        Ok(self.weight.index_select(&rows, 0)?.reshape(shape)?)
+        if !self.weight.track_op() {
+            return Ok(self.weight.index_select(&rows, 0)?.reshape(shape)?);
+        }
+        // The gradients of a frequent row are many small numbers, to be added up in float32.
+        let found = wide(&self.weight)?.index_select(&rows, 0)?;
+        Ok(found.to_dtype(self.weight.dtype())?.reshape(shape)?)
     }
 
     /// The table (V, D), for tied output layers and learned positions.

@@ -21,6 +21,6 @@ impl LayerScale {
 
     /// Maps `x` (…, D) to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.broadcast_mul(&self.gamma)?)
+        Ok(x.broadcast_mul(&self.gamma.to_dtype(x.dtype())?)?)
     }
 }

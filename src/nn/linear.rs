@@ -214,9 +214,11 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     let mut shape = x.dims().to_vec();
     shape[x.rank() - 1] = out_dim;
     let rows = shape[..x.rank() - 1].iter().product::<usize>();
-    let y = x.reshape((rows, in_dim))?.matmul(&weight.t()?)?; // (M, O)
+    // Layers compute in the type of their matrices.
+    let x = x.to_dtype(weight.dtype())?.reshape((rows, in_dim))?;
+    let y = x.matmul(&weight.contiguous()?.t()?)?; // (M, O)
     let y = match bias {
-        Some(bias) => y.broadcast_add(bias)?,
+        Some(bias) => y.broadcast_add(&bias.to_dtype(y.dtype())?)?,
         None => y,
     };
     Ok(y.reshape(shape)?)

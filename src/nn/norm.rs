@@ -6,6 +6,7 @@
 use candle::{D, Tensor};
 use candle_nn::{Init, VarBuilder};
 
+use super::composed;
 use crate::{Error, Result, kernels};
 
 /// Zero mean and unit variance, then scale and shift; parameters `weight` and `bias` (D).
@@ -55,10 +56,7 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
     if kernels::serve(&[x, weight, bias]) {
         return Ok(kernels::layer_norm(x, weight, bias, eps)?);
     }
-    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-    let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-    let unit = centred.broadcast_div(&(variance + eps)?.sqrt()?)?;
-    Ok(unit.broadcast_mul(weight)?.broadcast_add(bias)?)
+    composed::layer_norm(x, weight, bias, eps)
 }
 
 /// Normalises `x` (…, D) to unit root mean square, times `weight` (D).
@@ -67,8 +65,7 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     if kernels::serve(&[x, weight]) {
         return Ok(kernels::rms_norm(x, weight, eps)?);
     }
-    let square = x.sqr()?.mean_keepdim(D::Minus1)?;
-    Ok(x.broadcast_div(&(square + eps)?.sqrt()?)?.broadcast_mul(weight)?)
+    composed::rms_norm(x, weight, eps)
 }
 
 fn check(x: &Tensor, weight: &Tensor, what: &str) -> Result<()> {

@@ -6,9 +6,10 @@ use numpy::{PyArray2, PyArrayMethods, ToPyArray};
 use pyo3::prelude::*;
 
 use super::call;
+use super::system::open_device;
+use crate::Error;
 use crate::language;
 use crate::weights;
-use crate::{Error, device};
 
 /// What a checkpoint gave to a model, key by key.
 #[pyclass(frozen, module = "carina._core")]
@@ -89,9 +90,8 @@ impl TextEncoder {
     /// Opens a folder with options, tokenizer and weights.
     #[staticmethod]
     fn load(py: Python<'_>, folder: PathBuf, device: &str) -> PyResult<Self> {
-        call::long(py, None, |_| {
-            Ok(Self(language::TextEncoder::open(&folder, &device::open(device)?)?))
-        })
+        let device = open_device(py, device)?;
+        call::long(py, None, |_| Ok(Self(language::TextEncoder::open(&folder, &device)?)))
     }
 
     /// Embeds texts in their order, (n, d).

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use super::call::{long, quick};
 use super::data::Dataset;
+use super::system::open_device;
 use crate::data::{Cache, Precision};
 use crate::evaluation::{Scoring, Sides, zero_shot_scores};
 use crate::language::Tokenizer;
@@ -69,9 +70,9 @@ impl Model {
         image_size: usize,
         overrides: Option<&str>,
     ) -> PyResult<Self> {
+        let device = open_device(py, device)?;
         let model = quick(py, || {
             let spec = systems::preset(preset)?.customised(image_size, overrides)?;
-            let device = device::open(device)?;
             systems::Model::create(spec, Tokenizer::builtin()?, seed, &device)
         })?;
         Ok(Self::new(model))
@@ -80,7 +81,8 @@ impl Model {
     /// Opens a model's folder; the second value is the load report as text.
     #[staticmethod]
     fn load(py: Python<'_>, folder: PathBuf, device: &str) -> PyResult<(Self, String)> {
-        let (model, report) = quick(py, || systems::Model::load(&folder, &device::open(device)?))?;
+        let device = open_device(py, device)?;
+        let (model, report) = quick(py, || systems::Model::load(&folder, &device))?;
         Ok((Self::new(model), report.to_string()))
     }
 
@@ -156,20 +158,22 @@ impl Model {
     }
 
     /// Features of every study at a level: float32 array (N, …) and (row, message) failures.
-    #[pyo3(signature = (dataset, *, level, batch_size, cached, watch=None))]
+    #[pyo3(signature = (dataset, *, level, precision, batch_size, cached, watch=None))]
+    #[allow(clippy::too_many_arguments)] // one argument for each keyword of the Python function
     fn encode<'py>(
         &self,
         py: Python<'py>,
         dataset: &Dataset,
         level: &str,
+        precision: &str,
         batch_size: usize,
         cached: &str,
         watch: Option<Py<PyAny>>,
     ) -> PyResult<Rows<'py>> {
         let dataset = Arc::clone(&dataset.0);
         let encoded = long(py, watch, |progress| {
-            let level: Level = named("level", level)?;
-            self.read().encode(&dataset, level, batch_size, cache(cached)?, progress)
+            let how = (named::<Level>("level", level)?, named("precision", precision)?);
+            self.read().encode(&dataset, how, batch_size, cache(cached)?, progress)
         })?;
         let failures = encoded.failures.into_iter().map(|f| (f.index, f.message)).collect();
         Ok((encoded.values.to_pyarray(py).reshape(encoded.shape)?, failures))

@@ -1,10 +1,13 @@
 //! The machine as the core sees it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
+use candle::Device;
 use pyo3::prelude::*;
 
-use crate::device;
+use super::call::quick;
+use crate::device::{self, GpuState};
 
 /// Sets how many threads the CPU kernels use; must come before any work.
 #[pyfunction]
@@ -27,20 +30,58 @@ pub(super) fn prepare_weights(prepare: bool) {
     crate::kernels::prepare_weights(prepare);
 }
 
+/// Opens the device that a Python caller names.
+pub(super) fn open_device(py: Python<'_>, name: &str) -> PyResult<Device> {
+    device::look_in(cuda_folders(py)?);
+    quick(py, || device::open(name))
+}
+
+/// The folders that pip's NVIDIA packages keep their libraries in.
+fn cuda_folders(py: Python<'_>) -> PyResult<Vec<PathBuf>> {
+    let spec = py.import("importlib.util")?.call_method1("find_spec", ("nvidia",))?;
+    if !cfg!(feature = "cuda") || spec.is_none() {
+        return Ok(Vec::new());
+    }
+    let mut folders = Vec::new();
+    for place in spec.getattr("submodule_search_locations")?.try_iter()? {
+        let place: PathBuf = place?.extract()?;
+        let Ok(packages) = place.read_dir() else { continue };
+        folders.extend(packages.flatten().map(|package| package.path().join("lib")));
+    }
+    folders.retain(|folder| folder.is_dir());
+    folders.sort();
+    Ok(folders)
+}
+
 /// What `carina doctor` prints about the core: names and values as text.
 #[pyfunction]
-pub(super) fn doctor_facts() -> BTreeMap<String, String> {
-    let gpu =
-        device::open("cuda").map_or_else(|error| format!("no ({error})"), |_| "yes".to_owned());
+pub(super) fn doctor_facts(py: Python<'_>) -> PyResult<BTreeMap<String, String>> {
+    device::look_in(cuda_folders(py)?);
+    let gpus = quick(py, || Ok(device::gpu_state()))?;
     let facts = [
         ("core version", env!("CARGO_PKG_VERSION").to_owned()),
         ("threads", device::num_threads().to_string()),
         ("cpu features", cpu_features()),
         ("kernels", crate::kernels::instruction_set().to_owned()),
-        ("cuda", gpu),
         ("build", if cfg!(debug_assertions) { "debug: slow" } else { "release" }.to_owned()),
     ];
-    facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    let facts = facts.into_iter().map(|(name, value)| (name.to_owned(), value));
+    Ok(facts.chain(cuda_facts(gpus)).collect())
+}
+
+/// The lines about CUDA: whether it works and why not, versions, then each GPU.
+fn cuda_facts(state: GpuState) -> Vec<(String, String)> {
+    let works = state.why.map_or_else(|| "yes".to_owned(), |why| format!("no: {why}"));
+    let mut facts = vec![("cuda".to_owned(), works)];
+    facts.extend(state.driver.map(|version| ("cuda driver".to_owned(), version)));
+    facts.extend(state.runtime.map(|version| ("cuda runtime".to_owned(), version)));
+    for (i, gpu) in state.gpus.iter().enumerate() {
+        let (name, (major, minor)) = (&gpu.name, gpu.capability);
+        let memory = gpu.memory as f64 / f64::from(1 << 30);
+        let text = format!("{name}, {memory:.1} GiB, capability {major}.{minor}");
+        facts.push((format!("cuda:{i}"), text));
+    }
+    facts
 }
 
 fn cpu_features() -> String {

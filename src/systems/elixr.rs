@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fusion::AttentionPool;
 use crate::language::{Bert, BertConfig, TextPooling, TokenBatch};
-use crate::nn::{Bias, Linear, Parameters, Pass};
+use crate::nn::{Bias, Linear, Parameters, Pass, wide};
 use crate::vision::{ImageEncoder, ImageEncoderConfig, TokenGrid, VisionEncoder};
 use crate::{Error, Result};
 
@@ -132,12 +132,13 @@ impl Elixr {
 
     /// Tokens of `pixels` (B, C, H, W).
     pub fn encode_image(&self, pixels: &Tensor, pass: &Pass) -> Result<TokenGrid> {
-        self.image.forward(pixels, pass)
+        let grid = self.image.forward(pixels, pass)?;
+        Ok(TokenGrid { tokens: wide(&grid.tokens)?, ..grid })
     }
 
     /// Lets the queries look at the tokens.
     pub fn gather(&self, grid: TokenGrid) -> Result<ImageFeatures> {
-        let queries = self.pool.forward(&grid.tokens, None)?; // (B, Q, D)
+        let queries = wide(&self.pool.forward(&grid.tokens, None)?)?; // (B, Q, D)
         Ok(ImageFeatures { grid, queries })
     }
 
@@ -154,7 +155,7 @@ impl Elixr {
     /// One vector (T, D) for each text.
     pub fn encode_text(&self, tokens: &TokenBatch, pass: &Pass) -> Result<Tensor> {
         let (ids, mask) = tokens.to_tensors(self.logit_scale.device())?;
-        let states = self.text.forward(&ids, Some(&mask), pass)?; // (T, N, D)
+        let states = wide(&self.text.forward(&ids, Some(&mask), pass)?)?; // (T, N, D)
         self.text_pooling.apply(&states, &mask) // (T, D)
     }
 
@@ -192,7 +193,7 @@ impl Elixr {
         let head = self.head.as_ref().ok_or_else(|| {
             Error::value("model", "found no classification head; train a supervised stage first")
         })?;
-        head.forward(&features.queries.mean(1)?)
+        wide(&head.forward(&features.queries.mean(1)?)?)
     }
 
     /// Gives the model a new, untrained head for `config.findings`.
@@ -213,6 +214,7 @@ fn head(config: &ElixrConfig, vb: &VarBuilder) -> Result<Option<Linear>> {
 
 /// `x` at length one along its last axis.
 fn unit(x: &Tensor) -> Result<Tensor> {
+    let x = wide(x)?;
     let norm = (x.sqr()?.sum_keepdim(D::Minus1)? + 1e-12)?.sqrt()?;
     Ok(x.broadcast_div(&norm)?)
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Model;
 use crate::data::{Cache, Dataset, Loader, LoaderOptions, Prepare, RowError};
 use crate::imaging::Recipe;
+use crate::nn::Precision;
 use crate::progress::Progress;
 use crate::{Error, Result};
 
@@ -45,17 +46,17 @@ pub fn prepare(recipe: Recipe) -> Prepare {
 }
 
 impl Model {
-    /// Encodes the first film of every study.
+    /// Encodes the first film of every study; the rows are float32 whatever the precision.
     pub fn encode(
         &self,
         dataset: &Arc<Dataset>,
-        level: Level,
+        (level, precision): (Level, Precision),
         batch_size: usize,
         cache: Arc<Cache>,
         progress: &Progress,
     ) -> Result<Encoded> {
         progress.set_total(dataset.len());
-        let row = self.row_shape(level)?;
+        let row = self.row_shape(level, precision)?;
         let width: usize = row.iter().product();
         let mut values = vec![f32::NAN; dataset.len() * width];
         let mut failures = Vec::new();
@@ -68,7 +69,8 @@ impl Model {
             failures.extend(batch.failures);
             if !batch.indices.is_empty() {
                 let pixels = Tensor::from_vec(batch.pixels, batch.shape.as_slice(), self.device())?;
-                let rows = self.features(&pixels, level)?.flatten_all()?.to_vec1::<f32>()?;
+                let rows =
+                    self.features(&pixels, level, precision)?.flatten_all()?.to_vec1::<f32>()?;
                 for (row, index) in rows.chunks_exact(width).zip(batch.indices) {
                     values[index * width..(index + 1) * width].copy_from_slice(row);
                 }
@@ -80,8 +82,8 @@ impl Model {
     }
 
     /// Features of `pixels` (B, C, H, W), one row a film.
-    pub fn features(&self, pixels: &Tensor, level: Level) -> Result<Tensor> {
-        let towers = self.still()?;
+    pub fn features(&self, pixels: &Tensor, level: Level, precision: Precision) -> Result<Tensor> {
+        let towers = self.still(precision)?;
         let features = towers.image(pixels)?;
         Ok(match level {
             Level::Pooled => features.queries.mean(1)?,
@@ -102,9 +104,9 @@ impl Model {
     }
 
     /// The shape of one row, found by encoding one blank film.
-    fn row_shape(&self, level: Level) -> Result<Vec<usize>> {
+    fn row_shape(&self, level: Level, precision: Precision) -> Result<Vec<usize>> {
         let [c, h, w] = self.output_shape()?;
         let blank = Tensor::zeros((1, c, h, w), candle::DType::F32, self.device())?;
-        Ok(self.features(&blank, level)?.dims()[1..].to_vec())
+        Ok(self.features(&blank, level, precision)?.dims()[1..].to_vec())
     }
 }

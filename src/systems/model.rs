@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::elixr::{Elixr, ElixrConfig};
 use crate::imaging::Recipe;
 use crate::language::{TokenBatch, Tokenizer};
-use crate::nn::Parameters;
+use crate::nn::{Parameters, Precision};
 use crate::weights::{self, Checkpoint, LoadReport, NameMap, Strictness};
 use crate::{Error, Result, files};
 
@@ -97,8 +97,8 @@ pub struct Model {
     parameters: Parameters,
     /// The towers that learn.
     towers: Elixr,
-    /// The same towers as they are used, until something changes the weights.
-    still: OnceLock<Elixr>,
+    /// The same towers as they are used, by precision, until something changes the weights.
+    still: [OnceLock<Elixr>; 2],
     tokenizer: Tokenizer,
 }
 
@@ -116,7 +116,7 @@ impl Model {
         let tokenizer = tokenizer.with_max_length(config.text_length)?;
         let parameters = Parameters::new(seed, device);
         let towers = Elixr::new(config, &parameters.builder())?;
-        Ok(Self { spec, parameters, towers, still: OnceLock::new(), tokenizer })
+        Ok(Self { spec, parameters, towers, still: Default::default(), tokenizer })
     }
 
     /// Opens a model's folder: `config.json`, `model.safetensors` and `tokenizer.json`.
@@ -175,24 +175,33 @@ impl Model {
         &self.towers
     }
 
+    /// The towers, whose parameters gather gradients, for one pass that multiplies in `precision`.
+    pub fn towers_in(&self, precision: Precision) -> Result<Elixr> {
+        match precision {
+            Precision::F32 => Ok(self.towers.clone()),
+            _ => Elixr::new(self.spec.elixr(), &self.parameters.builder_in(precision)),
+        }
+    }
+
     /// The towers without a graph, as they are now: weights that change later may or may not
     /// show in them.
-    pub fn frozen_towers(&self) -> Result<Elixr> {
-        Elixr::new(self.spec.elixr(), &self.parameters.frozen())
+    pub fn frozen_towers(&self, precision: Precision) -> Result<Elixr> {
+        Elixr::new(self.spec.elixr(), &self.parameters.frozen_in(precision))
     }
 
     /// The towers without a graph, for use. Built once; [`Self::changed`] lets go of them.
-    pub fn still(&self) -> Result<&Elixr> {
-        if let Some(still) = self.still.get() {
+    pub fn still(&self, precision: Precision) -> Result<&Elixr> {
+        let place = &self.still[precision as usize];
+        if let Some(still) = place.get() {
             return Ok(still);
         }
-        let still = self.frozen_towers()?;
-        Ok(self.still.get_or_init(|| still))
+        let still = self.frozen_towers(precision)?;
+        Ok(place.get_or_init(|| still))
     }
 
     /// Lets go of what was made of the weights. To be called by whoever changes them.
     pub fn changed(&mut self) {
-        self.still = OnceLock::new();
+        self.still = Default::default();
     }
 
     /// Where the model computes.
@@ -233,7 +242,7 @@ impl Model {
 
     /// Unit embeddings (T, E) of `texts`.
     pub fn embed_text(&self, texts: &[String]) -> Result<Tensor> {
-        self.still()?.text(&self.tokenize(texts)?)
+        self.still(Precision::F32)?.text(&self.tokenize(texts)?)
     }
 
     /// A hash that changes with any weight or setting: embeddings carry it.

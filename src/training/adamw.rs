@@ -49,7 +49,7 @@ struct Slot {
 impl Slot {
     fn new(var: &Var) -> Result<Self> {
         let shape = (2, var.elem_count());
-        let moments = if var.device().is_cpu() {
+        let moments = if kernels::serve(&[var]) {
             Moments::Host(vec![0.0; 2 * var.elem_count()])
         } else {
             Moments::Device(Var::zeros(shape, DType::F32, var.device())?)

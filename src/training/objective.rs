@@ -35,7 +35,7 @@ struct Frozen {
 impl Target {
     /// What `dataset` teaches by the stage's objective.
     pub(super) fn new(model: &Model, dataset: &Dataset, stage: &Stage) -> Result<Self> {
-        let still = model.frozen_towers()?;
+        let still = model.frozen_towers(stage.precision)?;
         let learning = model.parameters().trainable();
         let frozen = |prefix: &str| {
             !learning.iter().any(|(name, _)| name.starts_with(prefix) && stage.trains(name))
@@ -99,7 +99,8 @@ pub(super) fn evaluate(
     pass: &Pass,
 ) -> Result<Outcome> {
     let (still, device) = (&target.still, model.device());
-    let towers = if pass.trains() { model.towers() } else { still };
+    let learning = if pass.trains() { Some(model.towers_in(stage.precision)?) } else { None };
+    let towers = learning.as_ref().unwrap_or(still);
     let grid = if target.frozen.image {
         still.encode_image(&films.pixels, &Pass::inference())?
     } else {

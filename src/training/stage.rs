@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{AdamWConfig, Schedule};
 use crate::data::Augment;
 use crate::metrics::Policy;
+use crate::nn::Precision;
 use crate::{Error, Result};
 
 /// What the loss compares.
@@ -122,6 +123,9 @@ pub struct Stage {
     /// Decay of a running mean of the weights, which the run then returns; 0 keeps the last weights.
     #[serde(default)]
     pub average: f64,
+    /// What matrices are multiplied in; parameters, norms, softmax and losses stay in float32.
+    #[serde(default, skip_serializing_if = "Precision::is_single")]
+    pub precision: Precision,
     /// Augmentation of the films, per sample and epoch.
     #[serde(default)]
     pub augment: Augment,

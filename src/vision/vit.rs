@@ -128,7 +128,7 @@ impl Vit {
             }
             (None, _) => return Ok((patches, grid)),
         };
-        Ok((patches.broadcast_add(&places)?, grid))
+        Ok((patches.broadcast_add(&places.to_dtype(patches.dtype())?)?, grid))
     }
 
     /// All tokens after the last block, class token and registers first, (B, P + N, D), for

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Lowest first; modules of one line may use each other.
 const LAYERS: &[&[&str]] = &[
-    &["device", "error", "files", "progress", "random"],
+    &["cuda", "device", "error", "files", "progress", "random"],
     &["imaging", "kernels", "metrics"],
     &["nn"],
     &["fusion", "language", "tasks", "vision", "weights"],

@@ -1,0 +1,11 @@
+//! NVIDIA GPUs, found at run time: one library serves machines with and without CUDA.
+//!
+//! candle binds CUDA when it is linked. The linker is given trampolines instead (`build.rs`), so
+//! nothing of CUDA is loaded, or even looked for, before a device is asked for.
+
+mod devices;
+mod load;
+mod table;
+
+pub(crate) use devices::{facts, open};
+pub(crate) use load::look_in;
