@@ -63,6 +63,12 @@ pub use packed::{Precision, prepare_weights};
 
 /// The instruction set that the kernels run with here, chosen at run time.
 pub fn instruction_set() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    match amx::unit() {
+        Some(amx::Unit::Amx) => return "AVX-512, products on AMX tiles",
+        Some(amx::Unit::Dot) => return "AVX-512 with bfloat16",
+        None => (),
+    }
     match simd::level() {
         #[cfg(target_arch = "x86_64")]
         simd::Level::Avx512 => "AVX-512",

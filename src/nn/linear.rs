@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 use candle::{D, Tensor};
 use candle_nn::{Init, VarBuilder};
 
-use super::Activation;
+use super::precision::precision;
+use super::{Activation, Precision};
 use crate::{Error, Result, kernels};
 
 /// Whether a layer adds a bias.
@@ -33,6 +34,7 @@ pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
     lora: Option<Lora>,
+    precision: Precision,
     prepared: Prepared,
 }
 
@@ -54,12 +56,12 @@ impl Linear {
             Bias::With => Some(vb.get_with_hints(out_dim, "bias", init)?),
             Bias::Without => None,
         };
-        Ok(Self::from_tensors(weight, bias))
+        Ok(Self { precision: precision(&vb), ..Self::from_tensors(weight, bias) })
     }
 
     /// A layer around existing tensors: `weight` (O, I), `bias` (O).
     pub fn from_tensors(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias, lora: None, prepared: Prepared::default() }
+        Self { weight, bias, lora: None, precision: Precision::F32, prepared: Prepared::default() }
     }
 
     /// Freezes weight and bias and adds a trainable adapter of `rank`.
@@ -99,9 +101,10 @@ impl Linear {
     ) -> Result<Tensor> {
         let (weight, bias) = (&self.weight, self.bias.as_ref());
         let Some(lora) = &self.lora else {
+            let weight = (weight, self.precision);
             return self.prepared.linear(x, weight, bias, activation, residual);
         };
-        let y = (linear(x, weight, bias)? + lora.forward(x)?)?;
+        let y = (linear_in(self.precision, x, weight, bias)? + lora.forward(x)?)?;
         finish(y, activation, residual)
     }
 
@@ -144,7 +147,8 @@ impl Lora {
 
 /// A weight laid out for products at its first use outside training, and kept.
 ///
-/// The layout is as large as the weight. Whoever changes the weight must let go of the layers
+/// The layout is as large as the weight, half as large again where three parts stand for a
+/// number, half as large in bfloat16. Whoever changes the weight must let go of the layers
 /// that read it without a graph: see [`Parameters::frozen`](super::Parameters::frozen).
 #[derive(Clone, Debug, Default)]
 pub(super) struct Prepared(Arc<OnceLock<kernels::Packed>>);
@@ -155,7 +159,7 @@ impl Prepared {
     pub(super) fn linear(
         &self,
         x: &Tensor,
-        weight: &Tensor,
+        (weight, precision): (&Tensor, Precision),
         bias: Option<&Tensor>,
         activation: Option<Activation>,
         residual: Option<&Tensor>,
@@ -163,7 +167,7 @@ impl Prepared {
         let parts = [Some(x), Some(weight), bias, residual];
         let served = parts.iter().flatten().all(|t| !t.track_op() && kernels::serve(&[t]));
         if !served || !kernels::preparing() {
-            return finish(linear(x, weight, bias)?, activation, residual);
+            return finish(linear_in(precision, x, weight, bias)?, activation, residual);
         }
         check(x, weight)?;
         if let Some(residual) = residual {
@@ -175,7 +179,7 @@ impl Prepared {
         let packed = if let Some(packed) = self.0.get() {
             packed
         } else {
-            let packed = kernels::Packed::new(weight, kernels::Precision::F32)?;
+            let packed = kernels::Packed::new(weight, precision)?;
             self.0.get_or_init(|| packed)
         };
         let map = activation.map(Activation::on_slices);
@@ -206,10 +210,20 @@ fn check(x: &Tensor, weight: &Tensor) -> Result<()> {
 
 /// `x` (…, I) times the transposed `weight` (O, I), plus `bias` (O): (…, O).
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    linear_in(Precision::F32, x, weight, bias)
+}
+
+/// [`linear`] with products in `precision`.
+fn linear_in(
+    precision: Precision,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
     check(x, weight)?;
     let (out_dim, in_dim) = weight.dims2()?;
     if kernels::serve(&[x, weight]) {
-        return Ok(kernels::linear(x, weight, bias, kernels::Precision::F32)?);
+        return Ok(kernels::linear(x, weight, bias, precision)?);
     }
     let mut shape = x.dims().to_vec();
     shape[x.rank() - 1] = out_dim;

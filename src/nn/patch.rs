@@ -5,8 +5,8 @@
 use candle::Tensor;
 use candle_nn::VarBuilder;
 
-use super::Bias;
 use super::linear::{Prepared, uniform};
+use super::{Bias, Precision};
 use crate::{Error, Result, kernels};
 
 /// The sizes of a [`PatchEmbed2d`].
@@ -112,7 +112,7 @@ impl<const R: usize> Patches<R> {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let rows = patchify(x, self.in_channels, self.patch)?; // (B, N, C·patch)
         let weight = self.weight.flatten_from(1)?;
-        self.prepared.linear(&rows, &weight, self.bias.as_ref(), None, None)
+        self.prepared.linear(&rows, (&weight, Precision::F32), self.bias.as_ref(), None, None)
     }
 
     fn grid(&self, size: [usize; R]) -> [usize; R] {

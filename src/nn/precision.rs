@@ -7,27 +7,11 @@
 use candle::{DType, Device, Shape, Tensor};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
-use serde::{Deserialize, Serialize};
 
 use super::{Parameters, is_statistic};
+use crate::kernels;
 
-/// What matrices are multiplied in. Norms, softmax and losses are always taken in float32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// float32.
-    #[default]
-    F32,
-    /// bfloat16: for GPUs, where it is several times faster; correct but slow on a CPU.
-    Bf16,
-}
-
-impl Precision {
-    /// Whether this is float32.
-    pub fn is_single(&self) -> bool {
-        *self == Self::F32
-    }
-}
+pub use crate::kernels::Precision;
 
 impl Parameters {
     /// As [`Self::builder`], for layers that compute in `precision`: matrices are copies, through
@@ -47,10 +31,15 @@ impl Parameters {
             Precision::F32 => source,
             Precision::Bf16 => {
                 let backend = Box::new(Cast { source, dtype: DType::BF16 });
-                VarBuilder::from_backend(backend, DType::F32, self.device().clone())
+                VarBuilder::from_backend(backend, DType::BF16, self.device().clone())
             }
         }
     }
+}
+
+/// What layers built on `vb` multiply in: the type that their builder names.
+pub(super) fn precision(vb: &VarBuilder) -> Precision {
+    if vb.dtype() == DType::BF16 { Precision::Bf16 } else { Precision::F32 }
 }
 
 /// The tensors of `source`, matrices in another type.
@@ -60,9 +49,10 @@ struct Cast {
 }
 
 impl Cast {
-    /// Vectors (biases, scales, statistics) stay exact: they cost nothing.
+    /// Vectors (biases, scales, statistics) stay exact: they cost nothing. The kernels take
+    /// float32 and round what they multiply themselves.
     fn cast(&self, name: &str, tensor: Tensor) -> candle::Result<Tensor> {
-        let exact = tensor.rank() < 2 || is_statistic(name);
+        let exact = tensor.rank() < 2 || is_statistic(name) || kernels::serve(&[&tensor]);
         if exact { Ok(tensor) } else { tensor.to_dtype(self.dtype) }
     }
 }
@@ -100,7 +90,9 @@ mod tests {
         let x = Tensor::new(&[[1f32, -2.0, 0.5]], &Device::Cpu).unwrap();
         let run = |precision| linear(precision).unwrap().forward(&x).unwrap();
         let (single, half) = (run(Precision::F32), run(Precision::Bf16));
-        assert_eq!((single.dtype(), half.dtype()), (DType::F32, DType::BF16));
+        // The kernels give float32 whatever they multiply; composed layers stay in bfloat16.
+        let given = if kernels::serve(&[&x]) { DType::F32 } else { DType::BF16 };
+        assert_eq!((single.dtype(), half.dtype()), (DType::F32, given));
         let gradients = half.to_dtype(DType::F32).unwrap().sum_all().unwrap().backward().unwrap();
         for (name, var) in parameters.all() {
             assert_eq!(var.dtype(), DType::F32);

@@ -12,7 +12,9 @@ use std::time::Instant;
 
 use candle::{D, DType, Device, Tensor, Var};
 use carina::language::{Bert, BertConfig};
-use carina::nn::{Attend, Bias, Conv2d, Conv2dConfig, LayerNorm, Linear, Parameters, Pass, attend};
+use carina::nn::{
+    Attend, Bias, Conv2d, Conv2dConfig, LayerNorm, Linear, Parameters, Pass, Precision, attend,
+};
 use carina::training::{AdamW, AdamWConfig};
 use carina::vision::{Vit, VitConfig, VitLayout};
 use carina::weights::{Checkpoint, NameMap, Strictness, load};
@@ -23,9 +25,19 @@ use serde::Deserialize;
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 enum Row {
     /// A vision transformer in timm's layout: pixels to pooled features.
-    Vit { config: VitConfig },
+    Vit {
+        config: VitConfig,
+        #[serde(default)]
+        precision: Precision,
+    },
     /// The same with a linear head: one step of forward, backward and `AdamW`.
-    VitTrain { config: VitConfig, classes: usize, rate: f64 },
+    VitTrain {
+        config: VitConfig,
+        classes: usize,
+        rate: f64,
+        #[serde(default)]
+        precision: Precision,
+    },
     /// Token ids to states.
     Bert,
     /// Queries, keys and values to their mix.
@@ -49,9 +61,10 @@ fn prepare(folder: &Path) -> Result<Run> {
     let input = Checkpoint::open(folder.join("input.safetensors"))?;
     let get = |key: &str| input.tensor(key, &Device::Cpu);
     Ok(match row {
-        Row::Vit { config } => vit(folder, &config, get("x")?)?,
-        Row::VitTrain { config, classes, rate } => {
-            train(folder, &config, classes, rate, (get("x")?, get("y")?))?
+        Row::Vit { config, precision } => vit(folder, &config, precision, get("x")?)?,
+        Row::VitTrain { config, classes, rate, precision } => {
+            let data = (get("x")?, get("y")?);
+            train(folder, &config, (classes, rate, precision), data)?
         }
         Row::Bert => bert(folder, get("ids")?)?,
         Row::Attention => {
@@ -84,10 +97,10 @@ fn prepare(folder: &Path) -> Result<Run> {
     })
 }
 
-fn vit(folder: &Path, config: &VitConfig, pixels: Tensor) -> Result<Run> {
+fn vit(folder: &Path, config: &VitConfig, precision: Precision, pixels: Tensor) -> Result<Run> {
     let weights = Checkpoint::open(folder.join("model.safetensors"))?;
     let (_, parameters, _) = Vit::load(config, VitLayout::VitTimm, &weights, &Device::Cpu)?;
-    let model = Vit::new(config, parameters.frozen())?;
+    let model = Vit::new(config, parameters.frozen_in(precision))?;
     Ok(Box::new(move || {
         let tokens = model.embed(&pixels)?.0;
         let tokens = model.encode(&tokens, &Pass::inference())?;
@@ -98,14 +111,14 @@ fn vit(folder: &Path, config: &VitConfig, pixels: Tensor) -> Result<Run> {
 fn train(
     folder: &Path,
     config: &VitConfig,
-    classes: usize,
-    rate: f64,
+    (classes, rate, precision): (usize, f64, Precision),
     (pixels, classes_of): (Tensor, Tensor),
 ) -> Result<Run> {
     let weights = Checkpoint::open(folder.join("model.safetensors"))?;
     let parameters = Parameters::new(0, &Device::Cpu);
-    let model = Vit::new(config, parameters.builder())?;
-    let head = Linear::new(config.dim, classes, Bias::With, parameters.builder().pp("head"))?;
+    let builder = parameters.builder_in(precision);
+    let model = Vit::new(config, builder.clone())?;
+    let head = Linear::new(config.dim, classes, Bias::With, builder.pp("head"))?;
     load(&parameters, &weights, &NameMap::named("plain")?, Strictness::Strict)?;
     let learning = parameters.trainable();
     let constants = AdamWConfig { beta2: 0.999, weight_decay: 0.01, ..AdamWConfig::default() };

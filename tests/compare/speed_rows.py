@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +46,9 @@ class Row:
         What one call is: an inference, a whole training step, or the optimiser's.
     tolerance : float, default=1e-3
         Largest difference of the outputs, as a part of the largest output.
+    half : bool, default=False
+        Whether matrices are multiplied in bfloat16: carina's linear maps, all of torch's
+        model in inference, what autocast chooses in training.
     """
 
     peers: tuple[str, ...]
@@ -56,6 +59,7 @@ class Row:
     config: Any = None
     kind: Literal["infers", "trains", "adamw"] = "infers"
     tolerance: float = 1e-3
+    half: bool = False
 
 
 def vit(name: str, **options: Any) -> nn.Module:
@@ -76,6 +80,13 @@ def vit_config(dim: int, heads: int) -> dict[str, Any]:
 
 def images(batch: int) -> dict[str, Tensor]:
     return {"x": torch.randn(batch, 3, 224, 224)}
+
+
+def in_half(row: Row) -> Row:
+    """Turn a row into the same with products of bfloat16."""
+    row.spec["precision"] = "bf16"
+    # Eight bits of a factor: the outputs agree to about one part in a hundred.
+    return replace(row, peers=("torch_bf16",), tolerance=3e-2, half=True)
 
 
 def vit_row(batch: int) -> Row:
@@ -193,7 +204,10 @@ def adamw_row() -> Row:
 ROWS: dict[str, Row] = {
     "vit_b16_f32_b1": vit_row(1),
     "vit_b16_f32_b8": vit_row(8),
+    "vit_b16_bf16_b1": in_half(vit_row(1)),
+    "vit_b16_bf16_b8": in_half(vit_row(8)),
     "vit_s_train_b8": train_row(),
+    "vit_s_train_bf16_b8": in_half(train_row()),
     "bert_base_b8": bert_row(),
     "adamw_20m": adamw_row(),
     "attention_197": attention_row(197),
@@ -254,10 +268,13 @@ def torch_run(name: str, folder: Path, *, compiled: bool, fused: bool) -> Run:
     if compiled and model is not None:
         call = torch.compile(model)
     if row.kind == "infers":
+        if row.half and model is not None:
+            model.to(torch.bfloat16)
+            data = {key: x.to(torch.bfloat16) for key, x in data.items()}
 
         def run() -> Tensor:
             with torch.inference_mode():
-                return row.call(call, data)
+                return row.call(call, data).float()
 
         return run
     parameters = model.parameters()
@@ -265,7 +282,8 @@ def torch_run(name: str, folder: Path, *, compiled: bool, fused: bool) -> Run:
 
     def step() -> Tensor:
         optimiser.zero_grad(set_to_none=True)
-        loss = row.call(call, data)
+        with torch.autocast("cpu", torch.bfloat16, enabled=row.half):
+            loss = row.call(call, data)
         loss.backward()
         optimiser.step()
         return loss.detach().reshape(1)

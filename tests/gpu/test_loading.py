@@ -21,7 +21,11 @@ def python(code, folder=None, **environment):
     env = {**os.environ, **environment}
     env["LD_LIBRARY_PATH"] = str(folder) if folder else ""
     run = subprocess.run(
-        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()
@@ -77,7 +81,9 @@ def driver(compiler, tmp_path_factory):
     source = (HERE / "fake_driver.c").read_text()
     written = set(re.findall(r"\bint (cu\w+)\(", source))
     named = [name for name in SYMBOLS.read_text().split() if re.match(r"cu[A-Z]", name)]
-    rest = [f"int {name}(void) {{ return 100; }}" for name in named if name not in written]
+    rest = [
+        f"int {name}(void) {{ return 100; }}" for name in named if name not in written
+    ]
     library(compiler, folder / "libcuda.so.1", source + "\n".join(rest))
     return folder
 
@@ -88,7 +94,9 @@ def whole(compiler, driver, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     shutil.copy(driver / "libcuda.so.1", folder)
     for prefix, name in (("cublas", "libcublas.so.13"), ("curand", "libcurand.so.10")):
-        named = [name for name in SYMBOLS.read_text().split() if name.startswith(prefix)]
+        named = [
+            name for name in SYMBOLS.read_text().split() if name.startswith(prefix)
+        ]
         source = "\n".join(f"int {name}(void) {{ return 1; }}" for name in named)
         library(compiler, folder / name, source)
     return folder
@@ -111,7 +119,9 @@ def test_without_a_driver_auto_takes_the_cpu_and_cuda_says_why():
     assert python(code) == "cpu"
     for device in ("cuda", "cuda:3"):
         error = opening(device)
-        assert error.startswith(f'DeviceError device "{device}": libcuda.so.1 was not found')
+        assert error.startswith(
+            f'DeviceError device "{device}": libcuda.so.1 was not found'
+        )
         assert "the NVIDIA driver brings it" in error
         assert 'expected "cpu" or "auto"' in error
     assert line("cuda").startswith("no: libcuda.so.1 was not found")
