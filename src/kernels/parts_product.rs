@@ -11,10 +11,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::amx::{Sums, Terms, Tiles, Unit};
-use super::linear::add_rows;
 use super::lines::Lines;
 use super::parts::{Parts, Row, SIDE, STEP, Side, lay, step_rows};
 use super::product::{Cells, Finish};
+use super::simd::kernel;
 use super::tile::Start;
 
 /// Steps of the shared axis in one go.
@@ -73,7 +73,6 @@ struct Work<'a> {
 }
 
 /// Numbers of a block of the result, where they cannot be formed in place.
-#[derive(Clone)]
 #[repr(align(64))]
 struct Block([f32; SIDE * SIDE]);
 
@@ -99,6 +98,7 @@ impl Work<'_> {
     #[allow(unsafe_code)]
     fn run(&self, tiles: &Tiles, rows: Range<usize>, columns: Range<usize>) {
         let parts = self.b.split;
+        let mut own = [Block([0.0; SIDE * SIDE]), Block([0.0; SIDE * SIDE])];
         ROWS.with_borrow_mut(|laid| {
             for i in 0..self.pieces {
                 let (start, end) = (self.steps * i, self.steps * (i + 1));
@@ -127,7 +127,7 @@ impl Work<'_> {
                         let soon =
                             &next[next.len() * i / rows.len()..next.len() * (i + 1) / rows.len()];
                         let sides = Sides { left, right, soon, finite };
-                        self.block(tiles, sides, (row, column), &piece);
+                        self.block(tiles, sides, (row, column), &piece, &mut own);
                     }
                 }
             }
@@ -136,84 +136,93 @@ impl Work<'_> {
 
     /// One block of the result, over a piece of the shared axis.
     #[allow(unsafe_code)]
-    fn block(&self, tiles: &Tiles, sides: Sides, (row, column): (usize, usize), piece: &Piece) {
+    fn block(
+        &self,
+        tiles: &Tiles,
+        sides: Sides,
+        (row, column): (usize, usize),
+        piece: &Piece,
+        [own, other]: &mut [Block; 2],
+    ) {
         let rows = row * SIDE..((row + 1) * SIDE).min(self.a.count);
         let columns = column * SIDE..((column + 1) * SIDE).min(self.b.count);
         let place = self.place(rows.start, columns.start);
         let there = Start { rows: place, stride: self.b.count };
         let bias = |bias: &[f32]| Start { rows: bias[columns.start..].as_ptr(), stride: 0 };
         let start = if piece.steps.start > 0 { Some(there) } else { self.finish.bias.map(bias) };
-        let finished = !piece.last || (self.finish.map.is_none() && self.finish.residual.is_none());
-        if rows.len() == SIDE && columns.len() == SIDE && finished && sides.finite {
+        let map = self.finish.map.filter(|_| piece.last);
+        let residual = self.finish.residual.filter(|_| piece.last);
+        let whole = rows.len() == SIDE && columns.len() == SIDE;
+        if whole && map.is_none() && residual.is_none() && sides.finite {
             let sums = Sums { start, out: place, stride: self.b.count };
+            let lines = (sides.left, sides.right);
             // SAFETY: a whole block of the result that belongs to this task alone; an earlier
             // piece wrote what a later one starts from; the bias is as long as a row.
-            unsafe {
-                let lines = (sides.left, sides.right);
-                tiles.multiply(self.terms(), self.b.split, lines, sides.soon, sums);
-            }
+            unsafe { tiles.multiply(self.terms(), self.b.split, lines, sides.soon, sums) };
             return;
         }
-        let mut sums = Block([0.0; SIDE * SIDE]);
-        for (i, to) in sums.0.chunks_exact_mut(SIDE).take(rows.len()).enumerate() {
-            if let Some(start) = start {
-                // SAFETY: as above, and no more than the columns of the result is read.
-                unsafe {
-                    to.as_mut_ptr().copy_from(start.rows.add(i * start.stride), columns.len());
+        let residual =
+            residual.map(|residual| &residual[rows.start * self.b.count + columns.start..]);
+        if let Some(residual) = residual {
+            fetch(residual, self.b.count, rows.len());
+        }
+        let start = match start {
+            Some(start) if !whole => {
+                for (i, to) in own.0.chunks_exact_mut(SIDE).take(rows.len()).enumerate() {
+                    let from = start.rows.wrapping_add(i * start.stride);
+                    // SAFETY: as above, and no more than the columns of the result is read.
+                    unsafe { to.as_mut_ptr().copy_from(from, columns.len()) };
                 }
+                Some(Start { rows: own.0.as_ptr(), stride: SIDE })
             }
-        }
-        self.multiply(tiles, sides, &mut sums);
-        if piece.last {
-            self.finish(&rows, &columns, &mut sums);
-        }
-        for (i, from) in sums.0.chunks_exact(SIDE).take(rows.len()).enumerate() {
-            // SAFETY: the part of a row that belongs to this task alone.
-            unsafe {
-                place.add(i * self.b.count).copy_from_nonoverlapping(from.as_ptr(), columns.len());
+            start => start,
+        };
+        // SAFETY: a start of a whole block, as above.
+        unsafe { self.multiply(tiles, sides, start, [own, other]) };
+        let sums = match map {
+            Some(map) => {
+                map(&own.0, &mut other.0);
+                other
             }
-        }
+            None => own,
+        };
+        let to = Place { start: place, stride: self.b.count, size: (rows.len(), columns.len()) };
+        // SAFETY: these rows and columns of the result belong to this task alone.
+        unsafe { to.write(&sums.0, residual) };
     }
 
     fn terms(&self) -> Terms {
         if self.b.split == 1 { Terms::Leading } else { Terms::Six }
     }
 
-    /// Adds the product of two blocks of lines to a block of sums.
+    /// The product of two blocks of lines added to `start`, in the first of two blocks.
+    ///
+    /// # Safety
+    /// The start may be read over a whole block.
     #[allow(unsafe_code)]
-    fn multiply(&self, tiles: &Tiles, sides: Sides, sums: &mut Block) {
+    unsafe fn multiply(
+        &self,
+        tiles: &Tiles,
+        sides: Sides,
+        start: Option<Start>,
+        [own, other]: [&mut Block; 2],
+    ) {
         let lines = (sides.left, sides.right);
-        let run = |terms: Terms, sums: &mut Block| {
-            let start = Start { rows: sums.0.as_ptr(), stride: SIDE };
-            let sums = Sums { start: Some(start), out: sums.0.as_mut_ptr(), stride: SIDE };
-            // SAFETY: a block of our own.
+        let run = |terms: Terms, out: *mut f32| {
+            let sums = Sums { start, out, stride: SIDE };
+            // SAFETY: the result is a block of our own; the caller vouches for the start.
             unsafe { tiles.multiply(terms, self.b.split, lines, sides.soon, sums) };
         };
         if sides.finite || self.b.split == 1 {
-            run(self.terms(), sums);
+            run(self.terms(), own.0.as_mut_ptr());
             return;
         }
         // Beside ∞ the smaller parts would make NaN; the leading ones tell what comes out.
-        let mut lead = sums.clone();
-        run(Terms::Leading, &mut lead);
-        run(Terms::Six, sums);
-        for (sum, lead) in sums.0.iter_mut().zip(lead.0) {
+        run(Terms::Leading, other.0.as_mut_ptr());
+        run(Terms::Six, own.0.as_mut_ptr());
+        for (sum, lead) in own.0.iter_mut().zip(&other.0) {
             if !lead.is_finite() {
-                *sum = lead;
-            }
-        }
-    }
-
-    /// Applies the nonlinearity and adds the residual.
-    fn finish(&self, rows: &Range<usize>, columns: &Range<usize>, sums: &mut Block) {
-        if let Some(map) = self.finish.map {
-            let before = sums.clone();
-            map(&before.0, &mut sums.0);
-        }
-        if let Some(residual) = self.finish.residual {
-            for (i, sums) in rows.clone().zip(sums.0.chunks_exact_mut(SIDE)) {
-                let place = i * self.b.count + columns.start;
-                add_rows(&residual[place..place + columns.len()], &mut sums[..columns.len()]);
+                *sum = *lead;
             }
         }
     }
@@ -222,6 +231,57 @@ impl Work<'_> {
     fn place(&self, row: usize, column: usize) -> *mut f32 {
         // SAFETY: rows and columns of tasks lie inside the result.
         unsafe { self.out.0.add(row * self.b.count + column) }
+    }
+}
+
+/// Has the beginnings of some rows fetched.
+#[allow(unsafe_code)]
+fn fetch(rows: &[f32], stride: usize, count: usize) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    for i in 0..count {
+        let row = rows.as_ptr().wrapping_add(i * stride);
+        // SAFETY: a hint touches nothing.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(row.cast());
+            _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(SIDE / 2).cast());
+        }
+    }
+}
+
+/// A block's part of the result: rows `stride` apart.
+struct Place {
+    start: *mut f32,
+    stride: usize,
+    size: (usize, usize),
+}
+
+impl Place {
+    /// Writes sums, plus the residual whose rows are as far apart.
+    ///
+    /// # Safety
+    /// The part may be written, by this thread alone.
+    #[allow(unsafe_code)]
+    unsafe fn write(&self, sums: &[f32], residual: Option<&[f32]>) {
+        let (rows, columns) = self.size;
+        for (i, sums) in sums.chunks_exact(SIDE).take(rows).enumerate() {
+            let start = self.start.wrapping_add(i * self.stride);
+            // SAFETY: as the caller promises.
+            let out = unsafe { std::slice::from_raw_parts_mut(start, columns) };
+            let residual = residual.map(|residual| &residual[i * self.stride..][..columns]);
+            match (out.first_chunk_mut::<SIDE>(), sums.first_chunk::<SIDE>(), residual) {
+                (Some(out), Some(sums), None) => *out = *sums, // in registers
+                (_, _, None) => out.copy_from_slice(&sums[..columns]),
+                (_, _, Some(residual)) => add(sums, residual, out),
+            }
+        }
+    }
+}
+
+kernel! {
+    fn add(a: &[f32], b: &[f32], out: &mut [f32]) {
+        for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+            *out = a + b;
+        }
     }
 }
 

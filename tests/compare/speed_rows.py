@@ -47,8 +47,8 @@ class Row:
     tolerance : float, default=1e-3
         Largest difference of the outputs, as a part of the largest output.
     half : bool, default=False
-        Whether matrices are multiplied in bfloat16: carina's linear maps, all of torch's
-        model in inference, what autocast chooses in training.
+        Whether matrices are multiplied in bfloat16: carina's linear maps; all of
+        torch's model in inference, what autocast chooses in training.
     """
 
     peers: tuple[str, ...]
