@@ -200,8 +200,9 @@ class Model:
             (N, Q, E), unit vectors in the space shared with text; ``"tokens"``
             (N, T, D); ``"logits"`` (N, L) of the classification head.
         precision : {"f32", "bf16"}, default="f32"
-            What matrices are multiplied in. ``"bf16"`` is several times faster on a
-            GPU, and slow on a CPU.
+            What matrices are multiplied in. ``"bf16"`` is faster on a GPU, and for
+            transformers on a CPU with units for it (``carina doctor`` names them); on
+            others linear maps stay in float32.
         batch_size : int, default=64
             Films at a time.
         cache : {"none", "memory"} or path, default="none"

@@ -82,6 +82,11 @@ impl ModelSpec {
 fn merge(base: &mut serde_json::Value, changes: serde_json::Value) {
     match (base, changes) {
         (serde_json::Value::Object(base), serde_json::Value::Object(changes)) => {
+            // Another kind of part has other fields: nothing of the old one stays.
+            if changes.get("arch").is_some_and(|arch| base.get("arch") != Some(arch)) {
+                *base = changes;
+                return;
+            }
             for (key, change) in changes {
                 merge(base.entry(key).or_insert(serde_json::Value::Null), change);
             }

@@ -71,6 +71,13 @@ def test_an_unknown_preset_or_override_is_named():
         ca.create("elixr", pool_heads=7)
 
 
+def test_another_kind_of_trunk_replaces_the_presets():
+    vit = {"arch": "vit", "image_size": 64, "patch_size": 16, "channels": 1}
+    vit |= {"dim": 32, "depth": 1, "heads": 2, "class_token": False, "pool": "none"}
+    model = ca.create("elixr", size="tiny", image_size=64, image=vit)
+    assert model.encode(np.zeros((64, 64), np.uint8), progress=False).shape == (1, 32)
+
+
 def test_a_device_that_is_not_there_is_named():
     with pytest.raises(DeviceError, match=r'device "cuda:7".*"cpu"'):
         ca.create("elixr", device="cuda:7")
