@@ -1,12 +1,12 @@
-//! The pointwise nonlinearities and their slopes.
+//! The pointwise nonlinearities, their slopes times a gradient, and gates made of them.
 //!
 //! Source: Abramowitz and Stegun 1964, formula 7.1.26, for the normal distribution function;
 //! absolute error below 1e-7.
 
-use candle::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
-use super::buffer::{block_of_rows, filled, read, slice, tensor};
-use super::simd::{exp, fma, kernel};
+use super::buffer::{block_of_rows, filled, filled_pair, read, slice, tensor};
+use super::simd::{exp, fma};
 
 /// 2 √(2 / π), of the tanh approximation.
 const TANH_SCALE: f32 = 1.595_769;
@@ -37,8 +37,8 @@ fn relu<const FMA: bool>(x: f32) -> f32 {
 }
 
 #[inline(always)]
-fn relu_slope<const FMA: bool>(x: f32) -> f32 {
-    if x > 0.0 { 1.0 } else { 0.0 }
+fn relu_slope<const FMA: bool>(x: f32, g: f32) -> f32 {
+    if x <= 0.0 { 0.0 } else { g } // NaN lets the gradient through, as in PyTorch
 }
 
 #[inline(always)]
@@ -47,9 +47,9 @@ fn gelu<const FMA: bool>(x: f32) -> f32 {
 }
 
 #[inline(always)]
-fn gelu_slope<const FMA: bool>(x: f32) -> f32 {
+fn gelu_slope<const FMA: bool>(x: f32, g: f32) -> f32 {
     let (below, density) = normal::<FMA>(x);
-    fma::<FMA>(x * 0.398_942_3, density, below)
+    g * fma::<FMA>(x * 0.398_942_3, density, below)
 }
 
 #[inline(always)]
@@ -58,12 +58,12 @@ fn gelu_tanh<const FMA: bool>(x: f32) -> f32 {
 }
 
 #[inline(always)]
-fn gelu_tanh_slope<const FMA: bool>(x: f32) -> f32 {
+fn gelu_tanh_slope<const FMA: bool>(x: f32, g: f32) -> f32 {
     let s = sigmoid::<FMA>(TANH_SCALE * x * fma::<FMA>(TANH_CUBE * x, x, 1.0));
     let inner = TANH_SCALE * fma::<FMA>(3.0 * TANH_CUBE * x, x, 1.0);
     let bend = (1.0 - s) * s;
     // Far out the bend is 0 while x · inner may overflow.
-    if bend == 0.0 { s } else { fma::<FMA>(x * bend, inner, s) }
+    g * if bend == 0.0 { s } else { fma::<FMA>(x * bend, inner, s) }
 }
 
 #[inline(always)]
@@ -72,9 +72,9 @@ fn quick_gelu<const FMA: bool>(x: f32) -> f32 {
 }
 
 #[inline(always)]
-fn quick_gelu_slope<const FMA: bool>(x: f32) -> f32 {
+fn quick_gelu_slope<const FMA: bool>(x: f32, g: f32) -> f32 {
     let s = sigmoid::<FMA>(1.702 * x);
-    fma::<FMA>(x, 1.702 * s * (1.0 - s), s)
+    g * fma::<FMA>(x, 1.702 * s * (1.0 - s), s)
 }
 
 #[inline(always)]
@@ -83,76 +83,118 @@ fn silu<const FMA: bool>(x: f32) -> f32 {
 }
 
 #[inline(always)]
-fn silu_slope<const FMA: bool>(x: f32) -> f32 {
+fn silu_slope<const FMA: bool>(x: f32, g: f32) -> f32 {
     let s = sigmoid::<FMA>(x);
-    fma::<FMA>(x, s * (1.0 - s), s)
+    g * fma::<FMA>(x, s * (1.0 - s), s)
 }
 
-macro_rules! pointwise {
-    ($($(#[$meta:meta])* $name:ident, $forward:ident, $backward:ident, $value:ident, $slope:ident;)*) => {
+/// A function of each number: what to read, where to write.
+pub(crate) type Forward = fn(&[f32], &mut [f32]);
+
+/// `g u f'(x)` and `g f(x)`, of `x`, `u` and `g`.
+type GateBackward = fn(&[f32], &[f32], &[f32], &mut [f32], &mut [f32]);
+
+/// A nonlinearity on slices.
+pub(crate) struct Nonlinearity {
+    name: &'static str,
+    pub(crate) forward: Forward,
+    /// `g f'(x)`, of `x` and `g`.
+    backward: fn(&[f32], &[f32], &mut [f32]),
+    /// `f(x) u`, of `x` and `u`.
+    pub(super) gate: fn(&[f32], &[f32], &mut [f32]),
+    pub(super) gate_backward: GateBackward,
+}
+
+macro_rules! nonlinearities {
+    ($($(#[$meta:meta])* $name:ident, $module:ident, $value:ident, $slope:ident;)*) => {
         $(
-            kernel! {
-                fn $forward(x: &[f32], out: &mut [f32]) {
-                    for (out, x) in out.iter_mut().zip(x) {
-                        *out = $value::<FMA>(*x);
+            mod $module {
+                use super::super::simd::kernel;
+
+                kernel! {
+                    fn forward(x: &[f32], out: &mut [f32]) {
+                        for (out, x) in out.iter_mut().zip(x) {
+                            *out = super::$value::<FMA>(*x);
+                        }
                     }
                 }
-            }
 
-            kernel! {
-                fn $backward(x: &[f32], g: &[f32], out: &mut [f32]) {
-                    for ((out, x), g) in out.iter_mut().zip(x).zip(g) {
-                        *out = g * $slope::<FMA>(*x);
+                kernel! {
+                    fn backward(x: &[f32], g: &[f32], out: &mut [f32]) {
+                        for ((out, x), g) in out.iter_mut().zip(x).zip(g) {
+                            *out = super::$slope::<FMA>(*x, *g);
+                        }
+                    }
+                }
+
+                kernel! {
+                    fn gate(x: &[f32], up: &[f32], out: &mut [f32]) {
+                        for ((out, x), up) in out.iter_mut().zip(x).zip(up) {
+                            *out = super::$value::<FMA>(*x) * up;
+                        }
+                    }
+                }
+
+                kernel! {
+                    fn gate_backward(
+                        x: &[f32], up: &[f32], g: &[f32], dx: &mut [f32], dup: &mut [f32],
+                    ) {
+                        let out = dx.iter_mut().zip(dup);
+                        for (((x, up), g), (dx, dup)) in x.iter().zip(up).zip(g).zip(out) {
+                            *dx = super::$slope::<FMA>(*x, g * up);
+                            *dup = g * super::$value::<FMA>(*x);
+                        }
                     }
                 }
             }
 
             $(#[$meta])*
-            pub(crate) fn $name(x: &Tensor) -> Result<Tensor> {
-                let op = Pointwise {
-                    name: stringify!($name),
-                    forward: $forward,
-                    backward: $backward,
-                };
-                x.contiguous()?.apply_op1(op)
-            }
+            pub(crate) static $name: Nonlinearity = Nonlinearity {
+                name: stringify!($module),
+                forward: $module::forward,
+                backward: $module::backward,
+                gate: $module::gate,
+                gate_backward: $module::gate_backward,
+            };
         )*
     };
 }
 
-pointwise! {
+nonlinearities! {
     /// `max(x, 0)`.
-    apply_relu, relu_forward, relu_backward, relu, relu_slope;
+    RELU, on_relu, relu, relu_slope;
     /// `x Φ(x)`.
-    apply_gelu, gelu_forward, gelu_backward, gelu, gelu_slope;
+    GELU, on_gelu, gelu, gelu_slope;
     /// GELU by its tanh approximation.
-    apply_gelu_tanh, gelu_tanh_forward, gelu_tanh_backward, gelu_tanh, gelu_tanh_slope;
+    GELU_TANH, on_gelu_tanh, gelu_tanh, gelu_tanh_slope;
     /// `x σ(1.702 x)`.
-    apply_quick_gelu, quick_gelu_forward, quick_gelu_backward, quick_gelu, quick_gelu_slope;
+    QUICK_GELU, on_quick_gelu, quick_gelu, quick_gelu_slope;
     /// `x σ(x)`.
-    apply_silu, silu_forward, silu_backward, silu, silu_slope;
+    SILU, on_silu, silu, silu_slope;
 }
 
-/// A function of each number: what to read, where to write.
-pub(crate) type Forward = fn(&[f32], &mut [f32]);
-type Backward = fn(&[f32], &[f32], &mut [f32]);
-
-struct Pointwise {
-    name: &'static str,
-    forward: Forward,
-    backward: Backward,
+/// The nonlinearity of every number of `x`.
+pub(crate) fn activate(x: &Tensor, function: &'static Nonlinearity) -> Result<Tensor> {
+    x.contiguous()?.apply_op1(Pointwise(function))
 }
+
+/// The nonlinearity of every number of `x`, times that of `up` in its place.
+pub(crate) fn gate(x: &Tensor, up: &Tensor, function: &'static Nonlinearity) -> Result<Tensor> {
+    x.contiguous()?.apply_op2(&up.contiguous()?, Gate(function))
+}
+
+struct Pointwise(&'static Nonlinearity);
 
 impl CustomOp1 for Pointwise {
     fn name(&self) -> &'static str {
-        self.name
+        self.0.name
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = slice(storage, layout)?;
         let block = block_of_rows(1);
         let out = filled(x.len(), block, |i, out| {
-            (self.forward)(&x[i * block..][..out.len()], out);
+            (self.0.forward)(&x[i * block..][..out.len()], out);
         });
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
@@ -163,11 +205,53 @@ impl CustomOp1 for Pointwise {
             read(grad, |g| {
                 filled(x.len(), block, |i, out| {
                     let part = i * block..i * block + out.len();
-                    (self.backward)(&x[part.clone()], &g[part], out);
+                    (self.0.backward)(&x[part.clone()], &g[part], out);
                 })
             })
         })??;
         Ok(Some(tensor(out, arg)?))
+    }
+}
+
+struct Gate(&'static Nonlinearity);
+
+impl CustomOp2 for Gate {
+    fn name(&self) -> &'static str {
+        "gate"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        up: &CpuStorage,
+        up_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, up) = (slice(x, x_layout)?, slice(up, up_layout)?);
+        let block = block_of_rows(1);
+        let out = filled(x.len(), block, |i, out| {
+            let part = i * block..i * block + out.len();
+            (self.0.gate)(&x[part.clone()], &up[part], out);
+        });
+        Ok((CpuStorage::F32(out), x_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        up: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let block = block_of_rows(1);
+        let run = |x: &[f32], up: &[f32], g: &[f32]| {
+            filled_pair(x.len(), block, |i, dx, dup| {
+                let part = i * block..i * block + dx.len();
+                (self.0.gate_backward)(&x[part.clone()], &up[part.clone()], &g[part], dx, dup);
+            })
+        };
+        let (dx, dup) = read(x, |x| read(up, |up| read(grad, |g| run(x, up, g))))???;
+        Ok((Some(tensor(dx, x)?), Some(tensor(dup, up)?)))
     }
 }
 
@@ -199,11 +283,11 @@ mod tests {
             let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
             let cube = (2.0 / std::f64::consts::PI).sqrt() * (wide + 0.044_715 * wide.powi(3));
             let cases: [(Forward, f64); 5] = [
-                (relu_forward, wide.max(0.0)),
-                (gelu_forward, erf_gelu(wide)),
-                (gelu_tanh_forward, 0.5 * wide * (1.0 + cube.tanh())),
-                (quick_gelu_forward, wide * logistic(1.702 * wide)),
-                (silu_forward, wide * logistic(wide)),
+                (RELU.forward, wide.max(0.0)),
+                (GELU.forward, erf_gelu(wide)),
+                (GELU_TANH.forward, 0.5 * wide * (1.0 + cube.tanh())),
+                (QUICK_GELU.forward, wide * logistic(1.702 * wide)),
+                (SILU.forward, wide * logistic(wide)),
             ];
             for (forward, expected) in cases {
                 let error = (one(forward, x) - expected).abs();
@@ -215,17 +299,10 @@ mod tests {
     #[test]
     fn extremes_stay_finite_and_nan_stays_nan() {
         let x = [f32::MAX, f32::MIN, 1e20, -1e20, 0.0, f32::NAN];
-        let all: [(Forward, Backward); 5] = [
-            (relu_forward, relu_backward),
-            (gelu_forward, gelu_backward),
-            (gelu_tanh_forward, gelu_tanh_backward),
-            (quick_gelu_forward, quick_gelu_backward),
-            (silu_forward, silu_backward),
-        ];
-        for (forward, backward) in all {
+        for function in [&RELU, &GELU, &GELU_TANH, &QUICK_GELU, &SILU] {
             let (mut out, mut slope) = ([0.0; 6], [0.0; 6]);
-            forward(&x, &mut out);
-            backward(&x, &[1.0; 6], &mut slope);
+            (function.forward)(&x, &mut out);
+            (function.backward)(&x, &[1.0; 6], &mut slope);
             assert!(out[..5].iter().all(|y| y.is_finite()), "{out:?}");
             assert!(slope[..5].iter().all(|y| y.is_finite()), "{slope:?}");
             assert!(out[5].is_nan());

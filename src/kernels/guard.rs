@@ -8,13 +8,15 @@ use candle::Shape;
 use proptest::prelude::*;
 
 use super::attention::{Heads, Plan, forward as attend};
+use super::buffer::Blank;
 use super::conv::Geometry;
+use super::cross_entropy::Compared;
 use super::lines::Lines;
 use super::naive::numbers;
 use super::packed::{self, Packed, Precision};
 use super::panels::Columns;
 use super::product::{Finish, product};
-use super::{Scores, conv_product, planes};
+use super::{Classes, Scores, Targets, conv_product, norm, planes, rope};
 
 /// Numbers whose last one lies right before a page that must not be touched.
 struct Guarded {
@@ -66,7 +68,7 @@ proptest! {
     fn products_stay_inside(rows in 1usize..40, columns in 1usize..80, depth in 1usize..90) {
         let (a, w) = (Guarded::noise(rows * depth, 1), Guarded::noise(columns * depth, 2));
         let (bias, residual) = (Guarded::noise(columns, 3), Guarded::noise(rows * columns, 4));
-        let map: super::Forward = super::gelu_forward;
+        let map: super::Forward = super::GELU.forward;
         let finish = Finish { bias: Some(&bias), map: Some(map), residual: Some(&residual) };
         for (a, w) in [
             (Lines::rows(&a, rows, depth), Lines::rows(&w, columns, depth)),
@@ -97,6 +99,46 @@ proptest! {
         let some = 0..sizes.taps();
         let dw = conv_product::weight_gradient(&planes, &g, 0..1, &some, (sizes, super::simd::level()));
         prop_assert!(out.iter().chain(&dw).all(|x| x.is_finite()));
+    }
+
+    #[test]
+    fn rows_stay_inside(rows in 1usize..40, half in 1usize..45, rest in 0usize..3) {
+        let width = 2 * half + rest;
+        let (x, g) = (Guarded::noise(rows * width, 1), Guarded::noise(rows * width, 2));
+        let (weight, bias) = (Guarded::noise(width, 3), Guarded::noise(width, 4));
+        let (cos, sin) = (Guarded::noise(rows * half, 5), Guarded::noise(rows * half, 6));
+        let mut part = vec![0.0; 2 * width];
+        let mut outs = vec![vec![Blank::new(f32::NAN); rows * width]; 6];
+        norm::layer_norm_rows(&x, &weight, &bias, 1e-5, &mut outs[0]);
+        norm::layer_norm_backward_rows(&x, &g, &weight, 1e-5, &mut outs[1], &mut part);
+        norm::rms_norm_rows(&x, &weight, 1e-5, &mut outs[2]);
+        norm::rms_norm_backward_rows(&x, &g, &weight, 1e-5, &mut outs[3], &mut part[..width]);
+        rope::turn_halves(&x, width, &cos, &sin, half, width, &mut outs[4]);
+        rope::turn_interleaved(&x, width, &cos, &sin, half, width, &mut outs[5]);
+        // SAFETY: all are numbers from the start; NaN where a kernel did not write.
+        let all = outs.iter().flatten().map(|x| unsafe { x.assume_init() });
+        prop_assert!(all.chain(part).all(f32::is_finite));
+    }
+
+    #[test]
+    fn gates_and_losses_stay_inside(rows in 1usize..20, classes in 1usize..90) {
+        let n = rows * classes;
+        let (x, up, g) = (Guarded::noise(n, 1), Guarded::noise(n, 2), Guarded::noise(n, 3));
+        let (mut dx, mut dup) = (vec![f32::NAN; n], vec![f32::NAN; n]);
+        for function in [&super::RELU, &super::GELU, &super::SILU] {
+            (function.gate)(&x, &up, &mut dx);
+            prop_assert!(dx.iter().all(|x| x.is_finite()));
+            (function.gate_backward)(&x, &up, &g, &mut dx, &mut dup);
+            prop_assert!(dx.iter().chain(&dup).all(|x| x.is_finite()));
+        }
+        let targets = (0..rows).map(|row| Some((row % classes) as u32)).collect();
+        let weights = Some(Guarded::noise(classes, 4).iter().map(|x| x.abs()).collect());
+        let targets = Targets::Classes(Classes::new(targets, classes, 0.1, weights));
+        let mut compared = Compared::new(rows, classes, targets);
+        compared.absorb(0, &x);
+        dx.copy_from_slice(&x);
+        dx.chunks_exact_mut(classes).enumerate().for_each(|(row, x)| compared.slope(row, 0, 1.0, x));
+        prop_assert!(dx.iter().all(|x| x.is_finite()));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The affine map of the last axis with its backward: each one product into its result.
 
-use candle::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use candle::{CpuStorage, CustomOp2, CustomOp3, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::activation::Forward;
@@ -38,7 +38,7 @@ pub(crate) struct Following<'a> {
 /// `x` (…, I) times a weight that was laid out before, and what follows: (…, O). Outside any
 /// graph: no gradient passes.
 pub(crate) fn linear_prepared(x: &Tensor, weight: &Packed, then: Following) -> Result<Tensor> {
-    let mut shape = x.dims().to_vec();
+    let (mut shape, depth) = (x.dims().to_vec(), x.dim(D::Minus1)?);
     if let Some(last) = shape.last_mut() {
         *last = weight.columns();
     }
@@ -46,7 +46,7 @@ pub(crate) fn linear_prepared(x: &Tensor, weight: &Packed, then: Following) -> R
     let out = read(x, |x| {
         read_any(then.bias, |bias| {
             read_any(then.residual, |residual| {
-                let x = Lines::rows(x, rows, x.len() / rows.max(1));
+                let x = Lines::rows(x, rows, depth);
                 product(x, weight, Finish { bias, map: then.map, residual })
             })
         })

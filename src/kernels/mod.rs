@@ -14,14 +14,18 @@ mod batch_norm;
 mod buffer;
 mod conv;
 mod conv_product;
+mod cross_entropy;
 mod depthwise;
 mod gemm;
 #[cfg(all(test, unix))]
 mod guard;
 mod linear;
+mod linear_cross_entropy;
 mod lines;
 #[cfg(test)]
 mod naive;
+#[cfg(test)]
+mod naive_rows;
 mod norm;
 mod optimiser;
 mod packed;
@@ -34,32 +38,36 @@ mod patches;
 mod planes;
 mod pool;
 mod product;
+mod rope;
 mod simd;
 mod softmax;
 mod tile;
 mod unfold;
 
 pub(crate) use activation::{
-    Forward, apply_gelu, apply_gelu_tanh, apply_quick_gelu, apply_relu, apply_silu, gelu_forward,
-    gelu_tanh_forward, quick_gelu_forward, relu_forward, silu_forward,
+    Forward, GELU, GELU_TANH, Nonlinearity, QUICK_GELU, RELU, SILU, activate, gate,
 };
 pub(crate) use attention::Scores;
 pub(crate) use attention_ops::{attend, attend_packed};
 pub(crate) use batch_norm::{Statistics, batch_norm, batch_statistics};
-pub(crate) use buffer::{read, serve};
+pub(crate) use buffer::{reach, read, serve};
 pub(crate) use conv::{ConvFollowing, Geometry, conv2d, conv2d_finished};
+pub(crate) use cross_entropy::{Classes, Targets, cross_entropy};
 pub(crate) use linear::{Following, linear, linear_prepared};
+pub(crate) use linear_cross_entropy::linear_cross_entropy;
 pub(crate) use norm::{layer_norm, rms_norm};
 pub(crate) use optimiser::{AdamWStep, adamw, blend, change, sum_of_squares};
 pub(crate) use packed::{Packed, preparing};
 pub(crate) use patches::patchify;
 pub(crate) use pool::{Pool, avg_pool2d, max_pool2d};
+pub(crate) use rope::rope;
 pub(crate) use softmax::softmax;
 
 mod mapped;
 
 pub use mapped::MappedFile;
 pub use packed::{Precision, prepare_weights};
+pub use rope::RopeLayout;
 
 /// The instruction set that the kernels run with here, chosen at run time.
 pub fn instruction_set() -> &'static str {

@@ -12,18 +12,18 @@ pub(super) fn numbers(n: usize, seed: u64) -> Vec<f32> {
     (0..n).map(|_| random.normal() as f32).collect()
 }
 
-fn noise(seed: u64, shape: &[usize]) -> Tensor {
+pub(super) fn noise(seed: u64, shape: &[usize]) -> Tensor {
     let mut random = Random::new(seed, &[shape.len() as u64]);
     let values: Vec<f32> = (0..shape.iter().product()).map(|_| random.normal() as f32).collect();
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
-fn values(x: &Tensor) -> Vec<f64> {
+pub(super) fn values(x: &Tensor) -> Vec<f64> {
     let values = x.contiguous().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
     values.into_iter().map(f64::from).collect()
 }
 
-fn close(found: &Tensor, expected: &[f64]) -> Result<(), TestCaseError> {
+pub(super) fn close(found: &Tensor, expected: &[f64]) -> Result<(), TestCaseError> {
     let found = values(found);
     prop_assert_eq!(found.len(), expected.len());
     // What cancels out was as large as its neighbours before it did.
@@ -37,7 +37,7 @@ fn close(found: &Tensor, expected: &[f64]) -> Result<(), TestCaseError> {
 }
 
 /// The softmax of one row, in place.
-fn softmax(row: &mut [f64]) {
+pub(super) fn softmax(row: &mut [f64]) {
     let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     if top == f64::NEG_INFINITY {
         row.fill(0.0);
@@ -50,11 +50,11 @@ fn softmax(row: &mut [f64]) {
 }
 
 /// Sizes around the widths of registers and tiles; 0 only where a batch may be empty.
-fn size() -> impl Strategy<Value = usize> {
+pub(super) fn size() -> impl Strategy<Value = usize> {
     prop_oneof![Just(1), Just(2), Just(7), Just(16), Just(31), Just(33), 1usize..70]
 }
 
-fn count() -> impl Strategy<Value = usize> {
+pub(super) fn count() -> impl Strategy<Value = usize> {
     prop_oneof![Just(0), Just(1), Just(13), 1usize..300]
 }
 

@@ -3,98 +3,130 @@
 use candle::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::buffer::{
-    block_of_rows, filled, filled_with, large_block_of_rows, read, slice, tensor, total,
+    Blank, block_of_rows, large_block_of_rows, read, slice, tensor, total, written, written_with,
 };
-use super::simd::{fma, kernel, sum, sum_pairs};
+use super::simd::{LANES, fma, fold, kernel, sum};
 
 kernel! {
-    fn layer_norm_rows(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+    /// Writes every number of `out`.
+    fn layer_norm_rows(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [Blank]) {
         let width = weight.len();
         for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
-            let mean = sum(x, |x| x) / width as f32;
-            let variance = sum(x, |x| (x - mean) * (x - mean)) / width as f32;
-            let scale = 1.0 / (variance + eps).sqrt();
+            let (mean, scale) = moments::<true>(x, eps);
             for (((out, x), w), b) in out.iter_mut().zip(x).zip(weight).zip(bias) {
-                *out = fma::<FMA>((x - mean) * scale, *w, *b);
+                out.write(fma::<FMA>((x - mean) * scale, *w, *b));
             }
         }
     }
 }
 
 kernel! {
-    /// Writes the gradient of x, and adds those of weight and bias to `part` (2 D).
-    fn layer_norm_backward_rows(
-        x: &[f32], g: &[f32], weight: &[f32], eps: f32, out: &mut [f32], part: &mut [f32],
-    ) {
-        let width = weight.len();
-        let n = width as f32;
-        let (dw, db) = part.split_at_mut(width);
-        let rows = x.chunks_exact(width).zip(g.chunks_exact(width));
-        for ((x, g), out) in rows.zip(out.chunks_exact_mut(width)) {
-            let mean = sum(x, |x| x) / n;
-            let scale = 1.0 / (sum(x, |x| (x - mean) * (x - mean)) / n + eps).sqrt();
-            for ((((out, x), g), dw), db) in
-                out.iter_mut().zip(x).zip(g).zip(dw.iter_mut()).zip(db.iter_mut())
-            {
-                *out = (x - mean) * scale; // the unit value, until the last loop
-                *dw = fma::<FMA>(*g, *out, *dw);
-                *db += g;
-            }
-            let level = sum_pairs(g, weight, |g, w| g * w) / n;
-            let mut tilt = 0.0;
-            for ((unit, g), w) in
-                out.chunks(TILE).zip(g.chunks(TILE)).zip(weight.chunks(TILE))
-            {
-                let mut product = [0.0; TILE];
-                for (((p, unit), g), w) in product.iter_mut().zip(unit).zip(g).zip(w) {
-                    *p = unit * g * w;
-                }
-                tilt += sum(&product, |x| x);
-            }
-            tilt /= n;
-            for ((out, g), w) in out.iter_mut().zip(g).zip(weight) {
-                *out = scale * (g * w - fma::<FMA>(*out, tilt, level));
-            }
-        }
-    }
-}
-
-/// Products of three are formed in tiles, to be summed as one.
-const TILE: usize = 128;
-
-kernel! {
-    fn rms_norm_rows(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    /// Writes every number of `out`.
+    fn rms_norm_rows(x: &[f32], weight: &[f32], eps: f32, out: &mut [Blank]) {
         let width = weight.len();
         for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
-            let scale = 1.0 / (sum(x, |x| x * x) / width as f32 + eps).sqrt();
+            let (_, scale) = moments::<false>(x, eps);
             for ((out, x), w) in out.iter_mut().zip(x).zip(weight) {
-                *out = x * scale * w;
+                out.write(x * scale * w);
             }
         }
     }
 }
 
 kernel! {
-    /// Writes the gradient of x, and adds that of weight to `dw`.
-    fn rms_norm_backward_rows(
-        x: &[f32], g: &[f32], weight: &[f32], eps: f32, out: &mut [f32], dw: &mut [f32],
+    /// Writes the gradient of x, every number of it, and adds those of weight and bias to `part`
+    /// (2 D).
+    fn layer_norm_backward_rows(
+        x: &[f32], g: &[f32], weight: &[f32], eps: f32, out: &mut [Blank], part: &mut [f32],
     ) {
-        let width = weight.len();
-        let rows = x.chunks_exact(width).zip(g.chunks_exact(width));
-        for ((x, g), out) in rows.zip(out.chunks_exact_mut(width)) {
-            let scale = 1.0 / (sum(x, |x| x * x) / width as f32 + eps).sqrt();
-            for ((((out, x), g), w), dw) in
-                out.iter_mut().zip(x).zip(g).zip(weight).zip(dw.iter_mut())
-            {
-                *out = g * w;
-                *dw = fma::<FMA>(g * x, scale, *dw);
-            }
-            let tilt = sum_pairs(out, x, |gw, x| gw * x) * scale * scale / width as f32;
-            for (out, x) in out.iter_mut().zip(x) {
-                *out = scale * fma::<FMA>(-*x, tilt, *out);
-            }
+        backward_rows::<FMA, true>(x, g, weight, eps, out, part);
+    }
+}
+
+kernel! {
+    /// As [`layer_norm_backward_rows`] without a bias: `part` is (D).
+    fn rms_norm_backward_rows(
+        x: &[f32], g: &[f32], weight: &[f32], eps: f32, out: &mut [Blank], part: &mut [f32],
+    ) {
+        backward_rows::<FMA, false>(x, g, weight, eps, out, part);
+    }
+}
+
+/// The mean that a row is taken from, 0 where it is not `CENTRED`, and the factor after that.
+#[inline(always)]
+fn moments<const CENTRED: bool>(x: &[f32], eps: f32) -> (f32, f32) {
+    let n = x.len() as f32;
+    let mean = if CENTRED { sum(x, |x| x) / n } else { 0.0 };
+    (mean, 1.0 / (sum(x, |x| (x - mean) * (x - mean)) / n + eps).sqrt())
+}
+
+#[inline(always)]
+fn backward_rows<const FMA: bool, const CENTRED: bool>(
+    x: &[f32],
+    g: &[f32],
+    weight: &[f32],
+    eps: f32,
+    out: &mut [Blank],
+    part: &mut [f32],
+) {
+    let width = weight.len();
+    let (dw, db) = part.split_at_mut(width);
+    let rows = x.chunks_exact(width).zip(g.chunks_exact(width));
+    for ((x, g), out) in rows.zip(out.chunks_exact_mut(width)) {
+        let (mean, scale) = moments::<CENTRED>(x, eps);
+        let (level, tilt) = gather::<FMA, CENTRED>(x, g, weight, (mean, scale), (dw, db));
+        for (((out, x), g), w) in out.iter_mut().zip(x).zip(g).zip(weight) {
+            let unit = (x - mean) * scale;
+            out.write(scale * (g * w - fma::<FMA>(unit, tilt, level)));
         }
     }
+}
+
+/// The means of `g w` (0 where not `CENTRED`) and of `g w` times the unit value; adds the row's
+/// parts of the gradients of weight and bias, all in one pass over the row.
+#[inline(always)]
+fn gather<const FMA: bool, const CENTRED: bool>(
+    x: &[f32],
+    g: &[f32],
+    weight: &[f32],
+    (mean, scale): (f32, f32),
+    (dw, db): (&mut [f32], &mut [f32]),
+) -> (f32, f32) {
+    let n = x.len() as f32;
+    let (mut level, mut tilt) = ([0.0; LANES], [0.0; LANES]);
+    let mut one = |lane: usize, x: f32, g: f32, w: f32, dw: &mut f32| {
+        let (unit, gw) = ((x - mean) * scale, g * w);
+        *dw = fma::<FMA>(g, unit, *dw);
+        tilt[lane] = fma::<FMA>(gw, unit, tilt[lane]);
+        if CENTRED {
+            level[lane] += gw;
+        }
+    };
+    let ((xs, x), (gs, g)) = (x.as_chunks::<LANES>(), g.as_chunks::<LANES>());
+    let ((ws, w), (dws, dw)) = (weight.as_chunks::<LANES>(), dw.as_chunks_mut::<LANES>());
+    let (dbs, db) = db.as_chunks_mut::<LANES>();
+    for (i, (((x, g), w), dw)) in xs.iter().zip(gs).zip(ws).zip(dws).enumerate() {
+        for lane in 0..LANES {
+            one(lane, x[lane], g[lane], w[lane], &mut dw[lane]);
+        }
+        if CENTRED {
+            dbs[i].iter_mut().zip(g).for_each(|(db, g)| *db += g);
+        }
+    }
+    for (lane, (((x, g), w), dw)) in x.iter().zip(g).zip(w).zip(dw).enumerate() {
+        one(lane, *x, *g, *w, dw);
+    }
+    db.iter_mut().zip(g).for_each(|(db, g)| *db += g);
+    let add = |a, b| a + b;
+    (fold(level, add) / n, fold(tilt, add) / n)
+}
+
+/// Refuses rows that would not be written as a whole.
+fn whole_rows(x: &[f32], weight: &[f32]) -> Result<()> {
+    if weight.is_empty() || !x.len().is_multiple_of(weight.len()) {
+        candle::bail!("a norm of {} weights was given {} numbers", weight.len(), x.len());
+    }
+    Ok(())
 }
 
 /// Layer norm of `x` (…, D) with `weight` and `bias` (D).
@@ -117,6 +149,7 @@ impl CustomOp3 for LayerNorm {
         "layer-norm"
     }
 
+    #[allow(unsafe_code)]
     fn cpu_fwd(
         &self,
         x: &CpuStorage,
@@ -128,10 +161,16 @@ impl CustomOp3 for LayerNorm {
     ) -> Result<(CpuStorage, Shape)> {
         let x = slice(x, x_layout)?;
         let (weight, bias) = (slice(weight, weight_layout)?, slice(bias, bias_layout)?);
+        whole_rows(x, weight)?;
+        if bias.len() != weight.len() {
+            candle::bail!("a norm was given {} weights and {} biases", weight.len(), bias.len());
+        }
         let block = block_of_rows(weight.len());
-        let out = filled(x.len(), block, |i, out| {
+        let rows = |i: usize, out: &mut [Blank]| {
             layer_norm_rows(&x[i * block..][..out.len()], weight, bias, self.eps, out);
-        });
+        };
+        // SAFETY: the kernel writes whole rows, and blocks are made of them.
+        let out = unsafe { written(x.len(), block, rows) };
         Ok((CpuStorage::F32(out), x_layout.shape().clone()))
     }
 
@@ -144,9 +183,8 @@ impl CustomOp3 for LayerNorm {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let width = weight.elem_count();
-        let (dx, mut dw) = backward(x, weight, grad, 2 * width, |x, g, weight, out, part| {
-            layer_norm_backward_rows(x, g, weight, self.eps, out, part);
-        })?;
+        let parts = [x, weight, grad];
+        let (dx, mut dw) = backward(parts, self.eps, 2 * width, layer_norm_backward_rows)?;
         let db = dw.split_off(width);
         Ok((Some(tensor(dx, x)?), Some(tensor(dw, weight)?), Some(tensor(db, bias)?)))
     }
@@ -161,6 +199,7 @@ impl CustomOp2 for RmsNorm {
         "rms-norm"
     }
 
+    #[allow(unsafe_code)]
     fn cpu_fwd(
         &self,
         x: &CpuStorage,
@@ -169,10 +208,13 @@ impl CustomOp2 for RmsNorm {
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (x, weight) = (slice(x, x_layout)?, slice(weight, weight_layout)?);
+        whole_rows(x, weight)?;
         let block = block_of_rows(weight.len());
-        let out = filled(x.len(), block, |i, out| {
+        let rows = |i: usize, out: &mut [Blank]| {
             rms_norm_rows(&x[i * block..][..out.len()], weight, self.eps, out);
-        });
+        };
+        // SAFETY: the kernel writes whole rows, and blocks are made of them.
+        let out = unsafe { written(x.len(), block, rows) };
         Ok((CpuStorage::F32(out), x_layout.shape().clone()))
     }
 
@@ -184,32 +226,33 @@ impl CustomOp2 for RmsNorm {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let width = weight.elem_count();
-        let (dx, dw) = backward(x, weight, grad, width, |x, g, weight, out, part| {
-            rms_norm_backward_rows(x, g, weight, self.eps, out, part);
-        })?;
+        let parts = [x, weight, grad];
+        let (dx, dw) = backward(parts, self.eps, width, rms_norm_backward_rows)?;
         Ok((Some(tensor(dx, x)?), Some(tensor(dw, weight)?)))
     }
 }
 
-type Rows<'a> = dyn Fn(&[f32], &[f32], &[f32], &mut [f32], &mut [f32]) + Sync + 'a;
+type Rows = fn(&[f32], &[f32], &[f32], f32, &mut [Blank], &mut [f32]);
 
-/// The gradient of x, and the sum over all blocks of the `extra` numbers of the parameters.
+/// The gradient of x, and the sum over all blocks of the `extra` numbers of the parameters, by
+/// one of the kernels above, which write all they are given.
+#[allow(unsafe_code)]
 fn backward(
-    x: &Tensor,
-    weight: &Tensor,
-    grad: &Tensor,
+    [x, weight, grad]: [&Tensor; 3],
+    eps: f32,
     extra: usize,
-    rows: impl Fn(&[f32], &[f32], &[f32], &mut [f32], &mut [f32]) + Sync,
+    rows: Rows,
 ) -> Result<(Vec<f32>, Vec<f32>)> {
-    let rows: &Rows = &rows;
     let block = large_block_of_rows(weight.elem_count());
     let run = |x: &[f32], g: &[f32], weight: &[f32]| {
-        let (dx, parts) = filled_with(x.len(), block, |i, out| {
+        let rows = |i: usize, out: &mut [Blank]| {
             let range = i * block..i * block + out.len();
             let mut part = vec![0.0; extra];
-            rows(&x[range.clone()], &g[range], weight, out, &mut part);
+            rows(&x[range.clone()], &g[range], weight, eps, out, &mut part);
             part
-        });
+        };
+        // SAFETY: the kernels write whole rows, and blocks are made of them.
+        let (dx, parts) = unsafe { written_with(x.len(), block, rows) };
         (dx, total(parts, extra))
     };
     read(x, |x| read(grad, |g| read(weight, |weight| run(x, g, weight))))??

@@ -20,6 +20,10 @@ pub(super) enum Level {
 /// The level of this processor; the standard library caches the detection.
 #[inline]
 pub(super) fn level() -> Level {
+    #[cfg(test)]
+    if let Some(level) = forced::LEVEL.get() {
+        return level;
+    }
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::is_x86_feature_detected as has;
@@ -36,6 +40,36 @@ pub(super) fn level() -> Level {
         }
     }
     Level::Baseline
+}
+
+/// Every path that this processor can take, for tests that take them all.
+#[cfg(test)]
+pub(super) mod forced {
+    use std::cell::Cell;
+
+    use super::Level;
+
+    thread_local! {
+        pub(super) static LEVEL: Cell<Option<Level>> = const { Cell::new(None) };
+    }
+
+    /// Runs `work` once for each level, in a pool of threads that all keep to it.
+    pub(in crate::kernels) fn on_every_path<R: Send>(work: impl Fn() -> R + Sync) -> Vec<R> {
+        let one = |level: Level| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(2)
+                .start_handler(move |_| LEVEL.set(Some(level)));
+            pool.build().unwrap().install(&work)
+        };
+        let levels = match super::level() {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => vec![Level::Baseline, Level::Avx2, Level::Avx512],
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => vec![Level::Baseline, Level::Avx2],
+            Level::Baseline => vec![Level::Baseline],
+        };
+        levels.into_iter().map(one).collect()
+    }
 }
 
 /// Defines a function whose body is compiled once for each [`Level`].
@@ -77,7 +111,7 @@ macro_rules! kernel {
 pub(super) use kernel;
 
 /// Independent partial sums, so that a reduction fills the pipelines of two wide registers.
-const LANES: usize = 32;
+pub(super) const LANES: usize = 32;
 
 /// `a · b + c`, fused where that is one instruction.
 #[inline(always)]
@@ -134,8 +168,9 @@ pub(super) fn max(x: &[f32]) -> f32 {
     fold(lanes, larger)
 }
 
+/// Joins the lanes two by two.
 #[inline(always)]
-fn fold(mut lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
+pub(super) fn fold(mut lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
     let mut width = LANES / 2;
     while width > 0 {
         let (low, high) = lanes.split_at_mut(width);

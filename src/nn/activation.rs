@@ -6,6 +6,7 @@ use candle::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::composed;
+use super::half::widened;
 use crate::{Error, Result, kernels};
 
 /// A pointwise nonlinearity, by the name that configurations use.
@@ -44,26 +45,44 @@ impl Activation {
 
     /// Applies the function to every value of `x`.
     pub fn apply(self, x: &Tensor) -> Result<Tensor> {
+        if let Some(y) = widened("activation", [("input", x)], |[x]| self.apply(x))? {
+            return Ok(y);
+        }
         if kernels::serve(&[x]) {
-            return Ok(match self {
-                Self::Relu => kernels::apply_relu(x)?,
-                Self::Gelu => kernels::apply_gelu(x)?,
-                Self::GeluTanh => kernels::apply_gelu_tanh(x)?,
-                Self::QuickGelu => kernels::apply_quick_gelu(x)?,
-                Self::Silu => kernels::apply_silu(x)?,
-            });
+            return Ok(kernels::activate(x, self.kernel())?);
         }
         composed::activation(x, self)
     }
 
+    /// The function of every value of `gate`, times the value of `up` (the same shape) there.
+    ///
+    /// Source: Shazeer 2020, "GLU Variants Improve Transformer", arXiv:2002.05202.
+    pub fn gated(self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+        if gate.dims() != up.dims() {
+            return Err(Error::shape("gated values", format!("{:?}", gate.dims()), up.dims()));
+        }
+        let parts = [("gate", gate), ("values", up)];
+        if let Some(y) = widened("gated", parts, |[gate, up]| self.gated(gate, up))? {
+            return Ok(y);
+        }
+        if kernels::serve(&[gate, up]) {
+            return Ok(kernels::gate(gate, up, self.kernel())?);
+        }
+        Ok((self.apply(gate)? * up)?)
+    }
+
     /// The function on slices of float32.
     pub(super) fn on_slices(self) -> kernels::Forward {
+        self.kernel().forward
+    }
+
+    fn kernel(self) -> &'static kernels::Nonlinearity {
         match self {
-            Self::Relu => kernels::relu_forward,
-            Self::Gelu => kernels::gelu_forward,
-            Self::GeluTanh => kernels::gelu_tanh_forward,
-            Self::QuickGelu => kernels::quick_gelu_forward,
-            Self::Silu => kernels::silu_forward,
+            Self::Relu => &kernels::RELU,
+            Self::Gelu => &kernels::GELU,
+            Self::GeluTanh => &kernels::GELU_TANH,
+            Self::QuickGelu => &kernels::QUICK_GELU,
+            Self::Silu => &kernels::SILU,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use candle::Tensor;
 
+use super::half::widened;
 use super::spans::{SCORES, spans};
 use crate::kernels::Scores;
 use crate::{Error, Result, kernels};
@@ -28,6 +29,18 @@ pub struct Attend<'a> {
 /// keys are all masked gives zeros.
 pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, options: &Attend) -> Result<Tensor> {
     check(q, k, v, options)?;
+    let wide = if let Some(bias) = options.bias {
+        let parts = [("queries", q), ("keys", k), ("values", v), ("bias", bias)];
+        widened("attention", parts, |[q, k, v, bias]| {
+            attend(q, k, v, &Attend { bias: Some(bias), ..*options })
+        })?
+    } else {
+        let parts = [("queries", q), ("keys", k), ("values", v)];
+        widened("attention", parts, |[q, k, v]| attend(q, k, v, options))?
+    };
+    if let Some(y) = wide {
+        return Ok(y);
+    }
     let dim = q.dim(3)?;
     if options.fixed() && kernels::serve(&[q, k, v]) {
         let scores = options.scores([q.dim(0)?, q.dim(1)?, q.dim(2)?, k.dim(2)?], dim)?;

@@ -2,12 +2,13 @@
 //!
 //! Source: Ioffe and Szegedy 2015, "Batch Normalization", arXiv:1502.03167.
 
-use candle::{Tensor, Var};
+use candle::{DType, Tensor, Var};
 use candle_nn::{Init, VarBuilder};
 
 use super::Pass;
 use super::composed::wide;
 use super::conv::affine;
+use super::half::widened;
 use crate::kernels::Statistics;
 use crate::{Error, Result, kernels};
 
@@ -47,6 +48,14 @@ impl BatchNorm2d {
         if x.rank() != 4 || x.dim(1)? != channels {
             return Err(Error::shape("batch norm", format!("(B, {channels}, H, W)"), x.dims()));
         }
+        let parts = [("input", x), ("weight", &self.weight), ("bias", &self.bias)];
+        let alone = |[x, weight, bias]: [&Tensor; 3]| {
+            let layer = Self { weight: weight.clone(), bias: bias.clone(), ..self.clone() };
+            layer.forward(x, pass)
+        };
+        if let Some(y) = widened("batch norm", parts, alone)? {
+            return Ok(y);
+        }
         if pass.trains() { self.forward_batch(x) } else { self.forward_running(x) }
     }
 
@@ -62,7 +71,7 @@ impl BatchNorm2d {
 
     fn forward_running(&self, x: &Tensor) -> Result<Tensor> {
         if kernels::serve(&[x, &self.weight]) {
-            let values = |var: &Var| var.to_vec1::<f32>();
+            let values = |var: &Var| var.to_dtype(DType::F32)?.to_vec1::<f32>();
             let (mean, variance) = (values(&self.running_mean)?, values(&self.running_var)?);
             return self.fused(x, &Statistics { mean, variance }, false);
         }
@@ -104,6 +113,7 @@ impl BatchNorm2d {
 
     fn blend(&self, running: &Var, batch: &Tensor) -> Result<()> {
         let kept = (running.as_detached_tensor() * (1.0 - self.momentum))?;
-        Ok(running.set(&(kept + (batch * self.momentum)?)?)?)
+        let moved = (batch.to_dtype(running.dtype())? * self.momentum)?;
+        Ok(running.set(&(kept + moved)?)?)
     }
 }

@@ -4,6 +4,7 @@ use candle::Tensor;
 use candle_nn::VarBuilder;
 
 use super::composed::wide;
+use super::half::{same_type, widened};
 use super::linear::uniform;
 use super::windows::{Window, windows};
 use super::{Activation, Bias};
@@ -161,7 +162,14 @@ pub fn conv2d(
     groups: usize,
 ) -> Result<Tensor> {
     check(x, weight, window, groups)?;
-    let y = if kernels::serve(&[x, weight]) {
+    if let Some(bias) = bias {
+        same_type("conv2d bias", bias, x)?;
+    }
+    let alone = |[x, weight]: [&Tensor; 2]| conv2d(x, weight, None, window, groups);
+    let parts = [("input", x), ("weight", weight)];
+    let y = if let Some(y) = widened("conv2d", parts, alone)? {
+        y
+    } else if kernels::serve(&[x, weight]) {
         let Window { kernel, stride, padding } = window;
         kernels::conv2d(x, weight, Geometry { kernel, stride, padding, groups })?
     } else {

@@ -5,10 +5,10 @@ use candle::{DType, Device, Tensor};
 use super::testing::{check_gradients, check_precision, flat, noise};
 use super::{
     Activation, Attend, Attention, AttentionConfig, AttentionInput, AttentionLayout, BatchNorm2d,
-    Bias, Conv2d, Conv2dConfig, DropPath, Dropout, Embedding, LayerNorm, Linear, Mlp, MlpConfig,
-    Parameters, Pass, PatchEmbed2d, PatchEmbed2dConfig, PatchEmbed3d, PatchEmbed3dConfig, RmsNorm,
-    Rope, RopeLayout, SwiGlu, adaptive_avg_pool2d, attend, avg_pool2d, max_pool2d, position,
-    softmax,
+    Bias, Conv2d, Conv2dConfig, CrossEntropy, DropPath, Dropout, Embedding, GatedMlp, LayerNorm,
+    Linear, Mlp, MlpConfig, Parameters, Pass, PatchEmbed2d, PatchEmbed2dConfig, PatchEmbed3d,
+    PatchEmbed3dConfig, RmsNorm, Rope, RopeLayout, adaptive_avg_pool2d, attend, avg_pool2d,
+    max_pool2d, position, softmax,
 };
 use crate::random::Random;
 
@@ -95,6 +95,7 @@ fn activations_have_true_gradients() {
     use Activation::{Gelu, GeluTanh, QuickGelu, Relu, Silu};
     for activation in [Relu, Gelu, GeluTanh, QuickGelu, Silu] {
         check_gradients(&[&[7, 5]], |x, _| activation.apply(&(&x[0] * 3.0)?));
+        check_gradients(&[&[7, 5], &[7, 5]], |x, _| activation.gated(&(&x[0] * 3.0)?, &x[1]));
     }
 }
 
@@ -105,7 +106,27 @@ fn feed_forward_blocks_have_true_gradients() {
     check_gradients(&[&[2, 3, 5]], |x, vb| {
         Mlp::new(&config, ["a.dense", "b.dense"], vb)?.forward(&x[0])
     });
-    check_gradients(&[&[2, 3, 5]], |x, vb| SwiGlu::new(5, 7, vb)?.forward(&x[0]));
+    for activation in [Activation::Silu, Activation::Gelu] {
+        let config = MlpConfig { dim: 5, hidden: 7, activation, bias: Bias::Without };
+        check_gradients(&[&[2, 3, 5]], |x, vb| {
+            GatedMlp::new(&config, GatedMlp::LLAMA, vb)?.forward(&x[0])
+        });
+    }
+}
+
+#[test]
+fn cross_entropies_have_true_gradients() {
+    let targets = Tensor::new(&[[4i64, -100, 0], [2, 2, -100]], &Device::Cpu).unwrap();
+    let weights = Tensor::new(&[0.5f32, 1.0, 2.0, 0.1, 1.5], &Device::Cpu).unwrap();
+    for (smoothing, weights) in
+        [(0.0, None), (0.2, None), (0.0, Some(&weights)), (0.2, Some(&weights))]
+    {
+        let loss = CrossEntropy { smoothing, weights, ..CrossEntropy::default() };
+        check_gradients(&[&[2, 3, 5]], |x, _| loss.of_logits(&x[0], &targets));
+        let parts: [&[usize]; 3] = [&[2, 3, 7], &[5, 7], &[5]];
+        check_gradients(&parts, |x, _| loss.of_states(&x[0], &x[1], Some(&x[2]), &targets));
+        check_gradients(&parts[..2], |x, _| loss.of_states(&x[0], &x[1], None, &targets));
+    }
 }
 
 #[test]

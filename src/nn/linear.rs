@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use candle::{D, Tensor};
 use candle_nn::{Init, VarBuilder};
 
+use super::half::{same_type, widened};
 use super::precision::precision;
 use super::{Activation, Precision};
 use crate::{Error, Result, kernels};
@@ -191,7 +192,10 @@ impl Prepared {
 fn finish(y: Tensor, activation: Option<Activation>, residual: Option<&Tensor>) -> Result<Tensor> {
     let y = activation.map_or_else(|| Ok(y.clone()), |activation| activation.apply(&y))?;
     Ok(match residual {
-        Some(residual) => (residual + y)?,
+        Some(residual) => {
+            same_type("residual", residual, &y)?;
+            (residual + y)?
+        }
         None => y,
     })
 }
@@ -221,6 +225,16 @@ fn linear_in(
     bias: Option<&Tensor>,
 ) -> Result<Tensor> {
     check(x, weight)?;
+    let wide = if let Some(bias) = bias {
+        let parts = [("input", x), ("weight", weight), ("bias", bias)];
+        widened("linear", parts, |[x, weight, bias]| linear_in(precision, x, weight, Some(bias)))?
+    } else {
+        let parts = [("input", x), ("weight", weight)];
+        widened("linear", parts, |[x, weight]| linear_in(precision, x, weight, None))?
+    };
+    if let Some(y) = wide {
+        return Ok(y);
+    }
     let (out_dim, in_dim) = weight.dims2()?;
     if kernels::serve(&[x, weight]) {
         return Ok(kernels::linear(x, weight, bias, precision)?);

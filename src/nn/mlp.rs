@@ -8,16 +8,16 @@ use candle_nn::VarBuilder;
 use super::{Activation, Bias, Linear};
 use crate::Result;
 
-/// The sizes of an [`Mlp`].
+/// The sizes of an [`Mlp`] or a [`GatedMlp`].
 #[derive(Clone, Copy, Debug)]
 pub struct MlpConfig {
     /// Features in and out.
     pub dim: usize,
-    /// Features between the two maps.
+    /// Features between the maps.
     pub hidden: usize,
-    /// What lies between the two maps.
+    /// What lies between the maps.
     pub activation: Activation,
-    /// Whether the two maps add biases.
+    /// Whether the maps add biases.
     pub bias: Bias,
 }
 
@@ -54,34 +54,47 @@ impl Mlp {
     }
 }
 
-/// `down(silu(gate(x)) · up(x))` without biases; parameters `gate_proj`, `up_proj`, `down_proj`.
+/// `down(f(gate(x)) · up(x))`: with `SiLU` the block of `LLaMA`, with a GELU that of Gemma.
 #[derive(Clone, Debug)]
-#[allow(clippy::struct_field_names)] // the checkpoint's names
-pub struct SwiGlu {
-    gate_proj: Linear,
-    up_proj: Linear,
-    down_proj: Linear,
+pub struct GatedMlp {
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+    activation: Activation,
 }
 
-impl SwiGlu {
-    /// A block of `dim` features with `hidden` between.
-    pub fn new(dim: usize, hidden: usize, vb: VarBuilder) -> Result<Self> {
-        let linear = |from, to, name| Linear::new(from, to, Bias::Without, vb.pp(name));
+impl GatedMlp {
+    /// The maps' names in `LLaMA`'s checkpoints.
+    pub const LLAMA: [&'static str; 3] = ["gate_proj", "up_proj", "down_proj"];
+
+    /// A block whose maps (gate, up, down) are called `names`, such as [`Self::LLAMA`].
+    pub fn new(config: &MlpConfig, names: [&str; 3], vb: VarBuilder) -> Result<Self> {
+        let MlpConfig { dim, hidden, activation, bias } = *config;
+        let linear = |from, to, name| Linear::new(from, to, bias, vb.pp(name));
         Ok(Self {
-            gate_proj: linear(dim, hidden, "gate_proj")?,
-            up_proj: linear(dim, hidden, "up_proj")?,
-            down_proj: linear(hidden, dim, "down_proj")?,
+            gate: linear(dim, hidden, names[0])?,
+            up: linear(dim, hidden, names[1])?,
+            down: linear(hidden, dim, names[2])?,
+            activation,
         })
     }
 
     /// Maps `x` (…, D) to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let gate = self.gate_proj.forward_activated(x, Activation::Silu)?; // (…, H)
-        self.down_proj.forward(&(gate * self.up_proj.forward(x)?)?)
+        self.down.forward(&self.inner(x)?)
+    }
+
+    /// `residual` plus what [`Self::forward`] gives.
+    pub fn forward_onto(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        self.down.forward_onto(&self.inner(x)?, residual)
+    }
+
+    fn inner(&self, x: &Tensor) -> Result<Tensor> {
+        self.activation.gated(&self.gate.forward(x)?, &self.up.forward(x)?) // (…, hidden)
     }
 
     /// The three maps (gate, up, down), for adapters.
     pub fn linears_mut(&mut self) -> [&mut Linear; 3] {
-        [&mut self.gate_proj, &mut self.up_proj, &mut self.down_proj]
+        [&mut self.gate, &mut self.up, &mut self.down]
     }
 }

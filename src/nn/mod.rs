@@ -10,10 +10,14 @@ mod batch_norm;
 mod block;
 mod composed;
 mod conv;
+mod cross_entropy;
 mod dropout;
+#[cfg(test)]
+mod edges;
 mod embedding;
 #[cfg(test)]
 mod gradients;
+mod half;
 mod layer_scale;
 mod lean;
 mod linear;
@@ -40,11 +44,12 @@ pub use block::{Block, BlockConfig};
 pub(crate) use composed::wide;
 pub(crate) use conv::finished;
 pub use conv::{Conv2d, Conv2dConfig, conv2d};
+pub use cross_entropy::{CrossEntropy, shared_cross_entropy};
 pub use dropout::{DropPath, Dropout};
 pub use embedding::Embedding;
 pub use layer_scale::LayerScale;
 pub use linear::{Bias, Linear, Lora, linear};
-pub use mlp::{Mlp, MlpConfig, SwiGlu};
+pub use mlp::{GatedMlp, Mlp, MlpConfig};
 pub use norm::{LayerNorm, RmsNorm, layer_norm, rms_norm};
 pub use parameters::{Parameters, is_statistic};
 pub use pass::Pass;

@@ -7,6 +7,7 @@ use candle::{D, Tensor};
 use candle_nn::{Init, VarBuilder};
 
 use super::composed;
+use super::half::widened;
 use crate::{Error, Result, kernels};
 
 /// Zero mean and unit variance, then scale and shift; parameters `weight` and `bias` (D).
@@ -53,6 +54,11 @@ impl RmsNorm {
 /// Normalises `x` (…, D) to zero mean and unit variance, times `weight` plus `bias` (D).
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
     check(x, weight, "layer norm")?;
+    check(x, bias, "layer norm")?;
+    let parts = [("input", x), ("weight", weight), ("bias", bias)];
+    if let Some(y) = widened("layer norm", parts, |[x, w, b]| layer_norm(x, w, b, eps))? {
+        return Ok(y);
+    }
     if kernels::serve(&[x, weight, bias]) {
         return Ok(kernels::layer_norm(x, weight, bias, eps)?);
     }
@@ -62,6 +68,10 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
 /// Normalises `x` (…, D) to unit root mean square, times `weight` (D).
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     check(x, weight, "RMS norm")?;
+    let parts = [("input", x), ("weight", weight)];
+    if let Some(y) = widened("RMS norm", parts, |[x, weight]| rms_norm(x, weight, eps))? {
+        return Ok(y);
+    }
     if kernels::serve(&[x, weight]) {
         return Ok(kernels::rms_norm(x, weight, eps)?);
     }

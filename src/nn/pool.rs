@@ -2,6 +2,7 @@
 
 use candle::{D, Device, Tensor};
 
+use super::half::widened;
 use super::windows::{Window, windows};
 use crate::kernels::Pool;
 use crate::{Error, Result, kernels};
@@ -9,6 +10,10 @@ use crate::{Error, Result, kernels};
 /// The largest value of each window of `x` (B, C, H, W); padding never wins.
 pub fn max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<Tensor> {
     let window = checked(x, kernel, stride, padding)?;
+    let wide = |[x]: [&Tensor; 1]| max_pool2d(x, kernel, stride, padding);
+    if let Some(y) = widened("pooling", [("input", x)], wide)? {
+        return Ok(y);
+    }
     if kernels::serve(&[x]) {
         return Ok(kernels::max_pool2d(x, Pool { kernel, stride, padding })?);
     }
@@ -21,6 +26,10 @@ pub fn max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> R
 /// The mean of each window of `x` (B, C, H, W); padding counts as zeros.
 pub fn avg_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<Tensor> {
     let window = checked(x, kernel, stride, padding)?;
+    let wide = |[x]: [&Tensor; 1]| avg_pool2d(x, kernel, stride, padding);
+    if let Some(y) = widened("pooling", [("input", x)], wide)? {
+        return Ok(y);
+    }
     if kernels::serve(&[x]) {
         return Ok(kernels::avg_pool2d(x, Pool { kernel, stride, padding })?);
     }
@@ -29,6 +38,10 @@ pub fn avg_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> R
 
 /// The mean over `h` × `w` cells that cover `x` (B, C, H, W): (B, C, h, w).
 pub fn adaptive_avg_pool2d(x: &Tensor, h: usize, w: usize) -> Result<Tensor> {
+    let wide = |[x]: [&Tensor; 1]| adaptive_avg_pool2d(x, h, w);
+    if let Some(y) = widened("pooling", [("input", x)], wide)? {
+        return Ok(y);
+    }
     let (batch, channels, height, width) = x.dims4()?;
     if h == 0 || w == 0 || height == 0 || width == 0 {
         return Err(Error::shape("adaptive_avg_pool2d", "(B, C, H, W) without zeros", x.dims()));

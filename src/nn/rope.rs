@@ -2,19 +2,12 @@
 //!
 //! Source: Su et al. 2021, "Rotary Position Embedding", arXiv:2104.09864.
 
-use candle::{D, Device, Tensor};
+use candle::{D, DType, Device, Tensor};
 
-use crate::{Error, Result};
+use super::half::widened;
+use crate::{Error, Result, kernels};
 
-/// Which two features turn together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RopeLayout {
-    /// Feature i with i + D / 2, as in the checkpoints of the transformers library.
-    #[default]
-    Halves,
-    /// Feature 2 i with 2 i + 1, as in the original paper.
-    Interleaved,
-}
+pub use crate::kernels::RopeLayout;
 
 /// The cosines and sines of every place up to a greatest length.
 #[derive(Clone, Debug)]
@@ -41,7 +34,8 @@ impl Rope {
             |place: usize, i: usize| place as f64 * theta.powf(-2.0 * i as f64 / dim as f64);
         let angles = (0..max_len).flat_map(|place| (0..half).map(move |i| angle(place, i)));
         let angles = Tensor::from_vec(angles.collect::<Vec<f64>>(), (max_len, half), &Device::Cpu)?;
-        let table = |x: Tensor| x.to_device(device);
+        // float64 is for the angles: the places are too many for float32.
+        let table = |x: Tensor| x.to_dtype(DType::F32)?.to_device(device);
         Ok(Self { cos: table(angles.cos()?)?, sin: table(angles.sin()?)?, layout })
     }
 
@@ -62,8 +56,14 @@ impl Rope {
             let why = format!("found {}, expected at most {places}", offset + tokens);
             return Err(Error::value("rope length", why));
         }
+        if let Some(y) = widened("rope", [("input", x)], |[x]| self.turn(x, offset))? {
+            return Ok(y);
+        }
         let row = |table: &Tensor| table.narrow(0, offset, tokens)?.to_dtype(x.dtype());
         let (cos, sin) = (row(&self.cos)?, row(&self.sin)?); // (N, half)
+        if kernels::serve(&[x, &cos, &sin]) {
+            return Ok(kernels::rope(x, &cos, &sin, self.layout)?);
+        }
         let turned = match self.layout {
             RopeLayout::Halves => {
                 let (a, b) = (x.narrow(3, 0, half)?, x.narrow(3, half, half)?);

@@ -1,8 +1,8 @@
 //! Losses, each a scalar tensor with gradients to every input.
 
 use candle::{D, DType, Tensor};
-use candle_nn::ops::log_softmax;
 
+use crate::nn::shared_cross_entropy;
 use crate::{Error, Result};
 
 /// CLIP's symmetric cross-entropy over an image × text similarity matrix.
@@ -22,8 +22,7 @@ pub fn clip(logits: &Tensor, same: &Tensor) -> Result<Tensor> {
 
 fn spread_cross_entropy(logits: &Tensor, same: &Tensor) -> Result<Tensor> {
     let targets = same.broadcast_div(&same.sum_keepdim(D::Minus1)?)?;
-    let log_p = log_softmax(&logits.contiguous()?, D::Minus1)?;
-    Ok((targets * log_p)?.sum(D::Minus1)?.mean_all()?.neg()?)
+    Ok((shared_cross_entropy(logits, &targets)? / logits.dim(0)? as f64)?)
 }
 
 /// SigLIP's pairwise sigmoid loss, averaged over the images of the batch.
@@ -48,17 +47,15 @@ pub fn supcon(z: &Tensor, same: &Tensor, temperature: f64) -> Result<Tensor> {
     let others = (1.0 - &eye)?;
     let positives = (same * &others)?;
     let counts = positives.sum(D::Minus1)?; // (B)
-    let rows = counts.gt(0.0)?.to_dtype(DType::F32)?;
-    let used = rows.sum_all()?.to_scalar::<f32>()?;
+    let used = counts.gt(0.0)?.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?;
     if used == 0.0 {
         let why = "no two studies of a batch share a label; use larger batches";
         return Err(Error::Training(why.to_owned()));
     }
     // A pair of a sample with itself leaves the sum: its logit is pushed out of reach.
     let logits = ((z.matmul(&z.t()?)? / temperature)? - (eye * 1e9)?)?;
-    let log_p = (log_softmax(&logits, D::Minus1)? * &others)?;
-    let mean = (positives * log_p)?.sum(D::Minus1)?.div(&counts.maximum(1.0)?)?;
-    Ok(((mean * rows)?.sum_all()?.neg()? / used as f64)?)
+    let targets = positives.broadcast_div(&counts.maximum(1.0)?.unsqueeze(D::Minus1)?)?;
+    Ok((shared_cross_entropy(&logits, &targets)? / f64::from(used))?)
 }
 
 /// Binary cross-entropy over the labels that are known, averaged over them.

@@ -1,85 +1,12 @@
 //! Every layer against PyTorch, forward and backward (`tests/golden/layers/make.py`).
 #![allow(clippy::unwrap_used)] // a test that cannot read its case must fail loudly
 
-use std::collections::HashMap;
-use std::path::Path;
+mod case;
 
-use candle::{DType, Device, Tensor, Var};
-use candle_nn::VarBuilder;
+use candle::{DType, Device, Tensor};
 use carina::nn::{self, Activation, Attend, AttentionInput, Bias, Conv2dConfig, Pass, Window};
 
-const TOLERANCE: f64 = 2e-5;
-
-/// One case of a golden file: its tensors, and a variable for every input and weight.
-struct Case {
-    name: String,
-    tensors: HashMap<String, Tensor>,
-    vars: HashMap<String, Var>,
-}
-
-impl Case {
-    fn load(file: &str, name: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join(format!("tests/golden/layers/{file}.safetensors"));
-        let all = candle::safetensors::load(path, &Device::Cpu).unwrap();
-        let own = |(key, tensor): (String, Tensor)| {
-            Some((key.strip_prefix(&format!("{name}|"))?.to_owned(), tensor))
-        };
-        let tensors: HashMap<String, Tensor> = all.into_iter().filter_map(own).collect();
-        assert!(tensors.contains_key("out"), "no case {name} in {file}");
-        let leaves =
-            tensors.iter().filter(|(key, _)| key.starts_with("in.") || key.starts_with("w."));
-        let vars = leaves.map(|(key, x)| (key.clone(), Var::from_tensor(x).unwrap())).collect();
-        Self { name: name.to_owned(), tensors, vars }
-    }
-
-    fn input(&self, name: &str) -> &Tensor {
-        self.vars[&format!("in.{name}")].as_tensor()
-    }
-
-    fn x(&self) -> &Tensor {
-        self.input("x")
-    }
-
-    fn vb(&self) -> VarBuilder<'static> {
-        let weights = self.vars.iter().filter_map(|(key, var)| {
-            Some((key.strip_prefix("w.")?.to_owned(), var.as_tensor().clone()))
-        });
-        VarBuilder::from_tensors(weights.collect(), DType::F32, &Device::Cpu)
-    }
-
-    fn close(&self, what: &str, found: &Tensor, expected: &Tensor) {
-        assert_eq!(found.dims(), expected.dims(), "{} {what}", self.name);
-        let [found, expected] = [found, expected].map(|x| {
-            x.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap()
-        });
-        let scale = expected.iter().fold(1e-6, |scale: f64, x| scale.max(x.abs()));
-        for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
-            let error = (found - expected).abs() / scale;
-            let name = &self.name;
-            assert!(error < TOLERANCE, "{name} {what}[{i}]: {found} instead of {expected}");
-        }
-    }
-
-    /// Compares the output and the gradient of every input and weight that has one on file.
-    fn check(&self, out: carina::Result<Tensor>) {
-        let out = out.unwrap();
-        self.close("out", &out, &self.tensors["out"]);
-        let gradients =
-            self.tensors.iter().filter_map(|(key, x)| Some((key.strip_prefix("grad.")?, x)));
-        let gradients: Vec<_> = gradients.collect();
-        if gradients.is_empty() {
-            return;
-        }
-        let loss = (out * &self.tensors["probe"]).unwrap().sum_all().unwrap();
-        let store = loss.backward().unwrap();
-        for (key, expected) in gradients {
-            let found = store.get(&self.vars[key]);
-            let found = found.unwrap_or_else(|| panic!("{}: no gradient of {key}", self.name));
-            self.close(&format!("gradient of {key}"), found, expected);
-        }
-    }
-}
+use case::Case;
 
 #[test]
 fn linear_maps_equal_pytorch() {
@@ -145,7 +72,10 @@ fn feed_forward_blocks_equal_pytorch() {
         nn::MlpConfig { dim: 6, hidden: 11, activation: Activation::Gelu, bias: Bias::With };
     case.check(nn::Mlp::new(&config, ["fc1", "fc2"], case.vb()).unwrap().forward(case.x()));
     let case = Case::load("dense", "swiglu");
-    case.check(nn::SwiGlu::new(6, 10, case.vb()).unwrap().forward(case.x()));
+    let config =
+        nn::MlpConfig { dim: 6, hidden: 10, activation: Activation::Silu, bias: Bias::Without };
+    let layer = nn::GatedMlp::new(&config, nn::GatedMlp::LLAMA, case.vb()).unwrap();
+    case.check(layer.forward(case.x()));
 }
 
 #[test]

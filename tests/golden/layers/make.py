@@ -294,9 +294,103 @@ def positions() -> None:
             )
 
 
+def losses() -> None:
+    targets = torch.tensor([[3, 0, -100, 10], [-100, 7, 7, 1]])
+    factors = torch.rand(11) + 0.5
+    fixed = {"targets": targets, "factors": factors}
+    options = {
+        "plain": {},
+        "smooth": {"label_smoothing": 0.1},
+        "weighted": {"weight": factors},
+        "smooth_weighted": {"label_smoothing": 0.3, "weight": factors},
+    }
+    head = nn.Linear(6, 11)
+    weights = dict(head.named_parameters())
+    for name, kwargs in options.items():
+
+        def loss(x: Tensor, kwargs: dict = kwargs) -> Tensor:
+            return F.cross_entropy(x.flatten(0, 1), targets.flatten(), **kwargs)
+
+        logits = {"x": 3 * torch.randn(2, 4, 11)}
+        case("losses", f"logits_{name}", loss, logits, fixed=fixed)
+        states = {"x": torch.randn(2, 4, 6)}
+        of_states = lambda x, loss=loss: loss(head(x))
+        case("losses", f"states_{name}", of_states, states, weights, fixed)
+    geglu = lambda x, up: F.gelu(x) * up
+    pair = {"x": 2 * torch.randn(3, 7), "up": torch.randn(3, 7)}
+    case("losses", "geglu", geglu, pair)
+
+
+def edges() -> None:
+    """Record what becomes of numbers that are not finite."""
+    nan, inf = torch.nan, torch.inf
+    odd = torch.tensor([nan, inf, -inf, 0.0, -0.0, 2.0])
+    lost = torch.tensor([nan, 1.0, -1.0])
+    functions = {
+        "relu": F.relu,
+        "gelu": F.gelu,
+        "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+        "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+        "silu": F.silu,
+    }
+    for name, function in functions.items():
+        FILES.setdefault("edges", {})[f"{name}_odd|in.x"] = odd
+        FILES["edges"][f"{name}_odd|out"] = function(odd)
+        case("edges", name, function, {"x": lost.clone()})
+        gated = lambda x, up, function=function: function(x) * up
+        case("edges", f"{name}_gate", gated, {"x": lost.clone(), "up": lost.flip(0)})
+    rows = torch.randn(5, 6)
+    rows[0, 1], rows[1, 2], rows[2, 3], rows[3, :2] = nan, inf, -inf, inf
+    rms = lambda x, w: w * x / (x.pow(2).mean(-1, keepdim=True) + 1e-6).sqrt()
+    scale, shift = torch.randn(6), torch.randn(6)
+    layer = lambda x, w, b: F.layer_norm(x, (6,), w, b, 1e-6)
+    case("edges", "softmax", lambda x: x.softmax(-1), {"x": rows.clone()})
+    case("edges", "layer_norm", layer, {"x": rows.clone(), "w": scale, "b": shift})
+    case("edges", "rms_norm", rms, {"x": rows.clone(), "w": scale.detach()})
+    weight = torch.randn(4, 6)
+    weight[1, 0], weight[2, 5], weight[3, 4] = nan, inf, 0.0
+    bias = torch.tensor([0.0, 1.0, nan, inf])
+    inputs = {"x": rows.clone(), "weight": weight, "bias": bias}
+    case("edges", "linear", F.linear, inputs)
+    heads = qkv(2, 2, 4, 5, 3)
+    heads["q"][0, 0, 1, 2] = nan
+    heads["k"][0, 1, 2, 0] = nan
+    heads["v"][1, 0, 3, 1] = nan
+    heads["v"][1, 1, 3, 2] = inf
+    # In the fused function a row without any number gives zeros.
+    plain = lambda q, k, v: (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
+    case("edges", "attention", plain, heads)
+    film = torch.randn(1, 2, 6, 7)
+    film[0, 0, 2, 3], film[0, 1, 0, 0], film[0, 1, 5, 6] = nan, inf, -inf
+    pools = {
+        "max_pool": lambda x: F.max_pool2d(x, 3, 2, 1),
+        "avg_pool": lambda x: F.avg_pool2d(x, 3, 2, 1),
+    }
+    for name, pool in pools.items():
+        case("edges", name, pool, {"x": film.clone()})
+    angle = torch.arange(7)[:, None] / 10000.0 ** (torch.arange(0, 8, 2) / 8)
+    cos, sin = (f(torch.cat([angle, angle], -1))[None] for f in (torch.cos, torch.sin))
+    tokens = torch.randn(1, 2, 7, 8)
+    tokens[0, 0, 1, 2], tokens[0, 1, 3, 5], tokens[0, 1, 4, 0] = nan, inf, -inf
+    case("edges", "rope", lambda x: halves_rope(x, x, cos, sin)[0], {"x": tokens})
+    logits = torch.randn(6, 5)
+    logits[0, 1], logits[1, 2], logits[2, 3], logits[3], logits[4, 0] = (
+        nan,
+        inf,
+        -inf,
+        -inf,
+        -inf,
+    )
+    for row, target in enumerate([0, 0, 0, 0, 0, 1]):
+        chosen = torch.tensor([target])
+        loss = lambda x, chosen=chosen: F.cross_entropy(x, chosen)
+        one = {"x": logits[row : row + 1].clone()}
+        case("edges", f"cross_entropy_{row}", loss, one, fixed={"targets": chosen})
+
+
 def main() -> None:
     torch.manual_seed(20240607)
-    for write in (dense, convolution, attention, positions):
+    for write in (dense, convolution, attention, positions, losses, edges):
         write()
     for file, tensors in FILES.items():
         whole = {k: v.detach().float().contiguous().clone() for k, v in tensors.items()}
