@@ -2,13 +2,26 @@
 #![allow(clippy::unwrap_used)] // a test that cannot read its case must fail loudly
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::PathBuf;
 
 use candle::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 use carina::nn::{self, Activation, Attend, AttentionInput, Bias, Conv2dConfig, Pass, Window};
 
-const TOLERANCE: f64 = 2e-5;
+/// GPUs add up in another order.
+fn tolerance() -> f64 {
+    if device().is_cpu() { 2e-5 } else { 1e-3 }
+}
+
+/// Where the layers run: `CARINA_TEST_DEVICE`, or the CPU.
+fn device() -> Device {
+    carina::device::open(&std::env::var("CARINA_TEST_DEVICE").unwrap_or("cpu".to_owned())).unwrap()
+}
+
+/// The repository, which may have moved since the test was compiled.
+fn root() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or(env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+}
 
 /// One case of a golden file: its tensors, and a variable for every input and weight.
 struct Case {
@@ -19,9 +32,8 @@ struct Case {
 
 impl Case {
     fn load(file: &str, name: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join(format!("tests/golden/layers/{file}.safetensors"));
-        let all = candle::safetensors::load(path, &Device::Cpu).unwrap();
+        let path = root().join(format!("tests/golden/layers/{file}.safetensors"));
+        let all = candle::safetensors::load(path, &device()).unwrap();
         let own = |(key, tensor): (String, Tensor)| {
             Some((key.strip_prefix(&format!("{name}|"))?.to_owned(), tensor))
         };
@@ -45,7 +57,7 @@ impl Case {
         let weights = self.vars.iter().filter_map(|(key, var)| {
             Some((key.strip_prefix("w.")?.to_owned(), var.as_tensor().clone()))
         });
-        VarBuilder::from_tensors(weights.collect(), DType::F32, &Device::Cpu)
+        VarBuilder::from_tensors(weights.collect(), DType::F32, &device())
     }
 
     fn close(&self, what: &str, found: &Tensor, expected: &Tensor) {
@@ -57,7 +69,7 @@ impl Case {
         for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
             let error = (found - expected).abs() / scale;
             let name = &self.name;
-            assert!(error < TOLERANCE, "{name} {what}[{i}]: {found} instead of {expected}");
+            assert!(error < tolerance(), "{name} {what}[{i}]: {found} instead of {expected}");
         }
     }
 
@@ -286,7 +298,7 @@ fn rotary_positions_equal_transformers() {
         [("rope_halves", nn::RopeLayout::Halves), ("rope_interleaved", nn::RopeLayout::Interleaved)]
     {
         let case = Case::load("position", name);
-        let rope = nn::Rope::new(8, 1e4, 10, layout, &Device::Cpu).unwrap();
+        let rope = nn::Rope::new(8, 1e4, 10, layout, &device()).unwrap();
         case.check(rope.turn(case.x(), 3));
     }
 }
@@ -294,9 +306,9 @@ fn rotary_positions_equal_transformers() {
 #[test]
 fn fixed_positions_equal_the_masked_autoencoders() {
     let case = Case::load("position", "sincos_1d");
-    case.check(nn::position::sincos_1d(10, 6, &Device::Cpu));
+    case.check(nn::position::sincos_1d(10, 6, &device()));
     let case = Case::load("position", "sincos_2d");
-    case.check(nn::position::sincos_2d(12, 4, 5, &Device::Cpu));
+    case.check(nn::position::sincos_2d(12, 4, 5, &device()));
 }
 
 #[test]
