@@ -4,6 +4,7 @@
 //! so that the rows stay in the second cache while the columns pass through once. Each block of
 //! the result is finished (bias, nonlinearity, residual) where it was formed.
 
+use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0, _mm_prefetch};
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -164,8 +165,9 @@ impl Work<'_> {
         let residual =
             residual.map(|residual| &residual[rows.start * self.b.count + columns.start..]);
         if let Some(residual) = residual {
-            fetch(residual, self.b.count, rows.len());
+            fetch::<_MM_HINT_T0>(residual.as_ptr(), self.b.count, rows.len());
         }
+        fetch::<_MM_HINT_ET0>(place, self.b.count, rows.len());
         let start = match start {
             Some(start) if !whole => {
                 for (i, to) in own.0.chunks_exact_mut(SIDE).take(rows.len()).enumerate() {
@@ -234,16 +236,15 @@ impl Work<'_> {
     }
 }
 
-/// Has the beginnings of some rows fetched.
+/// Has a block's part of some rows fetched, to be read or to be written.
 #[allow(unsafe_code)]
-fn fetch(rows: &[f32], stride: usize, count: usize) {
-    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    for i in 0..count {
-        let row = rows.as_ptr().wrapping_add(i * stride);
+fn fetch<const HINT: i32>(start: *const f32, stride: usize, rows: usize) {
+    for i in 0..rows {
+        let row = start.wrapping_add(i * stride);
         // SAFETY: a hint touches nothing.
         unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(row.cast());
-            _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(SIDE / 2).cast());
+            _mm_prefetch::<HINT>(row.cast());
+            _mm_prefetch::<HINT>(row.wrapping_add(SIDE / 2).cast());
         }
     }
 }

@@ -17,6 +17,7 @@ use candle::{DType, Device, Tensor, Var};
 use super::checkpoint::Identity;
 use super::gradients::Gradients;
 use super::stage::{Objective, Stage};
+use crate::nn::{Parameters, is_statistic};
 use crate::{Error, Result, files};
 
 /// How long a process waits for the others to appear.
@@ -171,6 +172,24 @@ impl Ranks {
         let counts = total.narrow(0, start, 3)?.to_vec1::<f32>()?;
         let [loss, films, parts] = [counts[0], counts[1], counts[2]];
         Ok(Gradients { sums, loss: f64::from(loss), films: films as usize, parts: parts as usize })
+    }
+
+    /// Puts the mean over all processes in place of running statistics: each moved its own along
+    /// its own share.
+    pub(super) fn level(&self, parameters: &Parameters) -> Result<()> {
+        let all = parameters.all().into_iter().filter(|(name, _)| is_statistic(name));
+        let all: Vec<Var> = all.map(|(_, var)| var).collect();
+        if all.is_empty() {
+            return Ok(());
+        }
+        let flat: Vec<Tensor> = all.iter().map(Var::as_detached_tensor).collect();
+        let mean = (self.sum(&Tensor::cat(&flat, 0)?)? / self.size as f64)?;
+        let mut start = 0;
+        for var in all {
+            var.set(&mean.narrow(0, start, var.elem_count())?)?;
+            start += var.elem_count();
+        }
+        Ok(())
     }
 
     /// The sum over all processes of `numbers`, float32 in one row.

@@ -286,6 +286,9 @@ impl<'a> Run<'a> {
             let clip = (self.stage.clip_norm / norm.max(1e-12)).min(1.0);
             self.optimiser.step(&gathered.sums, rate, clip / parts)?;
             self.average.update(&self.learning, self.step)?;
+            if let Some(ranks) = &self.options.ranks {
+                ranks.level(self.model.parameters())?;
+            }
             let row = StepRow {
                 step: self.step,
                 epoch: epoch + 1,

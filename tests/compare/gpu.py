@@ -55,7 +55,7 @@ def of(row: Row, *, half: bool, **changes: Any) -> Row:
     spec = row.spec | ({"precision": "bf16"} if half else {})
     tolerance = HALF if half else row.tolerance
     return dataclasses.replace(
-        row, spec=spec, peers=PEERS, tolerance=tolerance, **changes
+        row, spec=spec, peers=PEERS, tolerance=tolerance, half=half, **changes
     )
 
 
@@ -80,14 +80,15 @@ def torch_run(name: str, folder: Path, device: str, *, compiled: bool) -> Run:
     row = ROWS[name]
     model, data = opened(name, folder)
     data = {key: x.to(device) for key, x in data.items()}
+    short = row.half and row.kind == "infers"
     if model is not None:
-        model = model.to(device)
+        model = model.to(device, torch.bfloat16 if short else None)
+    if short:
+        data = {key: x.to(torch.bfloat16) for key, x in data.items()}
     call = torch.compile(model) if compiled and model is not None else model
-    half = row.spec.get("precision") == "bf16"
-    mixed = torch.autocast("cuda", torch.bfloat16, enabled=half)
 
     def infer() -> torch.Tensor:
-        with torch.inference_mode(), mixed:
+        with torch.inference_mode():
             return row.call(call, data)
 
     if row.kind == "infers":
@@ -99,7 +100,7 @@ def torch_run(name: str, folder: Path, device: str, *, compiled: bool) -> Run:
 
     def step() -> torch.Tensor:
         optimiser.zero_grad(set_to_none=True)
-        with mixed:
+        with torch.autocast("cuda", torch.bfloat16, enabled=row.half):
             loss = row.call(call, data)
         loss.backward()
         optimiser.step()
