@@ -45,30 +45,36 @@ fn symbols() -> Result<Vec<String>, Failure> {
 
 /// The source of the trampolines: their names, their table, and a jump through it for each.
 fn trampolines(symbols: &[String]) -> String {
-    let count = symbols.len();
-    let (mut names, mut table, mut code) = (String::new(), String::new(), String::new());
-    for (i, symbol) in symbols.iter().enumerate() {
-        let (library, missing) = match symbol {
-            name if name.starts_with("cublas") => ("Blas", "blas"),
-            name if name.starts_with("curand") => ("Random", "random"),
-            name if name.starts_with("nccl") => ("Nccl", "nccl"),
-            _ => ("Driver", "driver"),
-        };
-        names += &format!("    (c\"{symbol}\", Library::{library}),\n");
-        table += &format!("    AtomicPtr::new({missing}_missing as *const () as *mut c_void),\n");
-        // Hidden: found by this library only, so that a real CUDA beside it is left alone.
-        code += &format!(
+    let all = |row: fn(usize, &str) -> String| -> String {
+        symbols.iter().enumerate().map(|(i, symbol)| row(i, symbol)).collect()
+    };
+    let names = all(|_, symbol| format!("    (c\"{symbol}\", Library::{}),\n", library(symbol)));
+    let table = all(|_, symbol| {
+        let missing = format!("{}_missing", library(symbol).to_lowercase());
+        format!("    AtomicPtr::new({missing} as *const () as *mut c_void),\n")
+    });
+    // Hidden: found by this library only, so that a real CUDA beside it is left alone.
+    let code = all(|i, symbol| {
+        format!(
             "    \".hidden {symbol}\", \".globl {symbol}\", \".type {symbol},@function\",\n    \
              \"{symbol}:\", \"jmp *{{table}}+{}(%rip)\",\n",
             8 * i
-        );
-    }
+        )
+    });
+    let count = symbols.len();
     format!(
         "pub(super) static SYMBOLS: [(&CStr, Library); {count}] = [\n{names}];\n\
          pub(super) static TABLE: [AtomicPtr<c_void>; {count}] = [\n{table}];\n\
          std::arch::global_asm!(\n    \".text # {{table}}\",\n{code}    table = sym TABLE,\n    \
          options(att_syntax)\n);\n"
     )
+}
+
+/// The library that a function is looked up in: a variant of `Library` in `src/cuda/table.rs`.
+fn library(symbol: &str) -> &'static str {
+    let prefixes = [("cublas", "Blas"), ("curand", "Random"), ("nccl", "Nccl")];
+    let found = prefixes.iter().find(|(prefix, _)| symbol.starts_with(prefix));
+    found.map_or("Driver", |(_, library)| library)
 }
 
 /// Empty archives for the CUDA libraries, and the runtime that candle's quantised kernels need.

@@ -83,7 +83,7 @@ pub fn gpu_state() -> GpuState {
 }
 
 /// Names the folders of CUDA libraries that [`open`] looks in before the system's own.
-#[cfg_attr(not(feature = "cuda"), allow(unused_variables, clippy::missing_const_for_fn))]
+#[cfg_attr(not(feature = "cuda"), allow(unused_variables))]
 pub fn look_in(folders: Vec<PathBuf>) {
     #[cfg(feature = "cuda")]
     crate::cuda::look_in(folders);

@@ -91,7 +91,9 @@ def train(
         Whether to show a live table; by default in notebooks and terminals.
     **changes
         Fields of the stage to change, as :func:`stage` takes them:
-        ``epochs=5, batch_size=64, seed=1, schedule__peak=3e-4``.
+        ``epochs=5, batch_size=64, seed=1, schedule__peak=3e-4``;
+        ``precision="bf16"`` multiplies matrices in bfloat16 and keeps the weights
+        in float32.
 
     Returns
     -------
@@ -106,6 +108,14 @@ def train(
         If the loss is not finite, or a trainable parameter gets no gradient.
     KeyboardInterrupt
         On Ctrl-C, within a second; the checkpoint stands.
+
+    Notes
+    -----
+    Processes that were started together (``torchrun`` sets ``WORLD_SIZE``, ``RANK``,
+    ``MASTER_ADDR`` and ``MASTER_PORT``) and call this with the same arguments train
+    one model: each learns from its share of every batch, and all take the same steps.
+    The first of them writes `out`. In contrastive stages a film meets the texts of its
+    own share.
     """
     base = stage_like(stage, changes)
     live = LiveTable(base, show=progress)

@@ -33,6 +33,13 @@ pub(super) fn load() -> Reason<()> {
     state.load(Library::Random)
 }
 
+/// Loads what several processes add up with.
+#[cfg(feature = "nccl")]
+pub(super) fn load_nccl() -> Reason<()> {
+    load()?;
+    STATE.lock().unwrap_or_else(PoisonError::into_inner).load(Library::Nccl)
+}
+
 impl State {
     fn load(&mut self, library: Library) -> Reason<()> {
         if self.loaded.contains(&library) {

@@ -5,7 +5,11 @@
 
 mod devices;
 mod load;
+#[cfg(feature = "nccl")]
+mod nccl;
 mod table;
 
 pub(crate) use devices::{facts, open};
 pub(crate) use load::look_in;
+#[cfg(feature = "nccl")]
+pub(crate) use nccl::Nccl;

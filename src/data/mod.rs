@@ -16,7 +16,9 @@ mod warp;
 
 pub use augment::Augment;
 pub use cache::{Cache, Precision};
-pub use loader::{Batch, Epoch, FilmChoice, Loader, LoaderOptions, Prepare, RowError};
+pub use loader::{
+    Ahead, Batch, Epoch, FilmChoice, Loader, LoaderOptions, OnDevice, Prepare, RowError,
+};
 pub use split::{By, check_disjoint};
 pub use study::{
     Attributes, Dataset, Film, FindingBox, FindingMask, MaskPixels, Pixels, Question, Record,

@@ -13,7 +13,7 @@ use crate::data::{Cache, Precision};
 use crate::evaluation::{Scoring, Sides, zero_shot_scores};
 use crate::language::Tokenizer;
 use crate::systems::{self, Level, SystemConfig};
-use crate::training::{RunOptions, Stage, run};
+use crate::training::{Ranks, RunOptions, Stage, run};
 use crate::{Error, Result, device, tasks};
 
 /// Rows (N, …) and what could not be read: its row, and why.
@@ -245,8 +245,10 @@ impl Model {
         let history = long(py, watch, |progress| {
             let stage = Stage::from_json(stage)?;
             let cache = cache(cached)?;
-            let options = RunOptions { out, resume, checkpoint_steps, stop_after, cache, workers };
             let mut model = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+            let ranks = Ranks::from_env(model.device())?.map(Arc::new);
+            let options =
+                RunOptions { out, resume, checkpoint_steps, stop_after, cache, workers, ranks };
             run(&mut model, &dataset, validation.as_ref(), &stage, &options, progress)
         })?;
         Ok(serde_json::to_string(&history).map_err(|e| Error::Internal(e.to_string()))?)

@@ -63,12 +63,11 @@ impl Model {
         let options = LoaderOptions::sequential(batch_size.min(dataset.len()));
         let prepare = prepare(self.spec().recipe.clone());
         let loader = Loader::new(Arc::clone(dataset), prepare, cache, options)?;
-        for batch in loader.epoch(0)? {
-            let batch = batch?;
+        for batch in loader.epoch(0)?.onto(self.device())? {
+            let (batch, pixels) = batch?;
             let seen = batch.indices.len() + batch.failures.len();
             failures.extend(batch.failures);
-            if !batch.indices.is_empty() {
-                let pixels = Tensor::from_vec(batch.pixels, batch.shape.as_slice(), self.device())?;
+            if let Some(pixels) = pixels {
                 let rows =
                     self.features(&pixels, level, precision)?.flatten_all()?.to_vec1::<f32>()?;
                 for (row, index) in rows.chunks_exact(width).zip(batch.indices) {

@@ -184,7 +184,9 @@ impl Model {
     pub fn towers_in(&self, precision: Precision) -> Result<Elixr> {
         match precision {
             Precision::F32 => Ok(self.towers.clone()),
-            _ => Elixr::new(self.spec.elixr(), &self.parameters.builder_in(precision)),
+            Precision::Bf16 => {
+                Elixr::new(self.spec.elixr(), &self.parameters.builder_in(precision))
+            }
         }
     }
 

@@ -157,7 +157,7 @@ impl AdamW {
             }
             match &mut slot.moments {
                 Moments::Host(values) => *values = moments.flatten_all()?.to_vec1()?,
-                Moments::Device(var) => var.set(moments)?,
+                Moments::Device(var) => var.set(&moments.to_device(var.device())?)?,
             }
         }
         self.step = step;
@@ -176,12 +176,17 @@ pub(super) fn no_gradient(name: &str) -> Error {
 /// The norm of all gradients taken as one vector.
 pub(super) fn global_norm(gradients: &BTreeMap<String, Tensor>) -> Result<f64> {
     let mut sum = 0.0;
+    let mut composed = Vec::new();
     for gradient in gradients.values() {
-        sum += if kernels::serve(&[gradient]) {
-            kernels::read(gradient, kernels::sum_of_squares)?
+        if kernels::serve(&[gradient]) {
+            sum += kernels::read(gradient, kernels::sum_of_squares)?;
         } else {
-            f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?)
-        };
+            composed.push(gradient.sqr()?.sum_all()?);
+        }
+    }
+    if !composed.is_empty() {
+        // Added up where they are: a GPU is waited for once, not for each parameter.
+        sum += f64::from(Tensor::stack(&composed, 0)?.sum_all()?.to_scalar::<f32>()?);
     }
     Ok(sum.sqrt())
 }

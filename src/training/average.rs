@@ -75,7 +75,8 @@ impl Average {
     pub(super) fn restore(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
         for (name, mean) in &mut self.means {
             let why = || format!("the running mean of `{name}` is missing from the checkpoint");
-            *mean = state.get(name).ok_or_else(|| Error::Training(why()))?.clone();
+            let stored = state.get(name).ok_or_else(|| Error::Training(why()))?;
+            *mean = stored.to_device(mean.device())?;
         }
         Ok(())
     }

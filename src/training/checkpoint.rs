@@ -7,6 +7,9 @@ use candle::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::history::History;
+use super::stage::Stage;
+use crate::data::Dataset;
+use crate::systems::Model;
 use crate::{Error, Result, files};
 
 /// Where a run stands; with the tensors, all it needs to go on bit by bit.
@@ -37,6 +40,30 @@ pub(super) struct Identity {
     pub(super) model: String,
     /// Hash of the data set's studies and findings.
     pub(super) data: String,
+}
+
+impl Identity {
+    /// What a run of `stage` over `dataset` that starts from `model` is known by.
+    pub(super) fn of(model: &Model, dataset: &Dataset, stage: &Stage) -> Result<Self> {
+        let text = |error: serde_json::Error| Error::Internal(format!("stage: {error}"));
+        Ok(Self {
+            stage: serde_json::to_string(stage).map_err(text)?,
+            model: model.fingerprint()?,
+            data: fingerprint(dataset),
+        })
+    }
+}
+
+/// A hash of what the data set is: its findings and the names and labels of its studies.
+fn fingerprint(dataset: &Dataset) -> String {
+    let mut text = dataset.findings.join("\n");
+    for study in &dataset.studies {
+        text.push('\n');
+        text.push_str(&study.id);
+        text.extend(study.labels.iter().map(|label| format!(" {label}")));
+        text.push_str(&study.report.text());
+    }
+    files::sha256_hex(text.as_bytes())
 }
 
 /// The layout that this version reads and writes.

@@ -8,6 +8,7 @@ mod history;
 mod learnable;
 pub mod loss;
 mod objective;
+mod ranks;
 mod run;
 mod schedule;
 mod stage;
@@ -17,6 +18,7 @@ mod validate;
 
 pub use adamw::{AdamW, AdamWConfig};
 pub use history::{EpochRow, History, StepRow};
+pub use ranks::Ranks;
 pub use run::{RunOptions, run};
 pub use schedule::Schedule;
 pub use stage::{Objective, PairLoss, Same, Section, Stage};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use candle::{Tensor, Var};
+use candle::Var;
 
 use super::adamw::{AdamW, global_norm, no_gradient};
 use super::average::Average;
@@ -13,6 +13,7 @@ use super::gradients::Gradients;
 use super::history::{EpochRow, History, StepRow};
 use super::learnable::Learnable;
 use super::objective::{self, Films, Target};
+use super::ranks::{Ranks, leads};
 use super::stage::{Objective, Stage};
 use super::validate;
 use crate::data::{Augment, Cache, Dataset, Loader, LoaderOptions};
@@ -36,6 +37,10 @@ pub struct RunOptions {
     pub cache: Arc<Cache>,
     /// Threads that decode.
     pub workers: usize,
+    /// The processes that this one trains with, if any. Each reads its share of every batch, so
+    /// that supervised steps are those of one process; in contrastive ones a film meets the
+    /// texts of its own share.
+    pub ranks: Option<Arc<Ranks>>,
 }
 
 /// A run under way.
@@ -98,7 +103,7 @@ pub fn run(
         stage.seed
     );
     model.note(line);
-    if let Some(out) = &options.out {
+    if let Some(out) = options.out.as_ref().filter(|_| leads(options.ranks.as_ref())) {
         model.save(&out.join("model"))?;
     }
     Ok(history)
@@ -119,12 +124,10 @@ impl<'a> Run<'a> {
             let why = format!("stage `{}`: no parameter matches {:?}", stage.name, stage.train);
             return Err(Error::Training(why));
         }
-        let text = |error: serde_json::Error| Error::Internal(format!("stage: {error}"));
-        let identity = Identity {
-            stage: serde_json::to_string(stage).map_err(text)?,
-            model: model.fingerprint()?,
-            data: fingerprint(&train.dataset),
-        };
+        let identity = Identity::of(model, &train.dataset, stage)?;
+        if let Some(ranks) = &options.ranks {
+            ranks.check(stage, &identity, model.device())?;
+        }
         let batches = batches(train.dataset.len(), stage.batch_size);
         let total = (batches.div_ceil(stage.accumulate) * stage.epochs) as u64;
         progress.set_total(total as usize);
@@ -189,16 +192,20 @@ impl<'a> Run<'a> {
         let mut gradients = Gradients::default();
         let mut clock = Instant::now();
         let last = batches(self.train.dataset.len(), self.stage.batch_size);
-        for (offset, batch) in loader.epoch_from(epoch as u64, first)?.enumerate() {
-            let batch = batch?;
+        let device = self.model.device();
+        let mut plan = loader.plan(epoch as u64);
+        if let Some(ranks) = &self.options.ranks {
+            plan = plan.iter().map(|batch| ranks.share(batch)).collect();
+        }
+        let films = loader.run(plan, epoch as u64, first)?.onto(device)?;
+        for (offset, batch) in films.enumerate() {
+            let (batch, pixels) = batch?;
             for failure in &batch.failures {
                 let row = self.train.row(failure.index);
                 self.fail(&format!("row {row}: {}", failure.message));
             }
             let number = first + offset + 1; // batches of this epoch done, this one included
-            if !batch.indices.is_empty() {
-                let pixels =
-                    Tensor::from_vec(batch.pixels, batch.shape.as_slice(), self.model.device())?;
+            if let Some(pixels) = pixels {
                 let films = Films { pixels, indices: batch.indices };
                 self.learn(&films, epoch, number, &mut gradients)?;
             }
@@ -228,6 +235,8 @@ impl<'a> Run<'a> {
     ) -> Result<()> {
         let passes =
             (epoch * batches(self.train.dataset.len(), self.stage.batch_size) + number) as u64;
+        let ranks = self.options.ranks.as_ref();
+        let passes = ranks.map_or(passes, |ranks| ranks.own_pass(passes));
         let pass = Pass::training(self.stage.seed, passes);
         let (model, stage) = (self.model, self.stage);
         let outcome = objective::evaluate(
@@ -265,7 +274,10 @@ impl<'a> Run<'a> {
         epoch: usize,
         clock: &mut Instant,
     ) -> Result<()> {
-        let gathered = std::mem::take(gradients);
+        let mut gathered = std::mem::take(gradients);
+        if let Some(ranks) = &self.options.ranks {
+            gathered = ranks.gather(&gathered, &self.learning)?;
+        }
         let rate = self.stage.schedule.rate(self.step as usize, self.total as usize);
         self.step += 1;
         if gathered.parts > 0 {
@@ -274,6 +286,9 @@ impl<'a> Run<'a> {
             let clip = (self.stage.clip_norm / norm.max(1e-12)).min(1.0);
             self.optimiser.step(&gathered.sums, rate, clip / parts)?;
             self.average.update(&self.learning, self.step)?;
+            if let Some(ranks) = &self.options.ranks {
+                ranks.level(self.model.parameters())?;
+            }
             let row = StepRow {
                 step: self.step,
                 epoch: epoch + 1,
@@ -326,7 +341,9 @@ impl<'a> Run<'a> {
     }
 
     fn save(&self, epoch: usize, batch: usize) -> Result<()> {
-        let Some(path) = self.path() else { return Ok(()) };
+        let Some(path) = self.path().filter(|_| leads(self.options.ranks.as_ref())) else {
+            return Ok(());
+        };
         if let Some(folder) = path.parent() {
             files::create_folder(folder)?;
         }
@@ -368,16 +385,4 @@ impl<'a> Run<'a> {
 /// Full batches of an epoch, or the one short batch of a small data set.
 fn batches(studies: usize, batch_size: usize) -> usize {
     (studies / batch_size).max(1)
-}
-
-/// A hash of what the data set is: its findings and the names and labels of its studies.
-fn fingerprint(dataset: &Dataset) -> String {
-    let mut text = dataset.findings.join("\n");
-    for study in &dataset.studies {
-        text.push('\n');
-        text.push_str(&study.id);
-        text.extend(study.labels.iter().map(|label| format!(" {label}")));
-        text.push_str(&study.report.text());
-    }
-    files::sha256_hex(text.as_bytes())
 }

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use candle::Device;
+use candle::{Device, Tensor};
 use ndarray::Array2;
 
-use super::{History, RunOptions, Stage, run};
+use super::{History, Ranks, RunOptions, Stage, run};
 use crate::data::{Dataset, Film, Pixels, Report, Study};
 use crate::imaging::{Image, View};
 use crate::language::Tokenizer;
+use crate::nn::Precision;
 use crate::progress::Progress;
 use crate::random::Random;
-use crate::systems::{Model, preset};
+use crate::systems::{Level, Model, preset};
 use crate::{Error, Result};
 
 /// Films with a bright spot on one side when the finding is there.
@@ -228,4 +229,69 @@ fn a_validation_set_of_other_findings_is_refused_where_they_count() {
     assert!(same, "a refused run changed the model");
     let error = outcome.unwrap_err().to_string();
     assert!(error.contains(r#"validation set: found ["nodule"], expected ["opacity"]"#), "{error}");
+}
+
+#[test]
+fn bfloat16_products_learn_as_float32_ones_do_and_the_parameters_stay_exact() {
+    for name in Stage::presets() {
+        let losses = |precision| {
+            let mut model = model();
+            let stage = Stage { epochs: 6, accumulate: 1, precision, ..stage(name) };
+            let history = train(&mut model, &stage, &RunOptions::default()).unwrap();
+            for (name, var) in model.parameters().all() {
+                assert_eq!(var.dtype(), candle::DType::F32, "{name}");
+            }
+            history.steps.iter().map(|row| row.loss).collect::<Vec<f64>>()
+        };
+        let (single, half) = (losses(Precision::F32), losses(Precision::Bf16));
+        assert!((single[0] - half[0]).abs() < 0.02 * single[0], "{name}: {single:?} {half:?}");
+        let end = |losses: &[f64]| losses[30..].iter().sum::<f64>() / 6.0;
+        let (single, half) = (end(&single), end(&half));
+        assert!((single - half).abs() < 0.1 * single, "{name}: {single} {half}");
+    }
+}
+
+#[test]
+fn encoding_in_bfloat16_gives_float32_rows_close_to_the_exact_ones() {
+    let model = model();
+    let pixels = Tensor::rand(0f32, 1.0, (3, 1, 24, 24), &Device::Cpu).unwrap();
+    for level in [Level::Pooled, Level::Contrastive, Level::Tokens] {
+        let rows = |precision| model.features(&pixels, level, precision).unwrap();
+        let (single, half) = (rows(Precision::F32), rows(Precision::Bf16));
+        let apart = (&single - half).unwrap().sqr().unwrap().mean_all().unwrap();
+        let scale = single.sqr().unwrap().mean_all().unwrap();
+        let ratio = (apart / scale).unwrap().to_scalar::<f32>().unwrap().sqrt();
+        assert!(ratio > 0.0 && ratio < 0.03, "{level:?}: {ratio}");
+    }
+}
+
+#[test]
+fn two_processes_take_the_steps_of_one_with_the_whole_batch() {
+    // Without what depends on the batch as a whole (its statistics) or on the process (dropout).
+    let stage = Stage { train: vec!["head.*".to_owned()], ..stage("supervised") };
+    let train = |ranks: Option<Arc<Ranks>>| {
+        let mut model = model();
+        let options = RunOptions { ranks, ..RunOptions::default() };
+        let history = train(&mut model, &stage, &options).unwrap();
+        let losses: Vec<f64> = history.steps.iter().map(|row| row.loss).collect();
+        let head = model.parameters().get("head.weight").unwrap();
+        (losses, head.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+    };
+    let (losses, alone) = train(None);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let together =
+        |rank| train(Some(Arc::new(Ranks::meet(rank, 2, &address, &Device::Cpu).unwrap())));
+    let (first, second) = std::thread::scope(|scope| {
+        let second = scope.spawn(|| together(1));
+        (together(0), second.join().unwrap())
+    });
+    assert_eq!(first, second, "all processes hold the same bits");
+    for (one, two) in losses.iter().zip(&first.0) {
+        assert!((one - two).abs() < 1e-5, "{losses:?} {:?}", first.0);
+    }
+    for (one, two) in alone.iter().zip(&first.1) {
+        assert!((one - two).abs() < 1e-5, "{one} {two}");
+    }
 }

@@ -52,6 +52,11 @@ enum Row {
 
 type Run = Box<dyn FnMut() -> Result<Tensor>>;
 
+/// Where rows run: `CARINA_DEVICE`, or the CPU.
+fn device() -> Result<Device> {
+    carina::device::open(&std::env::var("CARINA_DEVICE").unwrap_or("cpu".to_owned()))
+}
+
 /// Builds what a row runs; only the calls of the result are timed.
 fn prepare(folder: &Path) -> Result<Run> {
     let text = std::fs::read_to_string(folder.join("row.json"))
@@ -59,7 +64,8 @@ fn prepare(folder: &Path) -> Result<Run> {
     let row: Row = serde_json::from_str(&text)
         .map_err(|error| Error::value("row", format!("{}: {error}", folder.display())))?;
     let input = Checkpoint::open(folder.join("input.safetensors"))?;
-    let get = |key: &str| input.tensor(key, &Device::Cpu);
+    let place = device()?;
+    let get = |key: &str| input.tensor(key, &place);
     Ok(match row {
         Row::Vit { config, precision } => vit(folder, &config, precision, get("x")?)?,
         Row::VitTrain { config, classes, rate, precision } => {
@@ -73,7 +79,7 @@ fn prepare(folder: &Path) -> Result<Run> {
             Box::new(move || attend(&q, &k, &v, &Attend::default()))
         }
         Row::LayerNorm { dim } => {
-            let parameters = Parameters::new(0, &Device::Cpu);
+            let parameters = Parameters::new(0, &device()?);
             let (norm, x) = (LayerNorm::new(dim, 1e-6, parameters.builder())?, get("x")?);
             Box::new(move || norm.forward(&x))
         }
@@ -87,7 +93,7 @@ fn prepare(folder: &Path) -> Result<Run> {
                 kernel,
                 bias: Bias::Without,
             };
-            let parameters = Parameters::new(0, &Device::Cpu);
+            let parameters = Parameters::new(0, &device()?);
             let conv = Conv2d::new(&config, parameters.builder())?;
             parameters.set("weight", &get("weight")?)?;
             let x = get("x")?;
@@ -99,7 +105,7 @@ fn prepare(folder: &Path) -> Result<Run> {
 
 fn vit(folder: &Path, config: &VitConfig, precision: Precision, pixels: Tensor) -> Result<Run> {
     let weights = Checkpoint::open(folder.join("model.safetensors"))?;
-    let (_, parameters, _) = Vit::load(config, VitLayout::VitTimm, &weights, &Device::Cpu)?;
+    let (_, parameters, _) = Vit::load(config, VitLayout::VitTimm, &weights, &device()?)?;
     let model = Vit::new(config, parameters.frozen_in(precision))?;
     Ok(Box::new(move || {
         let tokens = model.embed(&pixels)?.0;
@@ -115,10 +121,14 @@ fn train(
     (pixels, classes_of): (Tensor, Tensor),
 ) -> Result<Run> {
     let weights = Checkpoint::open(folder.join("model.safetensors"))?;
-    let parameters = Parameters::new(0, &Device::Cpu);
-    let builder = parameters.builder_in(precision);
-    let model = Vit::new(config, builder.clone())?;
-    let head = Linear::new(config.dim, classes, Bias::With, builder.pp("head"))?;
+    let parameters = Parameters::new(0, &device()?);
+    let config = config.clone();
+    let build = move |parameters: &Parameters| -> Result<(Vit, Linear)> {
+        let builder = parameters.builder_in(precision);
+        let head = Linear::new(config.dim, classes, Bias::With, builder.pp("head"))?;
+        Ok((Vit::new(&config, builder)?, head))
+    };
+    let (mut model, mut head) = build(&parameters)?;
     load(&parameters, &weights, &NameMap::named("plain")?, Strictness::Strict)?;
     let learning = parameters.trainable();
     let constants = AdamWConfig { beta2: 0.999, weight_decay: 0.01, ..AdamWConfig::default() };
@@ -127,9 +137,12 @@ fn train(
     Ok(Box::new(move || {
         step += 1;
         let pass = Pass::training(0, step);
+        if !pixels.device().is_cpu() {
+            (model, head) = build(&parameters)?; // a GPU multiplies copies of the weights of now
+        }
         let tokens = model.encode(&model.embed(&pixels)?.0, &pass)?;
         let pooled = model.pool(&tokens)?.ok_or_else(|| Error::value("row", "no pooling"))?;
-        let logits = head.forward(&pooled)?;
+        let logits = head.forward(&pooled)?.to_dtype(DType::F32)?;
         let level = logits.log_sum_exp(D::Minus1)?;
         let loss = (level - logits.gather(&classes_of, 1)?.squeeze(1)?)?.mean_all()?;
         let store = loss.backward()?;
@@ -146,7 +159,7 @@ fn train(
 fn bert(folder: &Path, ids: Tensor) -> Result<Run> {
     let config = BertConfig::from_hf_file(&folder.join("config.json"))?;
     let config = BertConfig { pooler: false, ..config };
-    let parameters = Parameters::new(0, &Device::Cpu);
+    let parameters = Parameters::new(0, &device()?);
     Bert::new(&config, parameters.builder())?; // declares what to load
     let weights = Checkpoint::open(folder.join("model.safetensors"))?;
     load(&parameters, &weights, &NameMap::named("bert")?, Strictness::AllowUnexpected)?;
@@ -158,9 +171,9 @@ fn adamw(input: &Checkpoint, rate: f64) -> Result<Run> {
     let mut learning = Vec::new();
     let mut gradients = BTreeMap::new();
     for key in input.keys().filter_map(|key| key.strip_prefix("w.")) {
-        let weight = Var::from_tensor(&input.tensor(&format!("w.{key}"), &Device::Cpu)?)?;
+        let weight = Var::from_tensor(&input.tensor(&format!("w.{key}"), &device()?)?)?;
         learning.push((key.to_owned(), weight));
-        gradients.insert(key.to_owned(), input.tensor(&format!("g.{key}"), &Device::Cpu)?);
+        gradients.insert(key.to_owned(), input.tensor(&format!("g.{key}"), &device()?)?);
     }
     let constants = AdamWConfig { beta2: 0.999, weight_decay: 0.01, ..AdamWConfig::default() };
     let mut optimiser = AdamW::new(&learning, constants)?;
@@ -187,6 +200,7 @@ fn serve(root: &Path) -> Result<()> {
         let run = rows.get_mut(&name).ok_or_else(|| Error::value("row", name.clone()))?;
         let start = Instant::now();
         let out = run()?;
+        out.device().synchronize()?; // a GPU answers before it has computed
         let seconds = start.elapsed().as_secs_f64();
         drop(out);
         println!("{seconds:e}");

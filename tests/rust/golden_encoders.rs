@@ -12,8 +12,23 @@ use carina::vision::{
 };
 use carina::weights::{Checkpoint, NameMap, Strictness, load};
 
+/// GPUs add up in another order.
+fn tolerance() -> f32 {
+    if device().is_cpu() { 1e-4 } else { 1e-3 }
+}
+
+/// Where the layers run: `CARINA_TEST_DEVICE`, or the CPU.
+fn device() -> Device {
+    carina::device::open(&std::env::var("CARINA_TEST_DEVICE").unwrap_or("cpu".to_owned())).unwrap()
+}
+
+/// The repository, which may have moved since the test was compiled.
+fn root() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or(env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+}
+
 fn folder(kind: &str, case: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(kind).join(case)
+    root().join("tests/golden").join(kind).join(case)
 }
 
 struct Expected(Checkpoint);
@@ -24,18 +39,18 @@ impl Expected {
     }
 
     fn get(&self, key: &str) -> Tensor {
-        self.0.tensor(key, &Device::Cpu).unwrap()
+        self.0.tensor(key, &device()).unwrap()
     }
 }
 
-/// Fails, with the largest difference, unless `got` is within 1e-4 of `expected`.
+/// Fails, with the largest difference, unless `got` is within the tolerance of `expected`.
 fn assert_close(what: &str, got: &Tensor, expected: &Tensor) {
     assert_eq!(got.dims(), expected.dims(), "{what}");
     let flat = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let (got, expected) = (flat(got), flat(expected));
     let scale = expected.iter().fold(1f32, |most, x| most.max(x.abs()));
     for (a, b) in got.iter().zip(&expected) {
-        assert!((a - b).abs() <= 1e-4 * scale, "{what}: found {a}, expected {b}");
+        assert!((a - b).abs() <= tolerance() * scale, "{what}: found {a}, expected {b}");
     }
 }
 
@@ -47,7 +62,7 @@ fn assert_gradients(
     got: &candle::backprop::GradStore,
     build: impl FnOnce(&Parameters),
 ) {
-    let expected = Parameters::blank(&Device::Cpu);
+    let expected = Parameters::blank(&device());
     build(&expected);
     let stored = Checkpoint::open(folder.join("gradients.safetensors")).unwrap();
     load(&expected, &stored, &NameMap::named(map).unwrap(), Strictness::Strict).unwrap();
@@ -60,7 +75,7 @@ fn assert_gradients(
 fn check_vit(case: &str, config: &VitConfig, layout: VitLayout) {
     let folder = folder("vit", case);
     let weights = Checkpoint::open(&folder).unwrap();
-    let (model, parameters, report) = Vit::load(config, layout, &weights, &Device::Cpu).unwrap();
+    let (model, parameters, report) = Vit::load(config, layout, &weights, &device()).unwrap();
     assert!(report.complete(), "{report}");
     let expected = Expected::open(&folder);
     let pixels = candle::Var::from_tensor(&expected.get("pixels")).unwrap();
@@ -110,7 +125,7 @@ fn check_hugging_face(case: &str, expected: VitLayout) {
     let path = folder("vit", case).join("config.json");
     let (config, layout) = VitConfig::from_hf_file(&path).unwrap();
     assert_eq!(layout, expected);
-    let (_, opened, report) = Vit::open(folder("vit", case), &Device::Cpu).unwrap();
+    let (_, opened, report) = Vit::open(folder("vit", case), &device()).unwrap();
     assert_eq!(report.numbers, opened.count());
     check_vit(case, &config, layout);
 }
@@ -159,7 +174,7 @@ fn check_bert(case: &str, offset: usize) {
     let folder = folder("bert", case);
     let config = BertConfig::from_hf_file(&folder.join("config.json")).unwrap();
     assert_eq!(config.position_offset, offset);
-    let parameters = Parameters::new(0, &Device::Cpu);
+    let parameters = Parameters::new(0, &device());
     let model = Bert::new(&config, parameters.builder()).unwrap();
     let map = NameMap::named("bert").unwrap();
     let weights = Checkpoint::open(&folder).unwrap();
@@ -203,7 +218,7 @@ fn old_names_and_prefixes_load_alike() {
         .map(|key| {
             let old = key.replace("LayerNorm.weight", "LayerNorm.gamma");
             let old = old.replace("LayerNorm.bias", "LayerNorm.beta");
-            (format!("module.bert.{old}"), weights.tensor(key, &Device::Cpu).unwrap())
+            (format!("module.bert.{old}"), weights.tensor(key, &device()).unwrap())
         })
         .collect();
     let scratch = tempfile::tempdir().unwrap();
@@ -211,7 +226,7 @@ fn old_names_and_prefixes_load_alike() {
     carina::weights::save(&renamed, &path, &std::collections::BTreeMap::new()).unwrap();
     let config = BertConfig::from_hf_file(&folder.join("config.json")).unwrap();
     let open = |checkpoint: &Checkpoint| {
-        let parameters = Parameters::new(0, &Device::Cpu);
+        let parameters = Parameters::new(0, &device());
         Bert::new(&config, parameters.builder()).unwrap();
         let map = NameMap::named("bert").unwrap();
         let report = load(&parameters, checkpoint, &map, Strictness::Strict).unwrap();
@@ -228,7 +243,7 @@ fn old_names_and_prefixes_load_alike() {
 fn check_resnet(case: &str, config: &ResNetConfig) {
     let path = folder("resnet", &format!("{case}.safetensors"));
     let stored = Expected(Checkpoint::open(path).unwrap());
-    let parameters = Parameters::new(0, &Device::Cpu);
+    let parameters = Parameters::new(0, &device());
     let model = ResNet::new(config, parameters.builder()).unwrap();
     for (name, _) in parameters.all() {
         parameters.set(&name, &stored.get(&format!("weights.{name}"))).unwrap();
@@ -277,7 +292,7 @@ fn residual_network_of_bottlenecks() {
 
 /// What stands in the golden folder of `kind`: a folder or a file for each case.
 fn cases(kind: &str) -> Vec<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(kind);
+    let folder = root().join("tests/golden").join(kind);
     let entries = std::fs::read_dir(&folder).into_iter().flatten().map(|entry| entry.unwrap());
     let stored = entries.filter(|entry| entry.path().extension().is_none_or(|e| e != "py"));
     stored.map(|entry| entry.path().file_stem().unwrap().to_str().unwrap().to_owned()).collect()

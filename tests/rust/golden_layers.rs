@@ -3,10 +3,10 @@
 
 mod case;
 
-use candle::{DType, Device, Tensor};
+use candle::{DType, Tensor};
 use carina::nn::{self, Activation, Attend, AttentionInput, Bias, Conv2dConfig, Pass, Window};
 
-use case::Case;
+use case::{Case, device};
 
 #[test]
 fn linear_maps_equal_pytorch() {
@@ -216,7 +216,7 @@ fn rotary_positions_equal_transformers() {
         [("rope_halves", nn::RopeLayout::Halves), ("rope_interleaved", nn::RopeLayout::Interleaved)]
     {
         let case = Case::load("position", name);
-        let rope = nn::Rope::new(8, 1e4, 10, layout, &Device::Cpu).unwrap();
+        let rope = nn::Rope::new(8, 1e4, 10, layout, &device()).unwrap();
         case.check(rope.turn(case.x(), 3));
     }
 }
@@ -224,9 +224,9 @@ fn rotary_positions_equal_transformers() {
 #[test]
 fn fixed_positions_equal_the_masked_autoencoders() {
     let case = Case::load("position", "sincos_1d");
-    case.check(nn::position::sincos_1d(10, 6, &Device::Cpu));
+    case.check(nn::position::sincos_1d(10, 6, &device()));
     let case = Case::load("position", "sincos_2d");
-    case.check(nn::position::sincos_2d(12, 4, 5, &Device::Cpu));
+    case.check(nn::position::sincos_2d(12, 4, 5, &device()));
 }
 
 #[test]

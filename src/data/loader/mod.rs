@@ -3,6 +3,7 @@
 //! Memory is bounded: at most `prefetch` batches of films are prepared or being prepared ahead of
 //! the batch that is put together. A film that cannot be read costs its row, not the batch.
 
+mod ahead;
 mod batch;
 mod epoch;
 #[cfg(test)]
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use ndarray::Array3;
 use serde::{Deserialize, Serialize};
 
+pub use ahead::{Ahead, OnDevice};
 pub use batch::{Batch, RowError};
 pub use epoch::Epoch;
 

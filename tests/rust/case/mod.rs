@@ -1,12 +1,25 @@
 //! The cases of the golden files of layers (`tests/golden/layers/make.py`).
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::PathBuf;
 
 use candle::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 
-const TOLERANCE: f64 = 2e-5;
+/// GPUs add up in another order.
+fn tolerance() -> f64 {
+    if device().is_cpu() { 2e-5 } else { 1e-3 }
+}
+
+/// Where the layers run: `CARINA_TEST_DEVICE`, or the CPU.
+pub(crate) fn device() -> Device {
+    carina::device::open(&std::env::var("CARINA_TEST_DEVICE").unwrap_or("cpu".to_owned())).unwrap()
+}
+
+/// The repository, which may have moved since the test was compiled.
+fn root() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or(env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+}
 
 /// One case of a golden file: its tensors, and a variable for every input and weight.
 pub(crate) struct Case {
@@ -17,9 +30,8 @@ pub(crate) struct Case {
 
 impl Case {
     pub(crate) fn load(file: &str, name: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join(format!("tests/golden/layers/{file}.safetensors"));
-        let all = candle::safetensors::load(path, &Device::Cpu).unwrap();
+        let path = root().join(format!("tests/golden/layers/{file}.safetensors"));
+        let all = candle::safetensors::load(path, &device()).unwrap();
         let own = |(key, tensor): (String, Tensor)| {
             Some((key.strip_prefix(&format!("{name}|"))?.to_owned(), tensor))
         };
@@ -43,7 +55,7 @@ impl Case {
         let weights = self.vars.iter().filter_map(|(key, var)| {
             Some((key.strip_prefix("w.")?.to_owned(), var.as_tensor().clone()))
         });
-        VarBuilder::from_tensors(weights.collect(), DType::F32, &Device::Cpu)
+        VarBuilder::from_tensors(weights.collect(), DType::F32, &device())
     }
 
     pub(crate) fn close(&self, what: &str, found: &Tensor, expected: &Tensor) {
@@ -53,8 +65,9 @@ impl Case {
         });
         let finite = expected.iter().filter(|x| x.is_finite());
         let scale = finite.fold(1e-6, |scale: f64, x| scale.max(x.abs()));
+        let allowed = tolerance();
         for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
-            let near = (found - expected).abs() / scale < TOLERANCE;
+            let near = (found - expected).abs() / scale < allowed;
             // What is not finite must be the same infinity, or no number either.
             let same =
                 found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan());
