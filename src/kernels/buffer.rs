@@ -3,6 +3,7 @@
 //! The blocks depend on the size of the data only, so results do not depend on the number of
 //! threads.
 
+use std::mem::MaybeUninit;
 use std::sync::LazyLock;
 
 use candle::{CpuStorage, DType, Device, Layout, Result, Storage, Tensor};
@@ -85,7 +86,7 @@ pub(super) fn filled_with<T: Send>(
         .with_min_len(GRAIN / block.max(1))
         .map(|(i, part)| {
             // Zeroed here, by the thread that fills it, while it is in the cache.
-            part.fill(std::mem::MaybeUninit::new(0.0));
+            part.fill(MaybeUninit::new(0.0));
             // SAFETY: every number of `part` was written just above.
             fill(i, unsafe { &mut *(std::ptr::from_mut(part) as *mut [f32]) })
         })
@@ -93,6 +94,13 @@ pub(super) fn filled_with<T: Send>(
     // SAFETY: the blocks cover all `n` numbers, and each was written.
     unsafe { values.set_len(n) };
     (values, results)
+}
+
+/// The same numbers for a writer that never reads them.
+#[allow(unsafe_code)]
+pub(super) fn as_uninit(values: &mut [f32]) -> &mut [MaybeUninit<f32>] {
+    // SAFETY: of the same layout; our writers only store whole numbers in it.
+    unsafe { &mut *(std::ptr::from_mut(values) as *mut [MaybeUninit<f32>]) }
 }
 
 /// Adds up vectors of one length, in order.
