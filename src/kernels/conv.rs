@@ -107,7 +107,9 @@ pub(crate) fn depthwise_finished(
     let run = |x: &[f32], weight: &[f32]| depthwise::forward(x, weight, sizes, finish);
     let (out, mut sums) = read(x, |x| read(weight, |weight| run(x, weight)))??;
     let area = (sizes.out_height * sizes.out_width) as f32;
-    sums.iter_mut().for_each(|sum| *sum /= area);
+    for sum in &mut sums {
+        *sum /= area;
+    }
     let means = Tensor::from_vec(sums, (sizes.batch, sizes.channels()), x.device())?;
     Ok((Tensor::from_vec(out, sizes.out_shape(), x.device())?, means))
 }

@@ -1,7 +1,7 @@
 //! Squeeze and excitation: a factor for each channel, made from the means of all.
 //!
-//! Source: Hu et al. 2018, "Squeeze-and-Excitation Networks", arXiv:1709.01507, with the SiLU of
-//! EfficientNet.
+//! Source: Hu et al. 2018, "Squeeze-and-Excitation Networks", arXiv:1709.01507, with the `SiLU` of
+//! `EfficientNet`.
 
 use candle::Tensor;
 use candle_nn::{VarBuilder, ops};

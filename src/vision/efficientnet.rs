@@ -1,6 +1,6 @@
 //! `EfficientNet`: inverted bottlenecks, widened and deepened by one rule.
 //!
-//! Source: Tan and Le 2019, "EfficientNet: Rethinking Model Scaling for Convolutional Neural
+//! Source: Tan and Le 2019, "`EfficientNet`: Rethinking Model Scaling for Convolutional Neural
 //! Networks", arXiv:1905.11946; L2 is that of Xie et al. 2020, "Self-training with Noisy Student",
 //! arXiv:1911.04252. Parameters are named as in timm. ELIXR's trunk is L2 without the head, whose
 //! last map (1376 channels) is averaged over 5×5 places.

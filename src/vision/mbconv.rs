@@ -1,8 +1,8 @@
 //! The inverted bottleneck with squeeze and excitation.
 //!
-//! Source: Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks",
+//! Source: Sandler et al. 2018, "`MobileNetV2`: Inverted Residuals and Linear Bottlenecks",
 //! arXiv:1801.04381, with the squeeze of Hu et al. 2018, arXiv:1709.01507, to a quarter of the
-//! block's input, and SiLU for its nonlinearity.
+//! block's input, and `SiLU` for its nonlinearity.
 
 use candle::Tensor;
 use candle_nn::VarBuilder;
