@@ -159,6 +159,13 @@ fn zeroed(block: &mut [Blank]) -> &mut [f32] {
     unsafe { &mut *(std::ptr::from_mut(block) as *mut [f32]) }
 }
 
+/// The same numbers for a writer that never reads them.
+#[allow(unsafe_code)]
+pub(super) fn as_uninit(values: &mut [f32]) -> &mut [Blank] {
+    // SAFETY: of the same layout; our writers only store whole numbers in it.
+    unsafe { &mut *(std::ptr::from_mut(values) as *mut [Blank]) }
+}
+
 /// Adds up vectors of one length, in order.
 pub(super) fn total(parts: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
     let mut sum = vec![0.0; len];

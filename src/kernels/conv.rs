@@ -2,7 +2,7 @@
 //!
 //! Source: Chellapilla et al. 2006, "High Performance Convolutional Neural Networks for Document
 //! Processing", for the gradient of the input where the stride is larger than one: unfolded in
-//! blocks by a product, then folded back. The other ways are in `conv_product` and `depthwise`.
+//! blocks by a product, then folded back. The other ways are in `conv_product`, `conv_gradient` and `depthwise`.
 
 use candle::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
@@ -14,7 +14,7 @@ use super::gemm::{Into, Matrix, Threads, multiply};
 use super::planes::Planes;
 use super::simd::level;
 use super::unfold::fold_rows;
-use super::{conv_product, depthwise, tile};
+use super::{conv_gradient, conv_product, depthwise, tile};
 
 /// Unfolded numbers held at once by a task, so that they stay in its cache,
 const UNFOLDED: usize = 1 << 16;
@@ -39,9 +39,11 @@ pub(crate) fn conv2d(x: &Tensor, weight: &Tensor, geometry: Geometry) -> Result<
     x.contiguous()?.apply_op2(&weight.contiguous()?, Conv(geometry))
 }
 
-/// What follows a convolution of inference, done while its result is in the cache.
+/// What surrounds a convolution of inference, done while its numbers are in the cache.
 #[derive(Clone, Copy)]
 pub(crate) struct ConvFollowing<'a> {
+    /// A factor for each input channel of each image (B, C); for kernels of one place.
+    pub(crate) gate: Option<&'a Tensor>,
     /// A factor for each output channel (O).
     pub(crate) scale: &'a Tensor,
     /// What is then added to each output channel (O).
@@ -52,8 +54,8 @@ pub(crate) struct ConvFollowing<'a> {
     pub(crate) map: Option<Forward>,
 }
 
-/// [`conv2d`] and what follows. Outside any graph: no gradient passes. `None` for a depthwise
-/// convolution, which has a way of its own.
+/// [`conv2d`] and what surrounds it. Outside any graph: no gradient passes. `None` for what has no
+/// way of its own: a depthwise convolution onto a residual, a gate before a larger kernel.
 pub(crate) fn conv2d_finished(
     x: &Tensor,
     weight: &Tensor,
@@ -61,27 +63,65 @@ pub(crate) fn conv2d_finished(
     then: ConvFollowing,
 ) -> Result<Option<Tensor>> {
     let sizes = Sizes::new(x.shape(), weight.shape(), geometry)?;
-    if sizes.depthwise() {
+    if sizes.depthwise() && then.gate.is_none() && then.residual.is_none() {
+        return Ok(Some(depthwise_finished(x, weight, geometry, then)?.0));
+    }
+    if sizes.depthwise() || (then.gate.is_some() && sizes.kernel > 1) {
         return Ok(None);
     }
-    let channels = sizes.groups * sizes.outputs;
-    let shape = Shape::from((sizes.batch, channels, sizes.out_height, sizes.out_width));
-    let (scale, shift) = (then.scale.to_vec1()?, then.shift.to_vec1()?);
-    if scale.len() != channels || shift.len() != channels {
-        candle::bail!("{channels} channels, {} factors, {} shifts", scale.len(), shift.len());
-    }
+    let shape = sizes.out_shape();
+    let (scale, shift) = affine(sizes, then)?;
     if let Some(residual) = then.residual.filter(|residual| residual.shape() != &shape) {
         candle::bail!("a residual of {:?} beside {:?}", residual.dims(), shape.dims());
     }
+    let inputs = (sizes.batch, sizes.groups * sizes.inputs);
+    if let Some(gate) = then.gate.filter(|gate| gate.dims2().ok() != Some(inputs)) {
+        candle::bail!("a gate of {:?} before {inputs:?}", gate.dims());
+    }
+    let run = |x: &[f32], weight: &[f32], residual: Option<&[f32]>, gate: Option<&[f32]>| {
+        let affine = Some((&*scale, &*shift));
+        let finish = Finish { gate, affine, residual, map: then.map, ..Finish::default() };
+        conv_product::forward(x, weight, sizes, finish)
+    };
     let out = read(x, |x| {
         read(weight, |weight| {
             read_any(then.residual, |residual| {
-                let finish = Finish { affine: Some((&scale, &shift)), residual, map: then.map };
-                conv_product::forward(x, weight, sizes, finish)
+                read_any(then.gate, |gate| run(x, weight, residual, gate))
             })
         })
-    })???;
+    })????;
     Ok(Some(Tensor::from_vec(out, shape, x.device())?))
+}
+
+/// A depthwise convolution and what follows, and the mean of each plane of the result (B, O).
+/// Outside any graph; `then` has neither gate nor residual.
+pub(crate) fn depthwise_finished(
+    x: &Tensor,
+    weight: &Tensor,
+    geometry: Geometry,
+    then: ConvFollowing,
+) -> Result<(Tensor, Tensor)> {
+    let sizes = Sizes::new(x.shape(), weight.shape(), geometry)?;
+    let (scale, shift) = affine(sizes, then)?;
+    let finish = depthwise::Finish { affine: Some((&scale, &shift)), map: then.map };
+    let run = |x: &[f32], weight: &[f32]| depthwise::forward(x, weight, sizes, finish);
+    let (out, mut sums) = read(x, |x| read(weight, |weight| run(x, weight)))??;
+    let area = (sizes.out_height * sizes.out_width) as f32;
+    for sum in &mut sums {
+        *sum /= area;
+    }
+    let means = Tensor::from_vec(sums, (sizes.batch, sizes.channels()), x.device())?;
+    Ok((Tensor::from_vec(out, sizes.out_shape(), x.device())?, means))
+}
+
+/// The factors and shifts of all output channels.
+fn affine(sizes: Sizes, then: ConvFollowing) -> Result<(Vec<f32>, Vec<f32>)> {
+    let (scale, shift) = (then.scale.to_vec1()?, then.shift.to_vec1()?);
+    let channels = sizes.channels();
+    if scale.len() != channels || shift.len() != channels {
+        candle::bail!("{channels} channels, {} factors, {} shifts", scale.len(), shift.len());
+    }
+    Ok((scale, shift))
 }
 
 /// All sizes, per group where they differ by group.
@@ -129,7 +169,16 @@ impl Sizes {
 
     /// Numbers of one image of the output.
     pub(super) fn out_image(&self) -> usize {
-        self.groups * self.outputs * self.out_height * self.out_width
+        self.channels() * self.out_height * self.out_width
+    }
+
+    /// Output channels of all groups.
+    pub(super) fn channels(&self) -> usize {
+        self.groups * self.outputs
+    }
+
+    fn out_shape(&self) -> Shape {
+        Shape::from((self.batch, self.channels(), self.out_height, self.out_width))
     }
 
     /// Numbers that one output value is made from.
@@ -178,13 +227,11 @@ impl CustomOp2 for Conv {
         let sizes = Sizes::new(x_layout.shape(), weight_layout.shape(), self.0)?;
         let (x, weight) = (slice(x, x_layout)?, slice(weight, weight_layout)?);
         let out = if sizes.depthwise() {
-            depthwise::forward(x, weight, sizes)
+            depthwise::forward(x, weight, sizes, depthwise::Finish::default()).0
         } else {
             conv_product::forward(x, weight, sizes, Finish::default())
         };
-        let channels = sizes.groups * sizes.outputs;
-        let shape = (sizes.batch, channels, sizes.out_height, sizes.out_width);
-        Ok((CpuStorage::F32(out), Shape::from(shape)))
+        Ok((CpuStorage::F32(out), sizes.out_shape()))
     }
 
     fn bwd(
@@ -217,7 +264,7 @@ fn input_gradient(weight: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32> {
         return depthwise::input_gradient(weight, g, sizes);
     }
     if sizes.stride == 1 && sizes.padding < sizes.kernel {
-        return conv_product::input_gradient(weight, g, sizes);
+        return conv_gradient::input_gradient(weight, g, sizes);
     }
     let threads = Threads::beside(sizes.batch);
     filled(sizes.batch * sizes.image(), sizes.image(), |i, dx| {
@@ -261,7 +308,7 @@ fn weight_gradient(x: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32> {
     let tasks = (0..cuts * parts).into_par_iter().with_max_len(1).map(|task| {
         let (cut, first) = (task / parts, task % parts * images);
         let images = first..(first + images).min(sizes.batch);
-        conv_product::weight_gradient(&planes, g, images, &some(cut), (sizes, level))
+        conv_gradient::weight_gradient(&planes, g, images, &some(cut), (sizes, level))
     });
     let mut tasks = tasks.collect::<Vec<_>>().into_iter();
     let outputs = sizes.outputs.next_multiple_of(tile::size(level).1);

@@ -4,30 +4,52 @@
 //! right side is found by a table of places.
 
 use std::cell::RefCell;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::activation::Forward;
 use super::conv::Sizes;
-use super::planes::Planes;
+use super::planes::{Planes, copy};
 use super::product::Cells;
 use super::simd::{Level, fma, kernel, level};
 use super::tile::{self, DEPTH, Right, STRIDE, Start};
 
 /// Places that a task computes together, so that their sums stay in the nearest cache.
-const PLACES: usize = 256;
+const PLACES: usize = 384;
 /// Tasks for each thread, where the sizes allow.
 const TASKS: usize = 3;
 
 thread_local! {
-    /// A block of rows for the product, and the sums of a block.
-    static SCRATCH: RefCell<(Vec<f32>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+    static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch::new()) };
 }
 
-/// What is done to the sums of a convolution before they are written.
+/// What a task works on.
+struct Scratch {
+    /// A block of rows for the product.
+    block: Vec<f32>,
+    /// The sums of a block, and what the nonlinearity makes of one of its rows.
+    sums: Vec<f32>,
+    mapped: Vec<f32>,
+    /// The input, where it is changed before the product.
+    changed: Vec<f32>,
+}
+
+impl Scratch {
+    const fn new() -> Self {
+        Self { block: Vec::new(), sums: Vec::new(), mapped: Vec::new(), changed: Vec::new() }
+    }
+}
+
+/// What is done to the input of a convolution, and to its sums before they are written.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Finish<'a> {
+    /// For each image and input channel a factor of the input; for kernels of one place.
+    pub(super) gate: Option<&'a [f32]>,
+    /// For each input channel a factor and what is then added, before numbers below zero become
+    /// zero; for kernels of one place without groups.
+    pub(super) before: Option<(&'a [f32], &'a [f32])>,
     /// For each output channel a factor and what is then added, as a batch norm at rest does.
     pub(super) affine: Option<(&'a [f32], &'a [f32])>,
     /// Numbers of the result's shape, added next.
@@ -36,20 +58,69 @@ pub(super) struct Finish<'a> {
     pub(super) map: Option<Forward>,
 }
 
+/// Where the rows of a result go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target {
+    /// The first number of the first channel.
+    pub(super) first: usize,
+    /// Numbers from one image to the next, from one channel to the next, from one row to the next.
+    pub(super) image: usize,
+    pub(super) channel: usize,
+    pub(super) row: usize,
+}
+
+impl Target {
+    /// Rows, channels and images one after the other.
+    fn close(sizes: Sizes) -> Self {
+        let channel = sizes.out_height * sizes.out_width;
+        Self { first: 0, image: sizes.out_image(), channel, row: sizes.out_width }
+    }
+
+    /// Where the last number goes.
+    fn last(self, sizes: Sizes) -> usize {
+        let inside = (sizes.out_height - 1) * self.row + sizes.out_width - 1;
+        let channels = sizes.channels() - 1;
+        self.first + (sizes.batch - 1) * self.image + channels * self.channel + inside
+    }
+}
+
 /// Every image convolved and finished: (B, O, H', W').
 #[allow(unsafe_code)]
 pub(super) fn forward(x: &[f32], weight: &[f32], sizes: Sizes, finish: Finish) -> Vec<f32> {
-    let level = level();
     let len = sizes.batch * sizes.out_image();
     let mut out: Vec<f32> = Vec::with_capacity(len);
-    let planes = Planes::new(x, sizes);
-    let rows = (PLACES / planes.row).clamp(1, sizes.out_height);
+    let spare = &mut out.spare_capacity_mut()[..len];
+    convolve(&Planes::new(x, sizes), weight, sizes, finish, spare, Target::close(sizes));
+    // SAFETY: `convolve` has written every number.
+    unsafe { out.set_len(len) };
+    out
+}
+
+/// Every image convolved and finished, to its rows of `out`, all of which are written.
+pub(super) fn convolve(
+    planes: &Planes,
+    weight: &[f32],
+    sizes: Sizes,
+    finish: Finish,
+    out: &mut [MaybeUninit<f32>],
+    target: Target,
+) {
+    if sizes.batch == 0 {
+        return;
+    }
+    assert!(target.last(sizes) < out.len(), "room for the result of a convolution");
+    assert!(finish.before.is_none() || (sizes.kernel, sizes.groups) == (1, 1), "a plain kernel");
+    let level = level();
+    let rows = rows_of_a_task(planes.row, sizes, tile::size(level).1);
     let chunks = sizes.out_height.div_ceil(rows);
     let blocks = sizes.outputs.div_ceil(tile::size(level).0);
     let places = sizes.batch * sizes.groups * chunks;
     // Few places: the output channels are cut as well, so that every thread has some tasks.
-    let cuts = (TASKS * rayon::current_num_threads()).div_ceil(places.max(1)).clamp(1, blocks);
-    let work = Work { planes, weight, sizes, level, finish, out: Cells(out.as_mut_ptr()) };
+    // What is changed before the product would be changed anew for each cut.
+    let tasks = if finish.before.is_some() { 1 } else { TASKS } * rayon::current_num_threads();
+    let cuts = tasks.div_ceil(places).clamp(1, blocks);
+    let out = Cells(out.as_mut_ptr().cast());
+    let work = Work { planes, weight, sizes, level, finish, out, target };
     (0..places * cuts).into_par_iter().with_max_len(1).for_each(|task| {
         let (cut, task) = (task % cuts, task / cuts);
         let (chunk, group) = (task % chunks, task / chunks);
@@ -57,18 +128,35 @@ pub(super) fn forward(x: &[f32], weight: &[f32], sizes: Sizes, finish: Finish) -
         let channels = sizes.outputs * cut / cuts..sizes.outputs * (cut + 1) / cuts;
         work.run((group / sizes.groups, group % sizes.groups), chunk * rows..end, channels);
     });
-    // SAFETY: the tasks cover all images, channels and rows, and each wrote all of its part.
-    unsafe { out.set_len(len) };
-    out
+}
+
+/// Output rows that a task computes: as many as leave the smallest part of the last tile unused.
+fn rows_of_a_task(row: usize, sizes: Sizes, width: usize) -> usize {
+    let most = (PLACES / row).clamp(1, sizes.out_height);
+    let used = |rows: usize| {
+        let places = (rows - 1) * row + sizes.out_width;
+        rows * sizes.out_width * PLACES / places.next_multiple_of(width)
+    };
+    (most.div_ceil(2)..=most).max_by_key(|rows| used(*rows)).unwrap_or(1)
 }
 
 struct Work<'a> {
-    planes: Planes<'a>,
+    planes: &'a Planes<'a>,
     weight: &'a [f32],
     sizes: Sizes,
     level: Level,
     finish: Finish<'a>,
     out: Cells,
+    target: Target,
+}
+
+/// The places that a task computes: the first source of the first one, how many there are, and
+/// that filled up to whole tiles.
+#[derive(Clone, Copy)]
+struct Span {
+    start: usize,
+    places: usize,
+    stride: usize,
 }
 
 impl Work<'_> {
@@ -80,52 +168,81 @@ impl Work<'_> {
         let places = (rows.len() - 1) * planes.row + sizes.out_width;
         let stride = places.next_multiple_of(width);
         let start = image * planes.image + group * planes.group + rows.start * planes.row;
+        let span = Span { start, places, stride };
         // Equal blocks rather than full ones and a rest.
         let blocks = channels.len().div_ceil(high);
-        SCRATCH.with_borrow_mut(|(block, sums)| {
+        SCRATCH.with_borrow_mut(|Scratch { block, sums, mapped, changed }| {
             block.resize(high * STRIDE, 0.0);
             sums.resize((high * stride).max(sums.len()), 0.0);
+            mapped.resize(stride.max(mapped.len()), 0.0);
+            self.change(span, changed);
             for number in 0..blocks {
                 let first = channels.start + channels.len() * number / blocks;
                 let end = channels.start + channels.len() * (number + 1) / blocks;
                 let first_row = group * sizes.outputs + first;
-                self.block(first_row, end - first, start, (places, stride), block, sums);
+                let gate = self.gate(image, group);
+                self.block((first_row, end - first), gate, span, changed, block, sums);
                 for (i, sums) in sums.chunks_exact_mut(stride).take(end - first).enumerate() {
-                    self.give(image, first_row + i, &rows, sums);
+                    self.give((image, first_row + i), &rows, &mut sums[..places], mapped);
                 }
             }
         });
+    }
+
+    /// What [`Finish::before`] makes of the places, as panels (depth, width) one after the other.
+    fn change(&self, span: Span, changed: &mut Vec<f32>) {
+        let Some((scale, shift)) = self.finish.before else { return };
+        let width = tile::size(self.level).1;
+        let depth = self.sizes.inputs;
+        changed.clear();
+        changed.resize(span.stride * depth, 0.0);
+        for (c, tap) in self.planes.taps.iter().enumerate() {
+            let from = &self.planes.values[span.start + tap..][..span.places];
+            let panels = &mut changed[c * width..];
+            rescale_up(from, scale[c], shift[c], panels, width, width * depth);
+        }
+    }
+
+    /// The factors of the input channels of one group of one image.
+    fn gate(&self, image: usize, group: usize) -> Option<&[f32]> {
+        let Sizes { groups, inputs, .. } = self.sizes;
+        self.finish.gate.map(|gate| &gate[(image * groups + group) * inputs..][..inputs])
     }
 
     /// The sums of `count` output channels over `places` that begin at `start`.
     #[allow(unsafe_code)]
     fn block(
         &self,
-        channel: usize,
-        count: usize,
-        start: usize,
-        (places, stride): (usize, usize),
+        (channel, count): (usize, usize),
+        gate: Option<&[f32]>,
+        Span { start, places, stride }: Span,
+        changed: &[f32],
         block: &mut [f32],
         sums: &mut [f32],
     ) {
         let depth = self.sizes.taps();
         let width = tile::size(self.level).1;
-        let (values, reach) = (&self.planes.values, self.planes.reach());
+        let (values, reach) = (&self.planes.values, self.planes.reach);
         let parts = depth.div_ceil(DEPTH);
         let mut copied = Vec::new();
         for part in 0..parts {
             let taps = depth * part / parts..depth * (part + 1) / parts;
             for (i, to) in block.chunks_exact_mut(STRIDE).take(count).enumerate() {
                 let row = &self.weight[(channel + i) * depth..][taps.clone()];
-                to[..row.len()].copy_from_slice(row);
+                match gate {
+                    None => to[..row.len()].copy_from_slice(row),
+                    Some(gate) => times(row, &gate[taps.clone()], &mut to[..row.len()]),
+                }
             }
             for place in (0..places).step_by(width) {
-                let (values, taps) = (&values[start + place..], &self.planes.taps[taps.clone()]);
-                let right = if values.len() >= reach + width {
-                    Right::Rows { values, places: taps, reach }
+                let (values, places) = (&values[start + place..], &self.planes.taps[taps.clone()]);
+                let right = if self.finish.before.is_some() {
+                    Right::Panel(&changed[place * depth..][taps.start * width..taps.end * width])
+                } else if values.len() >= reach + width {
+                    Right::Rows { values, places, reach }
                 } else {
                     // At the very end of a map that was not copied.
-                    gather(values, taps, width, &mut copied);
+                    gather(values, places, width, &mut copied);
                     Right::Panel(&copied)
                 };
                 let out = sums[place..].as_mut_ptr();
@@ -143,46 +260,90 @@ impl Work<'_> {
     /// Finishes the sums of one channel and writes them to its rows of the result, without the
     /// places between.
     #[allow(unsafe_code)]
-    fn give(&self, image: usize, channel: usize, rows: &Range<usize>, sums: &mut [f32]) {
-        let (sizes, row) = (self.sizes, self.planes.row);
-        let wide = sizes.out_width;
-        let plane = image * sizes.groups * sizes.outputs + channel;
-        let start = (plane * sizes.out_height + rows.start) * wide;
-        // SAFETY: these rows of this channel lie inside the result and belong to this task alone.
-        let out =
-            unsafe { std::slice::from_raw_parts_mut(self.out.0.add(start), rows.len() * wide) };
-        let Finish { affine, residual, map } = self.finish;
-        let (scale, shift) = affine.map_or((1.0, 0.0), |(a, b)| (a[channel], b[channel]));
-        for (i, out) in out.chunks_exact_mut(wide).enumerate() {
-            let sums = &sums[i * row..][..wide];
-            let residual = residual.map(|residual| &residual[start + i * wide..][..wide]);
-            match (affine, residual) {
-                (None, None) => out.copy_from_slice(sums),
-                (_, None) => rescale(sums, scale, shift, out),
-                (_, Some(residual)) => rescale_onto(sums, scale, shift, residual, out),
+    fn give(
+        &self,
+        (image, channel): (usize, usize),
+        rows: &Range<usize>,
+        sums: &mut [f32],
+        mapped: &mut [f32],
+    ) {
+        let (sizes, row, target) = (self.sizes, self.planes.row, self.target);
+        let Finish { affine, residual, map, .. } = self.finish;
+        if let Some((scale, shift)) = affine {
+            rescale(sums, scale[channel], shift[channel]);
+        }
+        if let Some(residual) = residual {
+            let plane = image * sizes.channels() + channel;
+            let residual = &residual[(plane * sizes.out_height + rows.start) * sizes.out_width..];
+            let residual = residual.chunks_exact(sizes.out_width).take(rows.len());
+            sums.chunks_mut(row).zip(residual).for_each(|(sums, x)| add(x, &mut sums[..x.len()]));
+        }
+        let done = match map {
+            Some(map) => {
+                let mapped = &mut mapped[..sums.len()];
+                map(sums, mapped);
+                mapped
+            }
+            None => sums,
+        };
+        let first = target.first + image * target.image + channel * target.channel;
+        // Rows without anything between, here and there, are one.
+        let one = row == sizes.out_width && target.row == row;
+        let (step, wide) = if one { (done.len(), done.len()) } else { (row, sizes.out_width) };
+        for (y, done) in rows.clone().zip(done.chunks(step)) {
+            // SAFETY: this row of this channel (or all of the task's) lies inside the result, as
+            // `convolve` has checked for the last one, and belongs to this task alone.
+            let out = unsafe {
+                let start = self.out.0.add(first + y * target.row);
+                std::slice::from_raw_parts_mut(start, wide)
+            };
+            copy(&done[..out.len()], out);
+        }
+    }
+}
+
+kernel! {
+    fn times(a: &[f32], b: &[f32], out: &mut [f32]) {
+        for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+            *out = a * b;
+        }
+    }
+}
+
+kernel! {
+    fn rescale(x: &mut [f32], scale: f32, shift: f32) {
+        for x in x {
+            *x = fma::<FMA>(*x, scale, shift);
+        }
+    }
+}
+
+kernel! {
+    /// As `rescale`, with zero for what would be below, cut into parts of `width` that are written
+    /// `step` apart.
+    fn rescale_up(
+        x: &[f32], scale: f32, shift: f32, out: &mut [f32], width: usize, step: usize,
+    ) {
+        let value = |x: f32| {
+            let y = fma::<FMA>(x, scale, shift);
+            if y < 0.0 { 0.0 } else { y } // NaN stays NaN
+        };
+        for (i, x) in x.chunks(width).enumerate() {
+            let out = &mut out[i * step..];
+            // The widest tile of all processors, in two registers.
+            if let (Some(x), Some(out)) = (x.first_chunk::<32>(), out.first_chunk_mut::<32>()) {
+                out.iter_mut().zip(x).for_each(|(out, x)| *out = value(*x));
+            } else {
+                out.iter_mut().zip(x).for_each(|(out, x)| *out = value(*x));
             }
         }
-        if let Some(map) = map {
-            // The sums have been read: their place serves as what the map reads.
-            let before = &mut sums[..out.len()];
-            before.copy_from_slice(out);
-            map(before, out);
-        }
     }
 }
 
 kernel! {
-    fn rescale(x: &[f32], scale: f32, shift: f32, out: &mut [f32]) {
-        for (out, x) in out.iter_mut().zip(x) {
-            *out = fma::<FMA>(*x, scale, shift);
-        }
-    }
-}
-
-kernel! {
-    fn rescale_onto(x: &[f32], scale: f32, shift: f32, residual: &[f32], out: &mut [f32]) {
-        for ((out, x), residual) in out.iter_mut().zip(x).zip(residual) {
-            *out = fma::<FMA>(*x, scale, shift) + residual;
+    fn add(x: &[f32], sums: &mut [f32]) {
+        for (sum, x) in sums.iter_mut().zip(x) {
+            *sum += x;
         }
     }
 }
@@ -197,107 +358,3 @@ fn gather(values: &[f32], places: &[usize], width: usize, out: &mut Vec<f32>) {
         out[..count].copy_from_slice(&from[..count]);
     }
 }
-
-/// The gradient of the input of a convolution with stride 1: a convolution of the gradient `g`
-/// with the kernels turned about.
-pub(super) fn input_gradient(weight: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32> {
-    let area = sizes.kernel * sizes.kernel;
-    let mut turned = Vec::with_capacity(weight.len());
-    for group in weight.chunks_exact(sizes.outputs * sizes.taps()) {
-        for input in 0..sizes.inputs {
-            for kernels in group.chunks_exact(sizes.taps()) {
-                turned.extend(kernels[input * area..][..area].iter().rev());
-            }
-        }
-    }
-    let back = Sizes {
-        inputs: sizes.outputs,
-        outputs: sizes.inputs,
-        height: sizes.out_height,
-        width: sizes.out_width,
-        out_height: sizes.height,
-        out_width: sizes.width,
-        padding: sizes.kernel - 1 - sizes.padding,
-        ..sizes
-    };
-    forward(g, &turned, back, Finish::default())
-}
-
-/// The gradient of the weights of the taps `some`, over `images`: (G, some, O) with O filled up
-/// to whole tiles.
-#[allow(unsafe_code)]
-pub(super) fn weight_gradient(
-    planes: &Planes,
-    g: &[f32],
-    images: Range<usize>,
-    some: &Range<usize>,
-    (sizes, level): (Sizes, Level),
-) -> Vec<f32> {
-    let (high, width) = tile::size(level);
-    let outputs = sizes.outputs.next_multiple_of(width);
-    let places = (sizes.out_height - 1) * planes.row + sizes.out_width;
-    let parts = places.div_ceil(DEPTH);
-    let mut dw = vec![0.0; sizes.groups * some.len() * outputs];
-    let (mut panels, mut block) = (Vec::new(), vec![0.0; high * STRIDE]);
-    for (image, group) in images.flat_map(|i| (0..sizes.groups).map(move |group| (i, group))) {
-        let start = image * planes.image + group * planes.group;
-        let area = sizes.out_height * sizes.out_width;
-        let g = &g[(image * sizes.groups + group) * sizes.outputs * area..][..sizes.outputs * area];
-        let dw = &mut dw[group * some.len() * outputs..][..some.len() * outputs];
-        for part in 0..parts {
-            let depths = places * part / parts..places * (part + 1) / parts;
-            turn(g, sizes, planes.row, &depths, width, &mut panels);
-            for first in (0..some.len()).step_by(high) {
-                let count = high.min(some.len() - first);
-                for (i, to) in block.chunks_exact_mut(STRIDE).take(count).enumerate() {
-                    let from = start + planes.taps[some.start + first + i] + depths.start;
-                    to[..depths.len()].copy_from_slice(&planes.values[from..][..depths.len()]);
-                }
-                for (p, panel) in panels.chunks_exact(depths.len() * width).enumerate() {
-                    let out = dw[first * outputs + p * width..].as_mut_ptr();
-                    let begun = Some(Start { rows: out, stride: outputs });
-                    // SAFETY: `level` found the processor's features; `count` rows of `dw` begin
-                    // here, each with room for this tile.
-                    unsafe {
-                        let (size, right) = ((count, depths.len()), Right::Panel(panel));
-                        tile::multiply(level, size, &block, right, begun, (out, outputs));
-                    }
-                }
-            }
-        }
-    }
-    dw
-}
-
-/// The gradient of one group of one image (O, H'·W') as panels (places, width); places that are
-/// no outputs get zeros.
-fn turn(
-    g: &[f32],
-    sizes: Sizes,
-    row: usize,
-    depths: &Range<usize>,
-    width: usize,
-    panels: &mut Vec<f32>,
-) {
-    let area = sizes.out_height * sizes.out_width;
-    let size = depths.len() * width;
-    panels.clear();
-    panels.resize(sizes.outputs.div_ceil(width) * size, 0.0);
-    for y in depths.start / row..depths.end.div_ceil(row) {
-        // The outputs of this row that lie in `depths`, a few at a time, so that the lines they
-        // are written to stay in the cache from one channel to the next.
-        let outs = (y * row).max(depths.start)..(y * row + sizes.out_width).min(depths.end);
-        for start in outs.clone().step_by(SOME) {
-            let some = start..(start + SOME).min(outs.end);
-            let (from, to) = (start - y * (row - sizes.out_width), start - depths.start);
-            for (channel, g) in g.chunks_exact(area).enumerate() {
-                let panel = &mut panels[channel / width * size + channel % width..];
-                let places = panel[to * width..].iter_mut().step_by(width);
-                places.zip(&g[from..from + some.len()]).for_each(|(to, g)| *to = *g);
-            }
-        }
-    }
-}
-
-/// Places that are turned together.
-const SOME: usize = 16;

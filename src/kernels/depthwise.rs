@@ -1,228 +1,235 @@
 //! Convolution of each channel by itself, without unfolding.
 //!
-//! A padded plane is first split into its columns modulo the stride; every tap of the kernel then
-//! reads a run of neighbours, whatever the stride.
+//! A padded plane is split by rows and columns modulo the stride, so that one run over it gives
+//! all outputs: rows follow one another, and every tap lies at a fixed distance. A plane stays in
+//! the nearest cache from its splitting to its finished outputs.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
 
 use rayon::prelude::*;
 
-use super::buffer::filled;
+use super::activation::Forward;
+use super::buffer::{filled, filled_with};
 use super::conv::Sizes;
+use super::planes::{Places, copy_rows};
 use super::simd::{fma, kernel, sum};
 
-/// Columns, and rows, of the outputs that are computed together in registers.
-const TILE: usize = 16;
-const ROWS: usize = 4;
+/// Numbers of the widest register, and of those that are computed together.
+const LANES: usize = 16;
+const REGISTERS: usize = 4;
+const WIDE: usize = LANES * REGISTERS;
+/// Taps whose gradients are summed together.
+const TAPS: usize = 5;
 
-/// A plane with its padding: `height` rows of `stride` phases of `run` columns each.
-#[derive(Clone, Copy, Debug)]
-struct Split {
-    height: usize,
-    run: usize,
+thread_local! {
+    /// A split plane, its sums, and what a nonlinearity makes of them.
+    static SCRATCH: RefCell<[Vec<f32>; 3]> = const { RefCell::new([const { Vec::new() }; 3]) };
 }
 
-impl Split {
-    fn of(sizes: Sizes) -> Self {
-        // Every window of a whole tile must lie inside; the surplus holds zeros.
-        let run = sizes.out_width.next_multiple_of(TILE) + sizes.kernel.div_ceil(sizes.stride);
-        Self { height: sizes.height + 2 * sizes.padding, run }
-    }
-
-    fn len(self, sizes: Sizes) -> usize {
-        self.height * sizes.stride * self.run
-    }
-
-    /// Between the sources of neighbouring output rows.
-    fn step(self, sizes: Sizes) -> usize {
-        sizes.stride * sizes.stride * self.run
-    }
-
-    /// Where the run of each kernel tap starts for output row 0.
-    fn offsets(self, sizes: Sizes) -> Vec<usize> {
-        let taps = 0..sizes.kernel * sizes.kernel;
-        let offset = |tap: usize| {
-            let (row, column) = (tap / sizes.kernel, tap % sizes.kernel);
-            let line = row * sizes.stride + column % sizes.stride;
-            line * self.run + column / sizes.stride
-        };
-        taps.map(offset).collect()
-    }
-
-    /// Copies a plane in; padding and surplus stay as they are.
-    fn fill(self, x: &[f32], sizes: Sizes, out: &mut [f32]) {
-        let rows = out.chunks_exact_mut(sizes.stride * self.run).skip(sizes.padding);
-        for (x, out) in x.chunks_exact(sizes.width).zip(rows) {
-            for (phase, out) in out.chunks_exact_mut(self.run).enumerate() {
-                let (source, place) = phase_start(sizes, phase);
-                if sizes.stride == 1 {
-                    out[place..place + x.len()].copy_from_slice(x);
-                    continue;
-                }
-                let x = x.iter().skip(source).step_by(sizes.stride);
-                out.iter_mut().skip(place).zip(x).for_each(|(out, x)| *out = *x);
-            }
-        }
-    }
-
-    /// Copies a plane out.
-    fn empty(self, split: &[f32], sizes: Sizes, x: &mut [f32]) {
-        let rows = split.chunks_exact(sizes.stride * self.run).skip(sizes.padding);
-        for (x, split) in x.chunks_exact_mut(sizes.width).zip(rows) {
-            for (phase, split) in split.chunks_exact(self.run).enumerate() {
-                let (source, place) = phase_start(sizes, phase);
-                let x = x.iter_mut().skip(source).step_by(sizes.stride);
-                x.zip(split.iter().skip(place)).for_each(|(x, split)| *x = *split);
-            }
-        }
-    }
-}
-
-/// The first input column of a phase, and its place in the run.
-fn phase_start(sizes: Sizes, phase: usize) -> (usize, usize) {
-    let place = sizes.padding.saturating_sub(phase).div_ceil(sizes.stride);
-    (phase + place * sizes.stride - sizes.padding, place)
+/// What is done to the sums before they are written.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Finish<'a> {
+    /// For each output channel a factor and what is then added.
+    pub(super) affine: Option<(&'a [f32], &'a [f32])>,
+    /// Applied last.
+    pub(super) map: Option<Forward>,
 }
 
 kernel! {
-    /// Writes the sums over the windows; `offsets` and `step` say where they lie in `split`.
-    fn correlate(
-        split: &[f32], weight: &[f32], offsets: &[usize], step: usize, width: usize,
-        out: &mut [f32],
-    ) {
-        for (group, out) in out.chunks_mut(ROWS * width).enumerate() {
-            let first = group * ROWS * step;
-            for start in (0..width).step_by(TILE) {
-                let place = (first + start, step);
-                let size = (width, TILE.min(width - start));
-                if out.len() == ROWS * width {
-                    tile::<FMA, ROWS>(split, weight, offsets, place, size, &mut out[start..]);
-                } else {
-                    for (row, out) in out.chunks_exact_mut(width).enumerate() {
-                        let place = (first + row * step + start, step);
-                        tile::<FMA, 1>(split, weight, offsets, place, size, &mut out[start..]);
+    /// Writes `start` plus the sums over the taps, for whole blocks of `WIDE` places.
+    fn correlate(source: &[f32], weight: &[f32], taps: &[usize], start: f32, out: &mut [f32]) {
+        for (i, out) in out.as_chunks_mut::<WIDE>().0.iter_mut().enumerate() {
+            let source = &source[i * WIDE..];
+            let mut sums = [[start; LANES]; REGISTERS];
+            for (w, tap) in weight.iter().zip(taps) {
+                let from = source[*tap..][..WIDE].as_chunks::<LANES>().0;
+                for (sums, from) in sums.iter_mut().zip(from) {
+                    for (sum, x) in sums.iter_mut().zip(from) {
+                        *sum = fma::<FMA>(*w, *x, *sum);
                     }
                 }
+            }
+            for (out, sums) in out.as_chunks_mut::<LANES>().0.iter_mut().zip(sums) {
+                *out = sums;
             }
         }
     }
 }
 
-/// `R` rows of `count` ≤ `TILE` sums; the rows of `out` start `width` apart.
+kernel! {
+    /// Adds the product of gradient and source for each tap; `g` has whole blocks of `LANES`.
+    fn gather(source: &[f32], g: &[f32], taps: &[usize], dw: &mut [f32]) {
+        for (dw, taps) in dw.chunks_mut(TAPS).zip(taps.chunks(TAPS)) {
+            match taps.len() {
+                1 => gather_some::<FMA, 1>(source, g, taps, dw),
+                2 => gather_some::<FMA, 2>(source, g, taps, dw),
+                3 => gather_some::<FMA, 3>(source, g, taps, dw),
+                4 => gather_some::<FMA, 4>(source, g, taps, dw),
+                _ => gather_some::<FMA, TAPS>(source, g, taps, dw),
+            }
+        }
+    }
+}
+
 #[inline(always)]
-fn tile<const FMA: bool, const R: usize>(
-    split: &[f32],
-    weight: &[f32],
-    offsets: &[usize],
-    (first, step): (usize, usize),
-    (width, count): (usize, usize),
-    out: &mut [f32],
+fn gather_some<const FMA: bool, const N: usize>(
+    source: &[f32],
+    g: &[f32],
+    taps: &[usize],
+    dw: &mut [f32],
 ) {
-    let mut values = [[0.0f32; TILE]; R];
-    for (w, offset) in weight.iter().zip(offsets) {
-        for (row, values) in values.iter_mut().enumerate() {
-            let source = &split[first + row * step + offset..][..TILE];
-            for (value, x) in values.iter_mut().zip(source) {
-                *value = fma::<FMA>(*w, *x, *value);
+    let mut sums = [[0f32; LANES]; N];
+    for (i, g) in g.as_chunks::<LANES>().0.iter().enumerate() {
+        for (sums, tap) in sums.iter_mut().zip(taps) {
+            let from = &source[i * LANES + tap..][..LANES];
+            for ((sum, g), x) in sums.iter_mut().zip(g).zip(from) {
+                *sum = fma::<FMA>(*g, *x, *sum);
             }
         }
     }
-    for (row, values) in values.iter().enumerate() {
-        out[row * width..][..count].copy_from_slice(&values[..count]);
+    for (dw, sums) in dw.iter_mut().zip(&sums) {
+        *dw += sum(sums, |x| x);
     }
 }
 
 kernel! {
-    /// Adds each gradient, times the kernel, to the window it came from.
-    fn spread(
-        g: &[f32], weight: &[f32], offsets: &[usize], step: usize, width: usize,
-        split: &mut [f32],
-    ) {
-        for (y, g) in g.chunks_exact(width).enumerate() {
-            for (w, offset) in weight.iter().zip(offsets) {
-                let start = y * step + offset;
-                for (place, g) in split[start..start + width].iter_mut().zip(g) {
-                    *place = fma::<FMA>(*w, *g, *place);
-                }
-            }
-        }
+    fn plane_sum(x: &[f32]) -> f32 {
+        sum(x, |x| x)
     }
 }
 
-kernel! {
-    /// Adds the product of gradient and window for each tap of the kernel. The rows of `g` are
-    /// `width` long, a multiple of `TILE`, and end in zeros.
-    fn gather(
-        split: &[f32], g: &[f32], offsets: &[usize], step: usize, width: usize, dw: &mut [f32],
-    ) {
-        for (dw, offset) in dw.iter_mut().zip(offsets) {
-            let mut sums = [0.0f32; TILE];
-            for (y, g) in g.chunks_exact(width).enumerate() {
-                let source = &split[y * step + offset..][..width];
-                for (g, x) in g.as_chunks::<TILE>().0.iter().zip(source.as_chunks::<TILE>().0) {
-                    for ((sum, g), x) in sums.iter_mut().zip(g).zip(x) {
-                        *sum = fma::<FMA>(*g, *x, *sum);
-                    }
-                }
-            }
-            *dw += sum(&sums, |x| x);
-        }
+/// Where everything lies for one kind of plane.
+struct Plan {
+    sizes: Sizes,
+    places: Places,
+    /// How far from an output's place the source of each tap lies.
+    taps: Vec<usize>,
+    /// Places of all outputs, filled up to whole blocks.
+    span: usize,
+}
+
+impl Plan {
+    fn new(sizes: Sizes) -> Self {
+        let places = Places::of(sizes);
+        let kernel = 0..sizes.kernel;
+        let taps = kernel.clone().flat_map(|y| kernel.clone().map(move |x| (y, x)));
+        let taps = taps.map(|(y, x)| places.tap(y, x, sizes.stride)).collect();
+        Self { sizes, places, taps, span: places.span(sizes).next_multiple_of(WIDE) }
+    }
+
+    /// Splits a plane into `split`, with zeros behind for the last block.
+    fn split(&self, x: &[f32], split: &mut Vec<f32>) {
+        let reach = self.taps.iter().copied().max().unwrap_or(0);
+        split.clear();
+        split.resize(self.places.plane().max(reach + self.span), 0.0);
+        self.places.split(x, self.sizes, split);
+    }
+
+    /// The gradient of a plane in the places of its outputs, zeros between.
+    fn spread(&self, g: &[f32], out: &mut [f32]) {
+        let width = self.sizes.out_width;
+        copy_rows(g, width, width, out, self.places.row);
     }
 }
 
-/// All images and channels: (B, O, H', W').
-pub(super) fn forward(x: &[f32], weight: &[f32], sizes: Sizes) -> Vec<f32> {
+/// All images and channels, finished: (B, O, H', W'), and the sum of each plane.
+pub(super) fn forward(
+    x: &[f32],
+    weight: &[f32],
+    sizes: Sizes,
+    finish: Finish,
+) -> (Vec<f32>, Vec<f32>) {
+    let plan = Plan::new(sizes);
     let (plane, area, taps) = areas(sizes);
-    let shape = Split::of(sizes);
-    let (offsets, step) = (shape.offsets(sizes), shape.step(sizes));
-    let per_channel = sizes.outputs * area;
-    filled(sizes.batch * sizes.out_image(), per_channel, |i, out| {
-        let mut split = vec![0.0; shape.len(sizes)];
-        shape.fill(&x[i * plane..][..plane], sizes, &mut split);
-        let first = i % sizes.groups * sizes.outputs;
-        let weight = weight[first * taps..].chunks_exact(taps);
-        for (out, weight) in out.chunks_exact_mut(area).zip(weight) {
-            correlate(&split, weight, &offsets, step, sizes.out_width, out);
-        }
+    let channels = sizes.groups * sizes.outputs;
+    let mut weight = Cow::Borrowed(weight);
+    if let Some((scale, _)) = finish.affine {
+        let kernels = weight.to_mut().chunks_exact_mut(taps).zip(scale);
+        kernels.for_each(|(kernel, scale)| kernel.iter_mut().for_each(|w| *w *= scale));
+    }
+    filled_with(sizes.batch * sizes.out_image(), area, |i, out| {
+        let (image, channel) = (i / channels, i % channels);
+        let from = image * sizes.groups + channel / sizes.outputs;
+        let weight = &weight[channel * taps..][..taps];
+        SCRATCH.with_borrow_mut(|[split, sums, mapped]| {
+            plan.split(&x[from * plane..][..plane], split);
+            sums.resize(plan.span, 0.0);
+            let start = finish.affine.map_or(0.0, |(_, shift)| shift[channel]);
+            correlate(split, weight, &plan.taps, start, sums);
+            let places = match finish.map {
+                None => sums,
+                Some(map) => {
+                    mapped.resize(plan.span, 0.0);
+                    map(sums, mapped);
+                    mapped
+                }
+            };
+            copy_rows(places, plan.places.row, sizes.out_width, out, sizes.out_width);
+            plane_sum(out)
+        })
     })
 }
 
-/// The gradient of the input.
+/// The gradient of the input: for each phase of it the gradients its numbers went into, times
+/// the taps by which they did.
 pub(super) fn input_gradient(weight: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32> {
+    let plan = Plan::new(sizes);
     let (plane, area, taps) = areas(sizes);
-    let shape = Split::of(sizes);
-    let (offsets, step) = (shape.offsets(sizes), shape.step(sizes));
-    let per_channel = sizes.outputs * area;
+    let Places { row, phase, phases } = plan.places;
+    // Places of a phase that the farthest tap lies behind.
+    let lead = (sizes.kernel - 1) / sizes.stride * (row + 1);
+    let span = phase.next_multiple_of(WIDE);
+    let long = lead + span;
+    // By phase of the input: the taps that lead there, and how far back in the gradients.
+    let ways: Vec<Vec<(usize, usize)>> = (0..phases * phases)
+        .map(|number| {
+            let base = number * phase;
+            let here = plan.taps.iter().enumerate().filter(|(_, tap)| **tap / phase == number);
+            here.map(|(i, tap)| (i, lead - (tap - base))).collect()
+        })
+        .collect();
     filled(sizes.batch * sizes.image(), plane, |i, dx| {
-        let mut split = vec![0.0; shape.len(sizes)];
         let first = i % sizes.groups * sizes.outputs;
-        let weight = weight[first * taps..].chunks_exact(taps);
-        let g = &g[i * per_channel..][..per_channel];
-        for (g, weight) in g.chunks_exact(area).zip(weight) {
-            spread(g, weight, &offsets, step, sizes.out_width, &mut split);
-        }
-        shape.empty(&split, sizes, dx);
+        let weight = &weight[first * taps..][..sizes.outputs * taps];
+        let g = &g[i * sizes.outputs * area..][..sizes.outputs * area];
+        SCRATCH.with_borrow_mut(|[spread, sums, _]| {
+            spread.clear();
+            spread.resize(sizes.outputs * long, 0.0);
+            for (g, spread) in g.chunks_exact(area).zip(spread.chunks_exact_mut(long)) {
+                plan.spread(g, &mut spread[lead..]);
+            }
+            sums.resize(span, 0.0);
+            for (number, ways) in ways.iter().enumerate() {
+                let all = (0..sizes.outputs).flat_map(|o| ways.iter().map(move |way| (o, way)));
+                let (some, places): (Vec<f32>, Vec<usize>) =
+                    all.map(|(o, (tap, back))| (weight[o * taps + tap], o * long + back)).unzip();
+                correlate(spread, &some, &places, 0.0, sums);
+                plan.places.join(number, &sums[..phase], sizes, dx);
+            }
+        });
     })
 }
 
 /// The gradient of the weights, channel by channel.
 pub(super) fn weight_gradient(x: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32> {
+    let plan = Plan::new(sizes);
     let (plane, area, taps) = areas(sizes);
-    let shape = Split::of(sizes);
-    let (offsets, step) = (shape.offsets(sizes), shape.step(sizes));
-    let width = sizes.out_width.next_multiple_of(TILE);
     let mut dw = vec![0.0; sizes.groups * sizes.outputs * taps];
     dw.par_chunks_exact_mut(sizes.outputs * taps).enumerate().for_each(|(channel, dw)| {
-        let mut split = vec![0.0; shape.len(sizes)];
-        let mut padded = vec![0.0; width * sizes.out_height];
-        for image in 0..sizes.batch {
-            let i = image * sizes.groups + channel;
-            shape.fill(&x[i * plane..][..plane], sizes, &mut split);
-            let g = &g[i * sizes.outputs * area..];
-            for (g, dw) in g.chunks_exact(area).zip(dw.chunks_exact_mut(taps)) {
-                let rows = g.chunks_exact(sizes.out_width).zip(padded.chunks_exact_mut(width));
-                rows.for_each(|(g, row)| row[..g.len()].copy_from_slice(g));
-                gather(&split, &padded, &offsets, step, width, dw);
+        SCRATCH.with_borrow_mut(|[split, spread, _]| {
+            spread.clear();
+            spread.resize(plan.span, 0.0);
+            for image in 0..sizes.batch {
+                let i = image * sizes.groups + channel;
+                plan.split(&x[i * plane..][..plane], split);
+                let g = &g[i * sizes.outputs * area..];
+                for (g, dw) in g.chunks_exact(area).zip(dw.chunks_exact_mut(taps)) {
+                    plan.spread(g, spread);
+                    gather(split, spread, &plan.taps, dw);
+                }
             }
-        }
+        });
     });
     dw
 }
@@ -231,4 +238,85 @@ pub(super) fn weight_gradient(x: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32> {
 fn areas(sizes: Sizes) -> (usize, usize, usize) {
     let taps = sizes.kernel * sizes.kernel;
     (sizes.height * sizes.width, sizes.out_height * sizes.out_width, taps)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle::Shape;
+    use proptest::prelude::*;
+
+    use super::super::RELU;
+    use super::super::conv::Geometry;
+    use super::super::naive::numbers;
+    use super::*;
+
+    /// Forward, gradient of the input and of the weights, as defined, in float64.
+    fn defined(x: &[f32], w: &[f32], g: &[f32], sizes: Sizes) -> [Vec<f64>; 3] {
+        let (plane, area, taps) = areas(sizes);
+        let mut out = vec![0.0; sizes.batch * sizes.out_image()];
+        let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; w.len()]);
+        for place in 0..out.len() {
+            let (channel, at) = (place / area % sizes.channels(), place % area);
+            let from = place / area / sizes.channels() * sizes.groups + channel / sizes.outputs;
+            for tap in 0..taps {
+                let step = (sizes.stride, sizes.padding);
+                let y = at / sizes.out_width * step.0 + tap / sizes.kernel;
+                let x_at = at % sizes.out_width * step.0 + tap % sizes.kernel;
+                let (y, x_at) = (y.wrapping_sub(step.1), x_at.wrapping_sub(step.1));
+                if y < sizes.height && x_at < sizes.width {
+                    let source = from * plane + y * sizes.width + x_at;
+                    let (x, w) = (f64::from(x[source]), f64::from(w[channel * taps + tap]));
+                    out[place] += x * w;
+                    dx[source] += f64::from(g[place]) * w;
+                    dw[channel * taps + tap] += f64::from(g[place]) * x;
+                }
+            }
+        }
+        [out, dx, dw]
+    }
+
+    fn close(found: &[f32], expected: &[f64]) -> std::result::Result<(), TestCaseError> {
+        prop_assert_eq!(found.len(), expected.len());
+        let scale = expected.iter().fold(1.0, |most: f64, x| most.max(x.abs()));
+        for (found, expected) in found.iter().zip(expected) {
+            let error = (f64::from(*found) - expected).abs();
+            prop_assert!(error < 1e-5 * scale, "{found} instead of {expected}");
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn every_shape_gives_what_is_defined(
+            batch in 0usize..3, groups in 2usize..5, outputs in 1usize..3, height in 1usize..20,
+            width in 1usize..40, kernel in 1usize..8, stride in 1usize..5, padding in 0usize..4,
+            finished in any::<bool>(),
+        ) {
+            prop_assume!(height.min(width) + 2 * padding >= kernel);
+            let geometry = Geometry { kernel, stride, padding, groups };
+            let shape = Shape::from((batch, groups, height, width));
+            let weights = Shape::from((groups * outputs, 1, kernel, kernel));
+            let sizes = Sizes::new(&shape, &weights, geometry).unwrap();
+            let (x, w) = (numbers(shape.elem_count(), 1), numbers(weights.elem_count(), 2));
+            let g = numbers(batch * sizes.out_image(), 3);
+            let (scale, shift) = (numbers(sizes.channels(), 4), numbers(sizes.channels(), 5));
+            let [mut out, dx, dw] = defined(&x, &w, &g, sizes);
+            let (_, area, _) = areas(sizes);
+            let mut finish = Finish::default();
+            if finished {
+                finish = Finish { affine: Some((&scale, &shift)), map: Some(RELU.forward) };
+                for (i, out) in out.iter_mut().enumerate() {
+                    let c = i / area % sizes.channels();
+                    *out = (*out * f64::from(scale[c]) + f64::from(shift[c])).max(0.0);
+                }
+            }
+            let (found, sums) = forward(&x, &w, sizes, finish);
+            close(&found, &out)?;
+            let expected: Vec<f64> = out.chunks_exact(area).map(|plane| plane.iter().sum()).collect();
+            close(&sums, &expected)?;
+            close(&input_gradient(&w, &g, sizes), &dx)?;
+            close(&weight_gradient(&x, &g, sizes), &dw)?;
+        }
+    }
 }

@@ -16,7 +16,7 @@ use super::naive::numbers;
 use super::packed::{self, Packed, Precision};
 use super::panels::Columns;
 use super::product::{Finish, product};
-use super::{Classes, Scores, Targets, conv_product, norm, planes, rope};
+use super::{Classes, Scores, Targets, conv_gradient, conv_product, depthwise, norm, planes, rope};
 
 /// Numbers whose last one lies right before a page that must not be touched.
 struct Guarded {
@@ -97,7 +97,7 @@ proptest! {
         let g = Guarded::noise(out.len(), 3);
         let planes = planes::Planes::new(&x, sizes);
         let some = 0..sizes.taps();
-        let dw = conv_product::weight_gradient(&planes, &g, 0..1, &some, (sizes, super::simd::level()));
+        let dw = conv_gradient::weight_gradient(&planes, &g, 0..1, &some, (sizes, super::simd::level()));
         prop_assert!(out.iter().chain(&dw).all(|x| x.is_finite()));
     }
 
@@ -139,6 +139,22 @@ proptest! {
         dx.copy_from_slice(&x);
         dx.chunks_exact_mut(classes).enumerate().for_each(|(row, x)| compared.slope(row, 0, 1.0, x));
         prop_assert!(dx.iter().all(|x| x.is_finite()));
+    }
+
+    #[test]
+    fn depthwise_convolutions_stay_inside(
+        channels in 2usize..4, height in 1usize..20, width in 1usize..40, kernel in 1usize..6,
+        stride in 1usize..4, padding in 0usize..3,
+    ) {
+        prop_assume!(height.min(width) + 2 * padding >= kernel);
+        let geometry = Geometry { kernel, stride, padding, groups: channels };
+        let shapes = [Shape::from((2, channels, height, width)), Shape::from((channels, 1, kernel, kernel))];
+        let sizes = super::conv::Sizes::new(&shapes[0], &shapes[1], geometry).unwrap();
+        let (x, w) = (Guarded::noise(shapes[0].elem_count(), 1), Guarded::noise(shapes[1].elem_count(), 2));
+        let out = depthwise::forward(&x, &w, sizes, depthwise::Finish::default()).0;
+        let g = Guarded::noise(out.len(), 3);
+        let (dx, dw) = (depthwise::input_gradient(&w, &g, sizes), depthwise::weight_gradient(&x, &g, sizes));
+        prop_assert!(out.iter().chain(&dx).chain(&dw).all(|x| x.is_finite()));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! Source: Ioffe and Szegedy 2015, "Batch Normalization", arXiv:1502.03167.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use candle::{DType, Tensor, Var};
 use candle_nn::{Init, VarBuilder};
 
@@ -25,6 +27,8 @@ pub struct BatchNorm2d {
     running_var: Var,
     eps: f64,
     momentum: f64,
+    /// What [`Self::scale_and_shift`] gave where nothing learns, until the statistics move.
+    at_rest: Arc<Mutex<Option<(Tensor, Tensor)>>>,
 }
 
 impl BatchNorm2d {
@@ -39,6 +43,7 @@ impl BatchNorm2d {
             running_var: Var::from_tensor(&get("running_var", 1.0)?)?,
             eps,
             momentum,
+            at_rest: Arc::default(),
         })
     }
 
@@ -60,8 +65,19 @@ impl BatchNorm2d {
     }
 
     /// The affine map (scale, shift), each (C), that inference applies; foldable into a
-    /// convolution before it.
+    /// convolution before it. Kept where nothing learns.
     pub fn scale_and_shift(&self) -> Result<(Tensor, Tensor)> {
+        if self.weight.track_op() {
+            return self.affine();
+        }
+        let mut at_rest = self.at_rest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*at_rest {
+            return Ok(known.clone());
+        }
+        Ok(at_rest.insert(self.affine()?).clone())
+    }
+
+    fn affine(&self) -> Result<(Tensor, Tensor)> {
         let mean = self.running_mean.as_detached_tensor();
         let deviation = (self.running_var.as_detached_tensor() + self.eps)?.sqrt()?;
         let scale = (&self.weight / deviation)?;
@@ -106,6 +122,7 @@ impl BatchNorm2d {
     }
 
     fn record(&self, mean: &Tensor, variance: &Tensor, count: usize) -> Result<()> {
+        *self.at_rest.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let unbiased = (variance.detach() * (count as f64 / (count as f64 - 1.0)))?;
         self.blend(&self.running_mean, &mean.detach())?;
         self.blend(&self.running_var, &unbiased)

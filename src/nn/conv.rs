@@ -6,6 +6,7 @@ use candle_nn::VarBuilder;
 use super::composed::wide;
 use super::half::{same_type, widened};
 use super::linear::uniform;
+use super::pool::plane_means;
 use super::windows::{Window, windows};
 use super::{Activation, Bias};
 use crate::kernels::Geometry;
@@ -83,30 +84,46 @@ impl Conv2d {
         conv2d(x, &self.weight, self.bias.as_ref(), self.window, self.groups)
     }
 
-    /// `activation(scale · conv(x) + shift + residual)` with `scale` and `shift` (O), as a batch
-    /// norm at rest and a residual block ask for: in one go where nothing learns, else composed.
-    pub fn forward_scaled(
-        &self,
-        x: &Tensor,
-        (scale, shift): (&Tensor, &Tensor),
-        residual: Option<&Tensor>,
-        activation: Option<Activation>,
-    ) -> Result<Tensor> {
-        let parts = [Some(x), Some(&self.weight), Some(scale), Some(shift), residual];
-        let served = parts.iter().flatten().all(|t| !t.track_op() && kernels::serve(&[t]));
-        if served && self.bias.is_none() {
-            let Window { kernel, stride, padding } = self.window;
-            let geometry = Geometry { kernel, stride, padding, groups: self.groups };
+    /// [`Self::forward`] and what surrounds it: in one go where nothing learns, else composed.
+    pub fn forward_among(&self, x: &Tensor, around: ConvAround) -> Result<Tensor> {
+        let ConvAround { gate, affine: (scale, shift), residual, activation } = around;
+        if self.served(x, &[gate, Some(scale), Some(shift), residual]) {
+            let (geometry, then) = (self.geometry(), around.on_slices());
             check(x, &self.weight, self.window, self.groups)?;
-            let map = activation.map(Activation::on_slices);
-            let then = kernels::ConvFollowing { scale, shift, residual, map };
             if let Some(y) = kernels::conv2d_finished(x, &self.weight, geometry, then)? {
                 return Ok(y);
             }
         }
-        let y = self.forward(x)?;
+        let gated = gate.map(|gate| gated(x, gate)).transpose()?;
+        let y = self.forward(gated.as_ref().unwrap_or(x))?;
         let affine = affine(&wide(&y)?, scale, shift)?.to_dtype(y.dtype())?;
         finished(affine, residual, activation)
+    }
+
+    /// As [`Self::forward_among`] without a residual, and the mean of each plane of the result
+    /// (B, O): for a depthwise convolution both in one go where nothing learns.
+    pub fn forward_squeezed(&self, x: &Tensor, around: ConvAround) -> Result<(Tensor, Tensor)> {
+        let ConvAround { gate, affine: (scale, shift), residual, .. } = around;
+        let alone = gate.is_none() && residual.is_none() && self.weight.dim(1)? == 1;
+        if alone && self.groups > 1 && self.served(x, &[Some(scale), Some(shift)]) {
+            check(x, &self.weight, self.window, self.groups)?;
+            let (geometry, then) = (self.geometry(), around.on_slices());
+            return Ok(kernels::depthwise_finished(x, &self.weight, geometry, then)?);
+        }
+        let y = self.forward_among(x, around)?;
+        let means = plane_means(&y)?;
+        Ok((y, means))
+    }
+
+    /// Whether nothing learns and the kernels take all of these tensors.
+    fn served(&self, x: &Tensor, parts: &[Option<&Tensor>]) -> bool {
+        let mut all = parts.iter().copied().flatten().chain([x, &self.weight]);
+        self.bias.is_none() && all.all(|t| !t.track_op() && kernels::serve(&[t]))
+    }
+
+    fn geometry(&self) -> Geometry {
+        let Window { kernel, stride, padding } = self.window;
+        Geometry { kernel, stride, padding, groups: self.groups }
     }
 
     /// The weight (O, C / G, K, K).
@@ -118,6 +135,34 @@ impl Conv2d {
     pub fn bias(&self) -> Option<&Tensor> {
         self.bias.as_ref()
     }
+}
+
+/// What surrounds a convolution when a batch norm at rest follows it:
+/// `activation(scale · conv(gate · x) + shift + residual)`.
+#[derive(Clone, Copy, Debug)]
+pub struct ConvAround<'a> {
+    /// A factor for each channel of each sample of the input (B, C).
+    pub gate: Option<&'a Tensor>,
+    /// `scale` and `shift`, each (O).
+    pub affine: (&'a Tensor, &'a Tensor),
+    /// Added next, of the result's shape.
+    pub residual: Option<&'a Tensor>,
+    /// Applied last.
+    pub activation: Option<Activation>,
+}
+
+impl<'a> ConvAround<'a> {
+    fn on_slices(self) -> kernels::ConvFollowing<'a> {
+        let Self { gate, affine: (scale, shift), residual, activation } = self;
+        let map = activation.map(Activation::on_slices);
+        kernels::ConvFollowing { gate, scale, shift, residual, map }
+    }
+}
+
+/// `x` (B, C, H, W) times a factor for each of its planes (B, C).
+pub(crate) fn gated(x: &Tensor, gate: &Tensor) -> Result<Tensor> {
+    let (batch, channels) = gate.dims2()?;
+    Ok(x.broadcast_mul(&gate.reshape((batch, channels, 1, 1))?)?)
 }
 
 /// `activation(y + residual)`, each where there is one.
@@ -224,7 +269,13 @@ mod tests {
         let (x, residual) = (tensor(&[2, 3, 7, 9]), tensor(&[2, 5, 7, 9]));
         let (scale, shift) = (tensor(&[5]), tensor(&[5]));
         let run = |conv: &Conv2d, residual: &Tensor| {
-            conv.forward_scaled(&x, (&scale, &shift), Some(residual), Some(Activation::Gelu))
+            let around = ConvAround {
+                gate: None,
+                affine: (&scale, &shift),
+                residual: Some(residual),
+                activation: Some(Activation::Gelu),
+            };
+            conv.forward_among(&x, around)
         };
         let (composed, at_once) = (run(&learning, &residual), run(&still, &residual).unwrap());
         assert!(!at_once.track_op());

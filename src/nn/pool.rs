@@ -2,6 +2,7 @@
 
 use candle::{D, Device, Tensor};
 
+use super::composed::wide;
 use super::half::widened;
 use super::windows::{Window, windows};
 use crate::kernels::Pool;
@@ -34,6 +35,11 @@ pub fn avg_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> R
         return Ok(kernels::avg_pool2d(x, Pool { kernel, stride, padding })?);
     }
     Ok(windows(x, window, 0.0)?.mean(D::Minus1)?)
+}
+
+/// The mean of each plane of `x` (B, C, H, W): (B, C).
+pub fn plane_means(x: &Tensor) -> Result<Tensor> {
+    Ok(wide(x)?.mean((2, 3))?.to_dtype(x.dtype())?)
 }
 
 /// The mean over `h` × `w` cells that cover `x` (B, C, H, W): (B, C, h, w).

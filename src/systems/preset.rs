@@ -7,7 +7,9 @@ use crate::{Error, Result};
 const PRESETS: &[(&str, &str)] = &[
     ("elixr-tiny", include_str!("presets/elixr-tiny.toml")),
     ("elixr-small", include_str!("presets/elixr-small.toml")),
+    ("elixr-densenet121", include_str!("presets/elixr-densenet121.toml")),
     ("elixr-base", include_str!("presets/elixr-base.toml")),
+    ("elixr-l2", include_str!("presets/elixr-l2.toml")),
 ];
 
 /// The names that [`preset`] knows.

@@ -2,8 +2,8 @@
 
 use candle::Tensor;
 
-use crate::Result;
 use crate::nn::Pass;
+use crate::{Error, Result};
 
 /// The tokens of a batch of films, row by row.
 #[derive(Clone, Debug)]
@@ -17,6 +17,13 @@ pub struct TokenGrid {
 }
 
 impl TokenGrid {
+    /// The places of a feature map (B, D, h, w) as tokens.
+    pub fn of_map(map: &Tensor) -> Result<Self> {
+        let (_, _, h, w) = map.dims4()?;
+        let tokens = map.flatten_from(2)?.transpose(1, 2)?; // (B, h·w, D)
+        Ok(Self { tokens, grid: (h, w), pooled: None })
+    }
+
     /// The same values, cut off from the graph that made them.
     #[must_use]
     pub fn detach(&self) -> Self {
@@ -32,4 +39,12 @@ pub trait VisionEncoder: Send + Sync {
 
     /// Features of a token.
     fn dim(&self) -> usize;
+}
+
+/// Refuses what is not (B, `channels`, H, W).
+pub(super) fn check_channels(pixels: &Tensor, channels: usize) -> Result<()> {
+    match pixels.dims() {
+        [_, found, _, _] if *found == channels => Ok(()),
+        got => Err(Error::shape("pixels", format!("(B, {channels}, H, W)"), got)),
+    }
 }

@@ -1,12 +1,17 @@
 //! Image encoders.
 
+mod densenet;
+mod efficientnet;
 mod encoder;
+mod mbconv;
 mod registry;
 mod resnet;
 mod vit;
 mod vit_config;
 mod vit_hf;
 
+pub use densenet::{DenseNet, DenseNetConfig, DenseNetSize};
+pub use efficientnet::{EfficientNet, EfficientNetConfig, EfficientNetSize};
 pub use encoder::{TokenGrid, VisionEncoder};
 pub use registry::{ImageEncoder, ImageEncoderConfig};
 pub use resnet::{BlockKind, ResNet, ResNetConfig};

@@ -9,9 +9,10 @@ use candle::Tensor;
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
+use super::encoder::check_channels;
 use super::{TokenGrid, VisionEncoder};
 use crate::nn::{
-    Activation, BatchNorm2d, Bias, Conv2d, Conv2dConfig, DropPath, Pass, finished, max_pool2d,
+    Activation, Around, ConvNorm, ConvNormConfig, DropPath, Pass, finished, max_pool2d,
 };
 use crate::{Error, Result};
 
@@ -108,50 +109,21 @@ impl ResNetConfig {
     }
 }
 
-/// A convolution without bias and its batch norm.
-#[derive(Clone, Debug)]
-struct ConvNorm {
-    conv: Conv2d,
-    norm: BatchNorm2d,
-}
-
-impl ConvNorm {
-    fn new(
-        (from, to): (usize, usize),
-        (kernel, stride): (usize, usize),
-        (conv, norm): (&str, &str),
-        vb: &VarBuilder,
-    ) -> Result<Self> {
-        let config = Conv2dConfig {
-            in_channels: from,
-            out_channels: to,
-            kernel,
-            stride,
-            padding: kernel / 2,
-            groups: 1,
-            bias: Bias::Without,
-        };
-        Ok(Self {
-            conv: Conv2d::new(&config, vb.pp(conv))?,
-            norm: BatchNorm2d::new(to, 1e-5, 0.1, vb.pp(norm))?,
-        })
-    }
-
-    /// The normalised convolution of `x`, plus `residual`, through `activation`.
-    fn forward(
-        &self,
-        x: &Tensor,
-        residual: Option<&Tensor>,
-        activation: Option<Activation>,
-        pass: &Pass,
-    ) -> Result<Tensor> {
-        if !pass.trains() {
-            let (scale, shift) = self.norm.scale_and_shift()?;
-            return self.conv.forward_scaled(x, (&scale, &shift), residual, activation);
-        }
-        let y = self.norm.forward(&self.conv.forward(x)?, pass)?;
-        finished(y, residual, activation)
-    }
+/// An unpadded or evenly padded convolution and its norm.
+fn conv_norm(
+    (from, to): (usize, usize),
+    (kernel, stride): (usize, usize),
+    names: (&str, &str),
+    vb: &VarBuilder,
+) -> Result<ConvNorm> {
+    let config = ConvNormConfig {
+        in_channels: from,
+        out_channels: to,
+        kernel,
+        stride,
+        ..ConvNormConfig::default()
+    };
+    ConvNorm::new(&config, names, vb)
 }
 
 /// Channels (from, to) and (kernel, stride) of a convolution.
@@ -182,32 +154,32 @@ impl Block {
         };
         let convs = plan.iter().enumerate().map(|(i, (channels, shape))| {
             let names = (format!("conv{}", i + 1), format!("bn{}", i + 1));
-            ConvNorm::new(*channels, *shape, (&names.0, &names.1), vb)
+            conv_norm(*channels, *shape, (&names.0, &names.1), vb)
         });
         let convs = convs.collect::<Result<_>>()?;
         let reshapes = stride != 1 || from != to;
         let downsample = reshapes
-            .then(|| ConvNorm::new((from, to), (1, stride), ("downsample.0", "downsample.1"), vb))
+            .then(|| conv_norm((from, to), (1, stride), ("downsample.0", "downsample.1"), vb))
             .transpose()?;
         Ok(Self { convs, downsample, drop_path: DropPath::new(drop_path)? })
     }
 
     fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let relu = Some(Activation::Relu);
+        let activated = Around { activation: Some(Activation::Relu), ..Around::default() };
         let skip = match &self.downsample {
-            Some(downsample) => downsample.forward(x, None, None, pass)?,
+            Some(downsample) => downsample.forward(x, Around::default(), pass)?,
             None => x.clone(),
         };
         let Some((last, before)) = self.convs.split_last() else { return Ok(skip) };
         let mut inner = x.clone();
         for conv in before {
-            inner = conv.forward(&inner, None, relu, pass)?;
+            inner = conv.forward(&inner, activated, pass)?;
         }
         if !self.drop_path.omits(pass) {
-            return last.forward(&inner, Some(&skip), relu, pass);
+            return last.forward(&inner, Around { residual: Some(&skip), ..activated }, pass);
         }
-        let inner = last.forward(&inner, None, None, pass)?;
-        finished(self.drop_path.forward(&inner, pass)?, Some(&skip), relu)
+        let inner = last.forward(&inner, Around::default(), pass)?;
+        finished(self.drop_path.forward(&inner, pass)?, Some(&skip), activated.activation)
     }
 }
 
@@ -227,7 +199,7 @@ impl ResNet {
         config.validate()?;
         let shape = (config.stem_kernel, config.stem_stride);
         let channels = (config.channels, config.stem_width);
-        let stem = ConvNorm::new(channels, shape, ("conv1", "bn1"), &vb)?;
+        let stem = conv_norm(channels, shape, ("conv1", "bn1"), &vb)?;
         let total: usize = config.depths.iter().sum();
         let mut blocks = Vec::with_capacity(total);
         let mut from = config.stem_width;
@@ -247,23 +219,16 @@ impl ResNet {
 
 impl VisionEncoder for ResNet {
     fn forward(&self, pixels: &Tensor, pass: &Pass) -> Result<TokenGrid> {
-        match pixels.dims() {
-            [_, channels, _, _] if *channels == self.channels => {}
-            got => {
-                return Err(Error::shape("pixels", format!("(B, {}, H, W)", self.channels), got));
-            }
-        }
-        let relu = Some(Activation::Relu);
-        let mut x = self.stem.forward(pixels, None, relu, pass)?; // (B, C, H/s, W/s)
+        check_channels(pixels, self.channels)?;
+        let relu = Around { activation: Some(Activation::Relu), ..Around::default() };
+        let mut x = self.stem.forward(pixels, relu, pass)?; // (B, C, H/s, W/s)
         if self.stem_pool {
             x = max_pool2d(&x, 3, 2, 1)?;
         }
         for block in &self.blocks {
             x = block.forward(&x, pass)?;
         }
-        let (_, _, h, w) = x.dims4()?;
-        let tokens = x.flatten_from(2)?.transpose(1, 2)?; // (B, H·W, C)
-        Ok(TokenGrid { tokens, grid: (h, w), pooled: None })
+        TokenGrid::of_map(&x)
     }
 
     fn dim(&self) -> usize {

@@ -16,7 +16,9 @@ use crate::{Error, Result};
 const BUILT_IN: &[(&str, &str)] = &[
     ("bert", include_str!("maps/bert.toml")),
     ("clip_vision", include_str!("maps/clip_vision.toml")),
+    ("densenet", include_str!("maps/densenet.toml")),
     ("dinov2_hf", include_str!("maps/dinov2_hf.toml")),
+    ("efficientnet", include_str!("maps/efficientnet.toml")),
     ("plain", include_str!("maps/plain.toml")),
     ("siglip_vision", include_str!("maps/siglip_vision.toml")),
     ("vit_hf", include_str!("maps/vit_hf.toml")),

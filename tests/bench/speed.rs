@@ -16,7 +16,7 @@ use carina::nn::{
     Attend, Bias, Conv2d, Conv2dConfig, LayerNorm, Linear, Parameters, Pass, Precision, attend,
 };
 use carina::training::{AdamW, AdamWConfig};
-use carina::vision::{Vit, VitConfig, VitLayout};
+use carina::vision::{ImageEncoder, ImageEncoderConfig, VisionEncoder, Vit, VitConfig, VitLayout};
 use carina::weights::{Checkpoint, NameMap, Strictness, load};
 use carina::{Error, Result};
 use serde::Deserialize;
@@ -38,6 +38,8 @@ enum Row {
         #[serde(default)]
         precision: Precision,
     },
+    /// A convolutional trunk in the layout that `map` reads: pixels to the mean of its last map.
+    Trunk { map: String, config: ImageEncoderConfig },
     /// Token ids to states.
     Bert,
     /// Queries, keys and values to their mix.
@@ -72,6 +74,7 @@ fn prepare(folder: &Path) -> Result<Run> {
             let data = (get("x")?, get("y")?);
             train(folder, &config, (classes, rate, precision), data)?
         }
+        Row::Trunk { map, config } => trunk(folder, &map, &config, get("x")?)?,
         Row::Bert => bert(folder, get("ids")?)?,
         Row::Attention => {
             let (q, k, v) = (get("q")?, get("k")?, get("v")?);
@@ -111,6 +114,18 @@ fn vit(folder: &Path, config: &VitConfig, precision: Precision, pixels: Tensor) 
         let tokens = model.embed(&pixels)?.0;
         let tokens = model.encode(&tokens, &Pass::inference())?;
         model.pool(&tokens)?.ok_or_else(|| Error::value("row", "the model does not pool"))
+    }))
+}
+
+fn trunk(folder: &Path, map: &str, config: &ImageEncoderConfig, pixels: Tensor) -> Result<Run> {
+    let parameters = Parameters::new(0, &Device::Cpu);
+    ImageEncoder::new(config, parameters.builder())?; // declares what to load
+    let weights = Checkpoint::open(folder.join("model.safetensors"))?;
+    load(&parameters, &weights, &NameMap::named(map)?, Strictness::Strict)?;
+    let model = ImageEncoder::new(config, parameters.frozen())?;
+    Ok(Box::new(move || {
+        let out = model.forward(&pixels, &Pass::inference())?;
+        out.pooled.ok_or_else(|| Error::value("row", "the trunk gives no mean"))
     }))
 }
 

@@ -99,6 +99,17 @@ def vit_row(batch: int) -> Row:
     )
 
 
+def trunk_row(name: str, arch: str, batch: int) -> Row:
+    config = {"arch": arch, "channels": 3}
+    return Row(
+        IMAGE_PEERS,
+        {"kind": "trunk", "map": arch, "config": config},
+        lambda: images(batch),
+        lambda model, data: model(data["x"]),
+        lambda: timm.create_model(name, num_classes=0).eval(),
+    )
+
+
 def bert_row() -> Row:
     config = BertConfig(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     return Row(
@@ -206,6 +217,10 @@ ROWS: dict[str, Row] = {
     "vit_b16_f32_b8": vit_row(8),
     "vit_b16_bf16_b1": in_half(vit_row(1)),
     "vit_b16_bf16_b8": in_half(vit_row(8)),
+    "efficientnet_b0_b1": trunk_row("efficientnet_b0", "efficientnet", 1),
+    "efficientnet_b0_b8": trunk_row("efficientnet_b0", "efficientnet", 8),
+    "densenet121_b1": trunk_row("densenet121", "densenet", 1),
+    "densenet121_b8": trunk_row("densenet121", "densenet", 8),
     "vit_s_train_b8": train_row(),
     "vit_s_train_bf16_b8": in_half(train_row()),
     "bert_base_b8": bert_row(),

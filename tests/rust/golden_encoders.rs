@@ -8,7 +8,8 @@ use candle::{Device, Tensor};
 use carina::language::{Bert, BertConfig};
 use carina::nn::{Parameters, Pass};
 use carina::vision::{
-    BlockKind, ImageEncoderConfig, ResNet, ResNetConfig, VisionEncoder, Vit, VitConfig, VitLayout,
+    BlockKind, DenseNetConfig, EfficientNetConfig, ImageEncoder, ImageEncoderConfig, ResNet,
+    ResNetConfig, VisionEncoder, Vit, VitConfig, VitLayout,
 };
 use carina::weights::{Checkpoint, NameMap, Strictness, load};
 
@@ -288,6 +289,89 @@ fn residual_network_of_basic_blocks() {
 fn residual_network_of_bottlenecks() {
     let config = ResNetConfig { depths: vec![1, 1], widths: vec![2, 4], ..ResNetConfig::default() };
     check_resnet("bottleneck", &config);
+}
+
+/// Compares a convolutional trunk with the library's that `map` reads: strictly loaded, in
+/// inference and in training, statistics included.
+fn check_trunk(kind: &str, case: &str, config: &ImageEncoderConfig) {
+    let folder = folder(kind, case);
+    let read = |file: &str| {
+        let parameters = Parameters::new(0, &Device::Cpu);
+        let model = ImageEncoder::new(config, parameters.builder()).unwrap();
+        let stored = Checkpoint::open(folder.join(file)).unwrap();
+        let map = NameMap::named(kind).unwrap();
+        assert!(load(&parameters, &stored, &map, Strictness::Strict).unwrap().complete());
+        (model, parameters)
+    };
+    let (model, parameters) = read("model.safetensors");
+    let expected = Expected::open(&folder);
+    let tokens = |key: &str| expected.get(key).flatten_from(2).unwrap().transpose(1, 2).unwrap();
+    let pixels = candle::Var::from_tensor(&expected.get("pixels")).unwrap();
+    let inferred = model.forward(&pixels, &Pass::inference()).unwrap();
+    assert_close("inferred", &inferred.tokens, &tokens("inferred"));
+    assert_close("pooled", &inferred.pooled.unwrap(), &expected.get("pooled"));
+
+    let still = ImageEncoder::new(config, parameters.frozen()).unwrap();
+    let used = still.forward(&pixels.as_detached_tensor(), &Pass::inference()).unwrap();
+    assert!(!used.tokens.track_op());
+    assert_close("in use", &used.tokens, &tokens("inferred"));
+    assert_close("pooled in use", &used.pooled.unwrap(), &expected.get("pooled"));
+
+    let trained = model.forward(&pixels, &Pass::training(0, 0)).unwrap();
+    assert_close("trained", &trained.tokens, &tokens("trained"));
+    assert_eq!(trained.tokens.dims()[2], model.dim());
+    let loss = (&trained.tokens * tokens("weight")).unwrap().sum_all().unwrap();
+    let gradients = loss.backward().unwrap();
+    assert_close("pixels", gradients.get(&pixels).unwrap(), &expected.get("pixels_gradient"));
+    let (_, step) = read("step.safetensors");
+    for (name, var) in parameters.all() {
+        let expected = step.get(&name).unwrap();
+        if carina::nn::is_statistic(&name) {
+            assert_close(&name, var.as_tensor(), expected.as_tensor());
+        } else {
+            let gradient = gradients.get(&var).unwrap_or_else(|| panic!("{name} got no gradient"));
+            assert_close(&name, gradient, expected.as_tensor());
+        }
+    }
+}
+
+fn thin_efficientnet(depth: f64) -> EfficientNetConfig {
+    let still = EfficientNetConfig { dropout: 0.0, drop_connect: 0.0, ..Default::default() };
+    EfficientNetConfig { width: 0.1, depth, ..still }
+}
+
+#[test]
+fn efficientnet_of_timm() {
+    check_trunk("efficientnet", "timm", &ImageEncoderConfig::EfficientNet(thin_efficientnet(0.1)));
+}
+
+#[test]
+fn efficientnet_with_the_padding_of_tensorflow() {
+    let config = thin_efficientnet(0.1).as_in_tensorflow();
+    check_trunk("efficientnet", "tensorflow", &ImageEncoderConfig::EfficientNet(config));
+}
+
+#[test]
+fn efficientnet_of_torchvision() {
+    let config = ImageEncoderConfig::EfficientNet(thin_efficientnet(0.3));
+    check_trunk("efficientnet", "torchvision", &config);
+}
+
+fn thin_densenet(channels: usize, stem_width: usize, depths: &[usize]) -> ImageEncoderConfig {
+    let depths = depths.to_vec();
+    let thin =
+        DenseNetConfig { channels, stem_width, growth: 4, expansion: 3, depths, dropout: 0.0 };
+    ImageEncoderConfig::DenseNet(thin)
+}
+
+#[test]
+fn densenet_of_torchvision() {
+    check_trunk("densenet", "torchvision", &thin_densenet(3, 6, &[2, 3, 2, 2]));
+}
+
+#[test]
+fn densenet_on_one_channel() {
+    check_trunk("densenet", "one_channel", &thin_densenet(1, 16, &[3, 2]));
 }
 
 /// What stands in the golden folder of `kind`: a folder or a file for each case.
