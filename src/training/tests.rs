@@ -261,7 +261,7 @@ fn encoding_in_bfloat16_gives_float32_rows_close_to_the_exact_ones() {
         let apart = (&single - half).unwrap().sqr().unwrap().mean_all().unwrap();
         let scale = single.sqr().unwrap().mean_all().unwrap();
         let ratio = (apart / scale).unwrap().to_scalar::<f32>().unwrap().sqrt();
-        assert!(ratio > 0.0 && ratio < 0.03, "{level:?}: {ratio}");
+        assert!(ratio < 0.03, "{level:?}: {ratio}"); // 0 where no unit serves
     }
 }
 

@@ -3,7 +3,8 @@
 Two models learn the findings of synthetic films in float32, then with products of
 bfloat16 from the same start; each is asked in both precisions about films of patients
 that it has not seen. Reported: the cosine between the embeddings of a film in the two
-precisions, mean AUROC with its drop (paired; 95 % over patients) beside that of the untrained model, and the time of encoding.
+precisions, mean AUROC in float32 and what bfloat16 loses of it (paired; 95 % over
+patients), and the time of encoding. Chance is an AUROC of 0.5.
 
 Usage: ``python tests/compare/precision.py [--studies 1500] [--json PATH]``
 """
