@@ -78,24 +78,12 @@ pub enum Error {
         why: String,
     },
     /// A call would take more memory than there is.
-    #[error(
-        "{what} of {batch} × {} needs about {needed} beside the model, but {available} are \
-         available: {advice}; carina.check_memory(False) goes on regardless",
-        tuple(shape)
-    )]
+    #[error("{call} needs about {why}; carina.check_memory(False) goes on regardless")]
     Memory {
-        /// The call, or the stage of training.
-        what: String,
-        /// Films or texts at a time.
-        batch: usize,
-        /// The shape of one.
-        shape: Vec<usize>,
-        /// What is predicted, with its unit.
-        needed: String,
-        /// What there is, with its unit.
-        available: String,
-        /// What the caller may change.
-        advice: String,
+        /// The call, its batch and the shape of one.
+        call: String,
+        /// What is needed, what there is, and what the caller may change.
+        why: String,
     },
     /// The caller asked to stop.
     #[error("interrupted")]
@@ -138,11 +126,6 @@ impl Error {
     pub fn checkpoint(path: impl AsRef<Path>, why: impl Into<String>) -> Self {
         Self::Checkpoint { path: path.as_ref().display().to_string(), why: why.into() }
     }
-}
-
-/// A shape as it is written in docs.
-fn tuple(shape: &[usize]) -> String {
-    format!("({})", shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
 }
 
 /// The result of every fallible function of the crate.

@@ -12,8 +12,10 @@ Stage = dict[str, Any]
 def stage_like(given: str | Mapping[str, Any], changes: Mapping[str, Any]) -> Stage:
     """Make a full stage of a name or mapping and changes to it."""
     if isinstance(given, str):
-        given = json.loads(_core.stage_preset(given))
-    return _changed(json.loads(json.dumps(dict(given))), changes)
+        text = _core.stage_preset(given)
+    else:
+        text = json.dumps(dict(given))
+    return _changed(json.loads(text), changes)
 
 
 def _changed(fields: Stage, changes: Mapping[str, Any]) -> Stage:

@@ -16,6 +16,7 @@ from carina.table import Table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+
 def stage(name: str, **changes: Any) -> Stage:
     """Take a stage of training from the presets.
 

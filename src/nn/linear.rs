@@ -99,7 +99,7 @@ impl Linear {
     pub fn trace(&self, x: &Shadow, activated: bool, residual: Option<&Shadow>) -> Shadow {
         let (weight, bias) = (x.account().weight(&self.weight), self.bias.as_ref());
         let Some(lora) = &self.lora else {
-            return self.prepared.trace(x, (&weight, self.precision), bias, activated, residual);
+            return Prepared::trace(x, (&weight, self.precision), bias, activated, residual);
         };
         let y = trace(x, &weight, bias);
         let low = trace(x, &x.account().weight(&lora.down), None);
@@ -204,7 +204,6 @@ impl Prepared {
 
     /// The memory of [`Self::linear`].
     pub(super) fn trace(
-        &self,
         x: &Shadow,
         (weight, precision): (&Shadow, Precision),
         bias: Option<&Tensor>,

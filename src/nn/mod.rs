@@ -3,6 +3,7 @@
 //! Every constructor takes a `VarBuilder` last and asks it for PyTorch's parameter names, so a
 //! struct reads like the state dict it loads.
 
+mod account;
 mod activation;
 mod attend;
 mod attention;
@@ -41,6 +42,7 @@ mod squeeze_excite;
 pub(crate) mod testing;
 mod windows;
 
+pub use account::{Account, Bytes, Kind};
 pub use activation::Activation;
 pub use attend::{Attend, attend};
 pub use attention::{Attention, AttentionConfig, AttentionInput, AttentionLayout};
@@ -66,7 +68,7 @@ pub use pool::{adaptive_avg_pool2d, avg_pool2d, max_pool2d, plane_means};
 pub use precision::Precision;
 pub use recompute::Gradients;
 pub use rope::{Rope, RopeLayout};
-pub use shadow::{Account, Bytes, Kind, Shadow, Work};
+pub use shadow::{Shadow, Work};
 pub use softmax::softmax;
 pub use squeeze_excite::SqueezeExcite;
 pub use windows::Window;

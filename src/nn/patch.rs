@@ -133,7 +133,7 @@ impl<const R: usize> Patches<R> {
         let rows = Shadow::made(&[x.dims()[0], tokens, features], &[x], Work::default());
         let weight = x.account().weight(&self.weight);
         let weight = weight.view(&[self.weight.dims()[0], features]);
-        self.prepared.trace(&rows, (&weight, Precision::F32), self.bias.as_ref(), false, None)
+        Prepared::trace(&rows, (&weight, Precision::F32), self.bias.as_ref(), false, None)
     }
 
     fn grid(&self, size: [usize; R]) -> [usize; R] {

@@ -7,103 +7,65 @@
 //! and their sum with what an operation gives. So the peak follows from the shapes, and from one
 //! definition for each layer.
 
-use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::rc::Rc;
 
 use candle::{Tensor, TensorId};
 
-use super::Pass;
+use super::account::Held;
+use super::{Account, Kind, Pass};
 
 /// Bytes of a number: everything is computed in float32.
 const NUMBER: usize = 4;
 
-/// What memory is held for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Parameters and running statistics.
-    Weights,
-    /// Weights laid out for products, beside the weights themselves.
-    Packed,
-    /// Gradients of parameters.
-    Gradients,
-    /// The optimiser's moments, and the running mean of the weights.
-    Optimiser,
-    /// What layers put out, and its gradients while they pass.
-    Activations,
-    /// What a kernel needs while it runs.
-    Workspace,
-    /// Films that wait, and results that are gathered.
-    Data,
+/// What a gradient is filed under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Node(usize),
+    Weight(TensorId),
 }
 
-impl Kind {
-    /// All kinds.
-    pub const ALL: [Self; 7] = [
-        Self::Weights,
-        Self::Packed,
-        Self::Gradients,
-        Self::Optimiser,
-        Self::Activations,
-        Self::Workspace,
-        Self::Data,
-    ];
-
-    /// A word for tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Weights => "weights",
-            Self::Packed => "packed",
-            Self::Gradients => "gradients",
-            Self::Optimiser => "optimiser",
-            Self::Activations => "activations",
-            Self::Workspace => "workspace",
-            Self::Data => "data",
-        }
-    }
+/// What an operation needs besides its inputs and results.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Work {
+    /// Bytes while it runs forward.
+    pub forward: usize,
+    /// Bytes while it runs backward.
+    pub backward: usize,
+    /// Bytes that its backward leaves behind until all gradients go.
+    pub left: usize,
 }
 
-/// Bytes by [`Kind`], in the order of [`Kind::ALL`].
-pub type Bytes = [usize; Kind::ALL.len()];
+type Layer = dyn Fn(&Shadow, &Pass) -> crate::Result<Shadow>;
 
-/// What is held, and the most that ever was. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Account(Rc<Book>);
+/// How an operation hands its gradient on.
+#[derive(Clone)]
+enum Back {
+    /// As it is, or as a view.
+    Shares,
+    /// In tensors of its own.
+    Makes(Work),
+    /// By running a layer again with a graph.
+    Again(Rc<Layer>),
+}
 
-#[derive(Debug, Default)]
-struct Book {
-    live: Cell<Bytes>,
-    peak: Cell<Bytes>,
-    nodes: Cell<usize>,
+struct Made {
+    from: Vec<Shadow>,
+    back: Back,
+}
+
+struct Node {
+    key: Key,
+    dims: Vec<usize>,
+    /// Whether its numbers lie in the order of its axes.
+    ordered: bool,
+    learns: bool,
+    memory: Rc<Held>,
+    made: Option<Made>,
 }
 
 impl Account {
-    /// Holds `bytes` from now on.
-    ///
-    /// What is laid out at first use stays for every use after, so it counts as held before.
-    pub fn keep(&self, kind: Kind, bytes: usize) {
-        if kind == Kind::Packed {
-            for book in [&self.0.live, &self.0.peak] {
-                let mut all = book.get();
-                all[kind as usize] += bytes;
-                book.set(all);
-            }
-            return;
-        }
-        let mut live = self.0.live.get();
-        live[kind as usize] += bytes;
-        self.0.live.set(live);
-        if live.iter().sum::<usize>() > self.0.peak.get().iter().sum() {
-            self.0.peak.set(live);
-        }
-    }
-
-    /// The bytes by kind at the moment when the most were held.
-    pub fn peak(&self) -> Bytes {
-        self.0.peak.get()
-    }
-
     /// A tensor of these sizes that nothing learns from.
     pub fn input(&self, kind: Kind, dims: &[usize]) -> Shadow {
         self.leaf(dims, Some(kind), false, None)
@@ -143,79 +105,8 @@ impl Account {
     }
 
     fn key(&self, weight: Option<TensorId>) -> Key {
-        weight.map_or_else(
-            || {
-                self.0.nodes.set(self.0.nodes.get() + 1);
-                Key::Node(self.0.nodes.get())
-            },
-            Key::Weight,
-        )
+        weight.map_or_else(|| Key::Node(self.number()), Key::Weight)
     }
-
-    fn hold(&self, kind: Kind, bytes: usize) -> Held {
-        self.keep(kind, bytes);
-        Held { account: self.clone(), kind, bytes }
-    }
-}
-
-/// Bytes that are held as long as this lives.
-#[derive(Debug)]
-struct Held {
-    account: Account,
-    kind: Kind,
-    bytes: usize,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let mut live = self.account.0.live.get();
-        live[self.kind as usize] -= self.bytes;
-        self.account.0.live.set(live);
-    }
-}
-
-/// What a gradient is filed under.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Key {
-    Node(usize),
-    Weight(TensorId),
-}
-
-/// What an operation needs besides its inputs and results.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Work {
-    /// Bytes while it runs forward.
-    pub forward: usize,
-    /// Bytes while it runs backward.
-    pub backward: usize,
-    /// Bytes that its backward leaves behind until all gradients go.
-    pub left: usize,
-}
-
-/// How an operation hands its gradient on.
-#[derive(Clone)]
-enum Back {
-    /// As it is, or as a view.
-    Shares,
-    /// In tensors of its own.
-    Makes(Work),
-    /// By running a layer again with a graph.
-    Again(Rc<dyn Fn(&Shadow, &Pass) -> crate::Result<Shadow>>),
-}
-
-struct Made {
-    from: Vec<Shadow>,
-    back: Back,
-}
-
-struct Node {
-    key: Key,
-    dims: Vec<usize>,
-    /// Whether its numbers lie in the order of its axes.
-    ordered: bool,
-    learns: bool,
-    memory: Rc<Held>,
-    made: Option<Made>,
 }
 
 /// A tensor without numbers. Clones share it.
@@ -329,7 +220,7 @@ impl Shadow {
         }
         let inside = layer(&self.beside(), pass)?;
         let back = Back::Again(Rc::new(layer));
-        Ok(Self::of(&inside.dims().to_vec(), &[self], 0, back))
+        Ok(Self::of(inside.dims(), &[self], 0, back))
     }
 
     /// A leaf that learns and shares the numbers.
@@ -422,7 +313,7 @@ mod tests {
     use super::*;
     use candle::{DType, Device, Var};
 
-    fn total(bytes: Bytes) -> usize {
+    fn total(bytes: crate::nn::Bytes) -> usize {
         bytes.iter().sum::<usize>() / NUMBER
     }
 

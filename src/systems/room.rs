@@ -42,14 +42,12 @@ impl Plan {
             0 => "no batch is small enough".to_owned(),
             fits => format!("about {fits} at a time fit"),
         };
-        Error::Memory {
-            what: self.what.clone(),
-            batch: self.batch,
-            shape: self.shape.clone(),
-            needed: gibibytes(needed),
-            available: gibibytes(available),
-            advice: format!("{less}{advice}"),
-        }
+        let shape: Vec<String> = self.shape.iter().map(ToString::to_string).collect();
+        let call = format!("{} of {} × ({})", self.what, self.batch, shape.join(", "));
+        let [needed, available] = [needed, available].map(gibibytes);
+        let why =
+            format!("{needed} beside the model, but {available} are available: {less}{advice}");
+        Error::Memory { call, why }
     }
 }
 

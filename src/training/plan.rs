@@ -1,9 +1,10 @@
 //! How much memory a stage will take, before anything of it is allocated.
 
+use super::RunOptions;
 use super::stage::{Objective, Stage};
 use crate::Result;
 use crate::nn::{Kind, Pass, Shadow, Work};
-use crate::systems::{ModelSpec, Plan, Sketch};
+use crate::systems::{Model, ModelSpec, Plan, Sketch};
 
 /// Bytes of a number.
 const NUMBER: usize = size_of::<f32>();
@@ -74,4 +75,26 @@ pub fn plan(spec: &ModelSpec, stage: &Stage, conditions: &Conditions) -> Result<
     };
     Shadow::made(&[1], &[&scores], Work::default()).backward(&pass)?;
     Ok(sketch.plan(&stage.name, batch, &sketch.shape(), &account))
+}
+
+/// Fails when a step would not fit in memory; without a check on other devices than the CPU, and
+/// for encoders that cannot say what they hold.
+pub(super) fn fits(
+    model: &Model,
+    studies: usize,
+    stage: &Stage,
+    options: &RunOptions,
+) -> Result<()> {
+    let conditions = Conditions {
+        size: None,
+        studies: Some(studies),
+        cache: options.cache.limit(),
+        recompute: options.recompute,
+    };
+    if !model.device().is_cpu() {
+        return Ok(());
+    }
+    let Ok(plan) = plan(model.spec(), stage, &conditions) else { return Ok(()) };
+    let advice = if options.recompute { "" } else { ", or more with recompute_blocks=True" };
+    plan.fit(plan.of(Kind::Weights), advice)
 }

@@ -13,12 +13,12 @@ use super::gradients::Gradients;
 use super::history::{EpochRow, History, StepRow};
 use super::learnable::Learnable;
 use super::objective::{self, Films, Target};
-use super::plan::{Conditions, plan};
+use super::plan::fits;
 use super::ranks::{Ranks, leads};
 use super::stage::{Objective, Stage};
 use super::validate;
 use crate::data::{Augment, Cache, Dataset, Loader, LoaderOptions};
-use crate::nn::{Kind, Pass};
+use crate::nn::Pass;
 use crate::progress::Progress;
 use crate::systems::{Model, prepare};
 use crate::{Error, Result, files};
@@ -387,23 +387,6 @@ impl<'a> Run<'a> {
         self.progress.tick(state.step as usize)?;
         Ok((state.epoch, state.batch))
     }
-}
-
-/// Fails when a step would not fit in memory; without a check on other devices than the CPU, and
-/// for encoders that cannot say what they hold.
-fn fits(model: &Model, studies: usize, stage: &Stage, options: &RunOptions) -> Result<()> {
-    let conditions = Conditions {
-        size: None,
-        studies: Some(studies),
-        cache: options.cache.limit(),
-        recompute: options.recompute,
-    };
-    if !model.device().is_cpu() {
-        return Ok(());
-    }
-    let Ok(plan) = plan(model.spec(), stage, &conditions) else { return Ok(()) };
-    let advice = if options.recompute { "" } else { ", or more with recompute_blocks=True" };
-    plan.fit(plan.of(Kind::Weights), advice)
 }
 
 /// Full batches of an epoch, or the one short batch of a small data set.

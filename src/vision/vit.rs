@@ -147,9 +147,8 @@ impl Vit {
         }
         for block in &self.blocks {
             let block = block.clone();
-            let forward =
-                move |x: &Tensor, pass: &Pass| block.forward(x, &AttentionInput::default(), pass);
-            x = pass.block(&x, forward)?;
+            x =
+                pass.block(&x, move |x, pass| block.forward(x, &AttentionInput::default(), pass))?;
         }
         self.norm.as_ref().map_or_else(|| Ok(x.clone()), |norm| norm.forward(&x))
     }
@@ -200,10 +199,10 @@ impl Vit {
             let places = table.view(&patches.dims()[1..]).view(patches.dims());
             return Shadow::shared(patches.dims(), &[&patches, &places]);
         }
-        match self.config.position {
-            Position::None => patches,
-            Position::Learned | Position::Sincos => Shadow::shared(patches.dims(), &[&patches]),
+        if self.config.position == Position::None {
+            return patches;
         }
+        Shadow::shared(patches.dims(), &[&patches])
     }
 
     /// The memory of [`Self::encode`].
@@ -211,15 +210,12 @@ impl Vit {
         let &[batch, count, dim] = patches.dims() else {
             return Err(Error::shape("patches", "(B, N, D)", patches.dims()));
         };
-        let prefix = self.config.prefix();
-        let all = match prefix {
+        let all = match self.config.prefix() {
             0 => patches.clone(),
-            _ => Shadow::shared(&[batch, prefix + count, dim], &[patches]),
+            prefix => Shadow::shared(&[batch, prefix + count, dim], &[patches]),
         };
-        let mut x = self.dropout.trace(&all, pass);
-        if let Some(norm) = &self.norm_pre {
-            x = norm.trace(&x);
-        }
+        let x = self.dropout.trace(&all, pass);
+        let mut x = self.norm_pre.as_ref().map_or(x.clone(), |norm| norm.trace(&x));
         for block in &self.blocks {
             let block = block.clone();
             x = x.block(pass, move |x, pass| Ok(block.trace(x, pass)))?;
@@ -252,12 +248,8 @@ impl VisionEncoder for Vit {
 
     fn trace(&self, pixels: &Shadow, pass: &Pass) -> Result<Shadow> {
         let patches = self.trace_embed(pixels);
-        let all = self.trace_encode(&patches, pass)?;
-        // The pooled vector is one token's worth, or the pool's.
-        let tokens = all.view(patches.dims());
-        if let Some(pool) = &self.attn_pool {
-            let _ = pool.trace(&tokens); // nothing of it is larger than the tokens
-        }
+        let tokens = self.trace_encode(&patches, pass)?.view(patches.dims());
+        let _pooled = self.attn_pool.as_ref().map(|pool| pool.trace(&tokens));
         Ok(tokens)
     }
 

@@ -1,8 +1,9 @@
 """Compare what `Model.plan` predicts with what a process really holds.
 
-Each case runs in a process of its own: the growth of its peak memory (VmHWM, reset through
-/proc/self/clear_refs) from before the model is made to after the call, against the plan's
-total. Films and texts are made before; a text is longer than any model reads.
+Each case runs in a process of its own: the growth of its peak memory (VmHWM, reset
+through /proc/self/clear_refs) from before the model is made to after the call,
+against the plan's total. Films and texts are made before; a text is longer than any
+model reads.
 
 Usage: python tests/compare/memory.py [--json PATH] [--only PART]
 """
@@ -30,7 +31,11 @@ MODELS: dict[str, tuple[str, int, dict[str, Any]]] = {
 }
 #: Model, batch and what is done; "recompute" is training with blocks that run again.
 CASES = [
-    *[(name, b, "encode") for name in ("elixr-tiny", "elixr-small") for b in (1, 16, 64)],
+    *[
+        (name, b, "encode")
+        for name in ("elixr-tiny", "elixr-small")
+        for b in (1, 16, 64)
+    ],
     *[("resnet50", b, "encode") for b in (4, 32)],
     *[("vit-s", b, "encode") for b in (1, 8, 32, 64)],
     *[("elixr-base", b, "encode") for b in (1, 8)],
@@ -68,11 +73,17 @@ def run(name: str, batch: int, what: str) -> dict[str, Any]:
     films = np.random.default_rng(0).integers(0, 255, (3 * batch, side, side), np.uint8)
     texts = ["effusion " * 600] * 64
     rows = [
-        {"study": i, "patient": i, "image": film, "report": texts[0], "labels": {"a": i % 2}}
+        {
+            "study": i,
+            "patient": i,
+            "image": film,
+            "report": texts[0],
+            "labels": {"a": i % 2},
+        }
         for i, film in enumerate(films)
     ]
     dataset = ca.open_dataset(rows, progress=False)
-    # The code, the tokenizer and the threads are there before: they are no part of a call.
+    # The code, the tokenizer and the threads are no part of a call.
     warm = ca.create("elixr", image_size=32)
     warm.encode(films[0], progress=False)
     warm.encode_text("a")

@@ -1,4 +1,4 @@
-"""What calls hold in memory: planned before, refused when too much, given back after."""
+"""What calls hold in memory: planned, refused when too much, given back after."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def reset():
 
 films = np.random.default_rng(0).integers(0, 255, (32, 128, 128), np.uint8)
 rows = [
-    {"study": i, "patient": i, "image": film, "report": "effusion", "labels": {"a": i % 2}}
+    dict(study=i, patient=i, image=film, report="effusion", labels={"a": i % 2})
     for i, film in enumerate(films)
 ]
 data = ca.open_dataset(rows, progress=False)
@@ -162,7 +162,13 @@ def test_training_that_does_not_fit_says_what_else_helps():
 
 def test_blocks_that_run_again_learn_the_same():
     fields = {
-        "image": {"image_size": 32, "dim": 24, "depth": 3, "heads": 3, "drop_path": 0.2},
+        "image": {
+            "image_size": 32,
+            "dim": 24,
+            "depth": 3,
+            "heads": 3,
+            "drop_path": 0.2,
+        },
         "text": {"dim": 16, "depth": 2, "heads": 2, "mlp_dim": 32},
         "pool_heads": 3,
         "queries": 2,
