@@ -1,6 +1,7 @@
 //! What a plan says against what is really allocated, byte by byte, by an allocator that counts.
 #![cfg(not(feature = "python"))] // the extension has an allocator of its own
 #![allow(unsafe_code)] // an allocator cannot be written without
+#![allow(clippy::unwrap_used)] // in the helpers of tests
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Mutex;
