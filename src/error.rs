@@ -77,6 +77,14 @@ pub enum Error {
         /// Why it cannot be had, and what can.
         why: String,
     },
+    /// A call would take more memory than there is.
+    #[error("{call} needs about {why}; carina.check_memory(False) goes on regardless")]
+    Memory {
+        /// The call, its batch and the shape of one.
+        call: String,
+        /// What is needed, what there is, and what the caller may change.
+        why: String,
+    },
     /// The caller asked to stop.
     #[error("interrupted")]
     Interrupted,

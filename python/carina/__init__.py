@@ -4,7 +4,13 @@ The heavy work runs in Rust (``carina._core``); this package is its face.
 """
 
 from carina import metrics
-from carina._core import LoadReport, num_threads, prepare_weights, set_num_threads
+from carina._core import (
+    LoadReport,
+    check_memory,
+    num_threads,
+    prepare_weights,
+    set_num_threads,
+)
 from carina._progress import set_progress
 from carina.classification import classification_result
 from carina.dataset import Dataset
@@ -18,6 +24,7 @@ from carina.manifest import open_dataset
 from carina.model import Model, create, list_presets, load
 from carina.openers import list_public, open_public
 from carina.phantom import phantom
+from carina.plan import Plan
 from carina.probe import Probe
 from carina.prompts import Prompt, PromptBank, list_prompts, prompts
 from carina.recipe import Recipe
@@ -36,6 +43,7 @@ __all__ = [
     "LoadReport",
     "Measurement",
     "Model",
+    "Plan",
     "Probe",
     "Prompt",
     "PromptBank",
@@ -46,6 +54,7 @@ __all__ = [
     "Study",
     "Table",
     "TextEncoder",
+    "check_memory",
     "classification_result",
     "create",
     "decode",

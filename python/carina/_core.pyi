@@ -23,6 +23,7 @@ __all__ = [
     "bootstrap_measure",
     "box_iou",
     "check_disjoint",
+    "check_memory",
     "decode_dicom",
     "delong",
     "delong_test",
@@ -378,6 +379,21 @@ class Model:
         watch: _Watch | None = None,
     ) -> tuple[_Singles, _Failures]:
         """Features of every study at a level: float32 array (N, …) and (row, message) failures."""
+    def plan(
+        self,
+        batch: int,
+        *,
+        size: Sequence[int] | None = None,
+        level: str = "pooled",
+        precision: str = "f32",
+        texts: bool = False,
+        films: int | None = None,
+    ) -> str:
+        """What encoding films, or embedding texts, will hold in memory, as JSON."""
+    def plan_training(
+        self, stage: str, *, size: Sequence[int] | None = None, recompute: bool = False
+    ) -> str:
+        """What a step of a stage (JSON) will hold in memory, as JSON."""
     def encode_text(self, texts: Sequence[str]) -> _Singles:
         """Unit embeddings (T, E) of texts."""
     def zero_shot(
@@ -401,6 +417,7 @@ class Model:
         stop_after: int | None = None,
         cached: str = "memory",
         workers: int = 2,
+        recompute: bool = False,
         watch: _Watch | None = None,
     ) -> str:
         """Trains the model in place by a stage (JSON); gives the history as JSON."""
@@ -679,6 +696,12 @@ def prepare_weights(prepare: bool) -> None:
 
     On by default. The copy is made at the first use of each layer, is as large as the
     weights of its linear maps, and goes when the model is trained or dropped.
+    """
+def check_memory(check: bool) -> None:
+    """Sets whether calls that would take more memory than there is fail before they start.
+
+    On by default. What is predicted is what :meth:`carina.Model.plan` says; what there is, is
+    what the system can free, within the limits of the process's control groups.
     """
 def doctor_facts() -> dict[str, str]:
     """What `carina doctor` prints about the core: names and values as text."""

@@ -49,6 +49,10 @@ class DeviceError(CarinaError, RuntimeError):
     """The device asked for is not there."""
 
 
+class OutOfMemoryError(CarinaError, MemoryError):
+    """A call would take more memory than there is; nothing was started."""
+
+
 class NotFittedError(CarinaError, ValueError, AttributeError):
     """An estimator was used before ``fit``."""
 

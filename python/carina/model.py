@@ -2,7 +2,7 @@
 
 import html
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,9 @@ from carina._arrays import sigmoid
 from carina._files import PathLike
 from carina._films import as_dataset
 from carina._progress import Bar
+from carina._stages import stage_like
+from carina.errors import InvalidValueError
+from carina.plan import Plan
 from carina.prompts import PromptBank, PromptsLike
 from carina.recipe import Recipe
 from carina.table import Table
@@ -230,6 +233,73 @@ class Model:
             )
         report_failures(failures, raises=errors == "raise")
         return values
+
+    def plan(
+        self,
+        batch: int,
+        shape: tuple[int, int] | None = None,
+        *,
+        training: bool | str | Mapping[str, Any] = False,
+        level: Level = "pooled",
+        precision: Precision = "f32",
+        texts: bool = False,
+        recompute_blocks: bool = False,
+    ) -> Plan:
+        """Predict how much memory a call will hold, without allocating anything of it.
+
+        Every layer says what it holds for inputs of a shape; nothing is measured or
+        fitted. Not counted are the decoding of files (a few times a film's pixels for
+        each worker) and films that a cache in memory keeps.
+
+        Parameters
+        ----------
+        batch : int
+            Films (or texts) at a time.
+        shape : (height, width), optional
+            Pixels of a film; by default what the recipe makes.
+        training : bool, str or mapping, default=False
+            A stage, as :func:`carina.train` takes it, for a step of training;
+            ``True`` is ``"contrastive"``. Texts count as long as the model reads.
+        level : str, default="pooled"
+            What :meth:`encode` is asked for; without `training`.
+        precision : {"f32", "bf16"}, default="f32"
+            As for :meth:`encode`; a stage has a precision of its own.
+        texts : bool, default=False
+            Plan :meth:`encode_text` in place of :meth:`encode`.
+        recompute_blocks : bool, default=False
+            As for :func:`carina.train`.
+
+        Returns
+        -------
+        Plan
+
+        Raises
+        ------
+        InvalidValueError
+            If `batch` is below 1.
+
+        Examples
+        --------
+        >>> import carina as ca
+        >>> plan = ca.create("elixr").plan(64)
+        >>> plan.bytes["packed"] > 0, plan.bytes["gradients"]
+        (True, 0)
+        """
+        if batch < 1:
+            msg = f"batch: found {batch}, expected at least 1"
+            raise InvalidValueError(msg)
+        if training is False:
+            text = self._core.plan(
+                batch, size=shape, level=level, precision=precision, texts=texts
+            )
+        else:
+            base = "contrastive" if training is True else training
+            text = self._core.plan_training(
+                json.dumps(stage_like(base, {"batch_size": batch})),
+                size=shape,
+                recompute=recompute_blocks,
+            )
+        return Plan.from_json(text)
 
     def embed(
         self, data: Any, *, batch_size: int = 64, progress: bool | None = None

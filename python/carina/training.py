@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 from carina import _core
 from carina._files import PathLike
 from carina._progress import Bar, shown
+from carina._stages import Stage, stage_like
 from carina.dataset import Dataset
 from carina.model import Model
 from carina.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-Stage = dict[str, Any]
 
 
 def stage(name: str, **changes: Any) -> Stage:
@@ -39,7 +38,7 @@ def stage(name: str, **changes: Any) -> Stage:
     InvalidValueError
         If there is no stage of that name.
     """
-    return _changed(json.loads(_core.stage_preset(name)), changes)
+    return stage_like(name, changes)
 
 
 def list_stages() -> list[str]:
@@ -59,6 +58,7 @@ def train(
     stop_after: int | None = None,
     cache: str = "memory",
     workers: int = 2,
+    recompute_blocks: bool = False,
     progress: bool | None = None,
     **changes: Any,
 ) -> "Run":
@@ -87,6 +87,10 @@ def train(
         Where decoded films wait for the next epoch.
     workers : int, default=2
         Threads that decode and augment.
+    recompute_blocks : bool, default=False
+        Whether transformer blocks keep only their results and run again in the
+        backward: about a third more time for a fraction of the memory, and the same
+        gradients [1]_. :meth:`Model.plan` says what it saves.
     progress : bool, optional
         Whether to show a live table; by default in notebooks and terminals.
     **changes
@@ -116,6 +120,11 @@ def train(
     one model: each learns from its share of every batch, and all take the same steps.
     The first of them writes `out`. In contrastive stages a film meets the texts of its
     own share.
+
+    References
+    ----------
+    .. [1] Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016.
+       arXiv:1604.06174.
     """
     base = stage_like(stage, changes)
     live = LiveTable(base, show=progress)
@@ -130,28 +139,11 @@ def train(
             stop_after=stop_after,
             cached=cache,
             workers=workers,
+            recompute=recompute_blocks,
             watch=bar,
         )
         live.flush()
     return Run(base, json.loads(history))
-
-
-def stage_like(given: str | Mapping[str, Any], changes: Mapping[str, Any]) -> Stage:
-    """Make a full stage of a name or mapping and changes to it."""
-    if isinstance(given, str):
-        return stage(given, **changes)
-    return _changed(json.loads(json.dumps(dict(given))), changes)
-
-
-def _changed(fields: Stage, changes: Mapping[str, Any]) -> Stage:
-    """Put changes in place; two underscores lead into a nested field."""
-    for field, value in changes.items():
-        target = fields
-        *path, last = field.split("__")
-        for step in path:
-            target = target.setdefault(step, {})
-        target[last] = value
-    return fields
 
 
 class LiveTable:

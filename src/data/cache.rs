@@ -70,6 +70,14 @@ impl Cache {
         Self { place, ..Self::default() }
     }
 
+    /// The most bytes of films that are kept in memory.
+    pub fn limit(&self) -> usize {
+        match &self.place {
+            Place::Memory { limit, .. } => *limit,
+            Place::Nowhere | Place::Disk(_) => 0,
+        }
+    }
+
     /// Keeps films as files in `folder`, which several processes may share.
     pub fn disk(folder: &Path, precision: Precision) -> Result<Self> {
         files::create_folder(&folder.join("films"))?;

@@ -9,7 +9,7 @@ use candle_nn::{Init, VarBuilder};
 
 use crate::nn::{
     Activation, Attention, AttentionConfig, AttentionInput, AttentionLayout, LayerNorm, Mlp,
-    MlpConfig,
+    MlpConfig, Shadow,
 };
 use crate::{Error, Result};
 
@@ -102,6 +102,26 @@ impl AttentionPool {
             mlp: config.mlp_dim.map(mlp).transpose()?,
             token_dim,
         })
+    }
+
+    /// The memory of [`Self::forward`].
+    #[must_use]
+    pub fn trace(&self, tokens: &Shadow) -> Shadow {
+        let latent = tokens.account().weight(&self.latent);
+        let (queries, context) = match &self.norms {
+            Some((q, kv)) => (q.trace(&latent), kv.trace(tokens)),
+            None => (latent, tokens.clone()),
+        };
+        let dims = [&tokens.dims()[..1], &queries.dims()[1..]].concat();
+        let queries = Shadow::shared(&dims, &[&queries.view(&dims)]);
+        let pooled = self.attention.trace(&queries, Some(&context), None);
+        match &self.mlp {
+            None => pooled,
+            Some((norm, mlp)) => {
+                let fed = mlp.trace(&norm.trace(&pooled), None);
+                Shadow::shared(pooled.dims(), &[&pooled, &fed])
+            }
+        }
     }
 
     /// Maps `tokens` (B, N, C) to (B, Q, D); `mask` (B, N) says which tokens are real.

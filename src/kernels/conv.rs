@@ -39,6 +39,24 @@ pub(crate) fn conv2d(x: &Tensor, weight: &Tensor, geometry: Geometry) -> Result<
     x.contiguous()?.apply_op2(&weight.contiguous()?, Conv(geometry))
 }
 
+/// Bytes that a convolution of `x` needs beside its result, forward and backward.
+pub(crate) fn conv2d_workspace(
+    x: &[usize],
+    weight: &[usize],
+    geometry: Geometry,
+) -> Result<[usize; 2]> {
+    let sizes = Sizes::new(&Shape::from(x), &Shape::from(weight), geometry)?;
+    if sizes.depthwise() {
+        return Ok([0; 2]);
+    }
+    let planes = Planes::bytes(sizes);
+    let (_, parts, cuts) = sizes.shares();
+    let outputs = sizes.outputs.next_multiple_of(tile::size(level()).1);
+    let weights = sizes.groups * sizes.taps() * outputs * size_of::<f32>();
+    // The partial sums of all tasks, and the total of one cut of the taps.
+    Ok([planes, planes + parts * weights + weights / cuts])
+}
+
 /// What surrounds a convolution of inference, done while its numbers are in the cache.
 #[derive(Clone, Copy)]
 pub(crate) struct ConvFollowing<'a> {
@@ -191,6 +209,17 @@ impl Sizes {
         self.kernel == 1 && self.stride == 1 && self.padding == 0
     }
 
+    /// How the gradient of the weights is shared out: images for each part of the batch, parts,
+    /// and cuts of the taps.
+    fn shares(&self) -> (usize, usize, usize) {
+        let images = self.batch.div_ceil(PARTS).max(1);
+        let parts = self.batch.div_ceil(images);
+        // Taps are summed each by itself, so that cutting them changes no result.
+        let most = self.taps().div_ceil(tile::size(level()).0);
+        let cuts = (2 * rayon::current_num_threads()).div_ceil(parts.max(1)).clamp(1, most);
+        (images, parts, cuts)
+    }
+
     fn depthwise(&self) -> bool {
         self.inputs == 1 && self.outputs <= 2 && self.groups > 1
     }
@@ -299,11 +328,7 @@ fn weight_gradient(x: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32> {
     }
     let level = level();
     let planes = Planes::new(x, sizes);
-    let images = sizes.batch.div_ceil(PARTS).max(1);
-    let parts = sizes.batch.div_ceil(images);
-    // Taps are summed each by itself, so that cutting them changes no result.
-    let most = sizes.taps().div_ceil(tile::size(level).0);
-    let cuts = (2 * rayon::current_num_threads()).div_ceil(parts.max(1)).clamp(1, most);
+    let (images, parts, cuts) = sizes.shares();
     let some = |cut: usize| sizes.taps() * cut / cuts..sizes.taps() * (cut + 1) / cuts;
     let tasks = (0..cuts * parts).into_par_iter().with_max_len(1).map(|task| {
         let (cut, first) = (task / parts, task % parts * images);

@@ -53,7 +53,9 @@ pub(crate) use attention::Scores;
 pub(crate) use attention_ops::{attend, attend_packed};
 pub(crate) use batch_norm::{Statistics, batch_norm, batch_statistics};
 pub(crate) use buffer::{reach, read, serve};
-pub(crate) use conv::{ConvFollowing, Geometry, conv2d, conv2d_finished, depthwise_finished};
+pub(crate) use conv::{
+    ConvFollowing, Geometry, conv2d, conv2d_finished, conv2d_workspace, depthwise_finished,
+};
 pub(crate) use cross_entropy::{Classes, Targets, cross_entropy};
 pub(crate) use dense::{DenseWeights, dense_block, halve_activated};
 pub(crate) use linear::{Following, linear, linear_prepared};
@@ -66,8 +68,10 @@ pub(crate) use pool::{Pool, avg_pool2d, max_pool2d};
 pub(crate) use rope::rope;
 pub(crate) use softmax::softmax;
 
+mod given_back;
 mod mapped;
 
+pub use given_back::give_back_freed_memory;
 pub use mapped::MappedFile;
 pub use packed::{Precision, prepare_weights};
 pub use rope::RopeLayout;

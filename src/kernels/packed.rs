@@ -78,6 +78,16 @@ impl Packed {
         Self(Layout::Panels(Columns::of(level(), columns)))
     }
 
+    /// The bytes that the layout of a weight (`columns`, `depth`) takes.
+    pub(crate) fn bytes(columns: usize, depth: usize, precision: Precision) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if let Some((_, parts)) = served(precision) {
+            return Parts::bytes(columns, depth, parts);
+        }
+        let _ = precision; // every other processor has float32 only
+        Columns::bytes(depth, columns)
+    }
+
     /// The number of columns.
     pub(super) fn columns(&self) -> usize {
         match &self.0 {

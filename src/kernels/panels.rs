@@ -27,6 +27,12 @@ pub(super) struct Columns {
 }
 
 impl Columns {
+    /// The bytes that the layout of a right side (`depth`, `count`) takes.
+    pub(super) fn bytes(depth: usize, count: usize) -> usize {
+        let size = count.next_multiple_of(tile::size(level()).1) * depth;
+        size.div_ceil(16) * size_of::<Line>()
+    }
+
     pub(super) fn of(level: Level, right: Lines) -> Self {
         let width = tile::size(level).1;
         let size = right.count.div_ceil(width) * width * right.depth;

@@ -62,6 +62,11 @@ pub(super) fn step_rows(parts: usize) -> usize {
 }
 
 impl Parts {
+    /// The bytes of `count` lines of `depth` numbers.
+    pub(super) fn bytes(count: usize, depth: usize, parts: usize) -> usize {
+        count.div_ceil(SIDE) * depth.div_ceil(STEP) * step_rows(parts) * size_of::<Row>()
+    }
+
     /// Lays out the right side of a product.
     ///
     /// # Safety

@@ -196,4 +196,13 @@ impl<'a> Planes<'a> {
         let group = sizes.inputs * channel;
         Self { values: Cow::Borrowed(values), image, group, row: places.row, taps, reach }
     }
+
+    /// The bytes of the planes of a whole batch; none when they are the input itself.
+    pub(super) fn bytes(sizes: Sizes) -> usize {
+        if sizes.plain() {
+            return 0;
+        }
+        let image = sizes.groups * sizes.inputs * Places::of(sizes).plane();
+        (sizes.batch * image + Self::SLACK) * size_of::<f32>()
+    }
 }

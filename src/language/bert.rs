@@ -8,8 +8,8 @@ use candle_nn::VarBuilder;
 
 use super::BertConfig;
 use crate::nn::{
-    Attention, AttentionConfig, AttentionInput, AttentionLayout, Bias, Dropout, Embedding,
-    LayerNorm, Linear, Mlp, MlpConfig, Pass,
+    Account, Attention, AttentionConfig, AttentionInput, AttentionLayout, Bias, Dropout, Embedding,
+    LayerNorm, Linear, Mlp, MlpConfig, Pass, Shadow,
 };
 use crate::{Error, Result};
 
@@ -55,11 +55,34 @@ impl Bert {
     /// Maps `ids` (B, T), of which `mask` (B, T) is 1 on real tokens, to (B, T, D).
     pub fn forward(&self, ids: &Tensor, mask: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
         let mut x = self.embed(ids, pass)?;
-        let input = AttentionInput { mask, ..AttentionInput::default() };
         for layer in &self.layers {
-            x = layer.forward(&x, &input, pass)?;
+            let (layer, mask) = (layer.clone(), mask.cloned());
+            x = pass.block(&x, move |x, pass| {
+                let input = AttentionInput { mask: mask.as_ref(), ..AttentionInput::default() };
+                layer.forward(x, &input, pass)
+            })?;
         }
         Ok(x)
+    }
+
+    /// The memory of [`Self::forward`] for ids of these sizes (B, T).
+    pub fn trace(&self, ids: [usize; 2], account: &Account, pass: &Pass) -> Result<Shadow> {
+        let mut x = self.trace_embed(ids, account, pass);
+        for layer in &self.layers {
+            let layer = layer.clone();
+            x = x.block(pass, move |x, pass| Ok(layer.trace(x, pass)))?;
+        }
+        Ok(x)
+    }
+
+    /// The memory of [`Self::embed`].
+    fn trace_embed(&self, ids: [usize; 2], account: &Account, pass: &Pass) -> Shadow {
+        let words = self.word_embeddings.trace(&ids, account);
+        let tables = [&self.position_embeddings, &self.token_type_embeddings];
+        let [places, segment] = tables.map(|table| account.weight(table.weight()));
+        let places = Shadow::shared(&words.dims()[1..], &[&places, &segment]);
+        let x = Shadow::shared(words.dims(), &[&words, &places]);
+        self.dropout.trace(&self.norm.trace(&x), pass)
     }
 
     /// The sum of word, place and segment 0 for `ids` (B, T), normalised: (B, T, D).
@@ -143,6 +166,17 @@ impl Layer {
         let x = self.attention_norm.forward(&(x + attended)?)?;
         let fed = self.dropout.forward(&self.mlp.forward(&x)?, pass)?;
         self.norm.forward(&(x + fed)?)
+    }
+
+    fn trace(&self, x: &Shadow, pass: &Pass) -> Shadow {
+        if !self.dropout.omits(pass) {
+            let x = self.attention_norm.trace(&self.attention.trace(x, None, Some(x)));
+            return self.norm.trace(&self.mlp.trace(&x, Some(&x)));
+        }
+        let attended = self.dropout.trace(&self.attention.trace(x, None, None), pass);
+        let x = self.attention_norm.trace(&Shadow::shared(x.dims(), &[x, &attended]));
+        let fed = self.dropout.trace(&self.mlp.trace(&x, None), pass);
+        self.norm.trace(&Shadow::shared(x.dims(), &[&x, &fed]))
     }
 
     fn linears_mut(&mut self) -> Vec<&mut Linear> {

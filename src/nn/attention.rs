@@ -6,7 +6,7 @@ use candle::Tensor;
 use candle_nn::VarBuilder;
 
 use super::attend::attend_packed;
-use super::{Attend, Bias, Linear, Rope, attend};
+use super::{Attend, Bias, Linear, Rope, Shadow, Work, attend};
 use crate::{Error, Result};
 
 /// The sizes of an [`Attention`] and the names of its parameters.
@@ -177,6 +177,32 @@ impl Attention {
             None => (q, k),
         };
         join(&attend(&q, &k, &v, &input.options())?)
+    }
+
+    /// The memory of [`Self::forward`] or [`Self::forward_onto`], without rotary positions.
+    #[must_use]
+    pub fn trace(&self, x: &Shadow, context: Option<&Shadow>, residual: Option<&Shadow>) -> Shadow {
+        let dims = x.dims_to(self.heads * self.head_dim);
+        let attended = match &self.projections {
+            Projections::Fused(qkv) => {
+                let qkv = qkv.trace(x, false, None); // (B, N, (H + 2 Hkv) D)
+                // The gradients of the three parts, before they lie in a row.
+                let backward = size_of::<f32>() * qkv.dims().iter().product::<usize>();
+                Shadow::made(&dims, &[&qkv], Work { backward, ..Work::default() })
+            }
+            Projections::Split { query, key, value } => {
+                let context = context.unwrap_or(x);
+                let parts = [(query, x), (key, context), (value, context)];
+                let [q, k, v] = parts.map(|(map, from)| {
+                    let part = map.trace(from, false, None);
+                    let &[batch, tokens, width] = part.dims() else { return part };
+                    let heads = [batch, tokens, width / self.head_dim, self.head_dim];
+                    part.view(&heads).turned(&[batch, heads[2], tokens, self.head_dim])
+                });
+                Shadow::made(&dims, &[&q, &k, &v], Work::default())
+            }
+        };
+        self.out.trace(&attended, false, residual)
     }
 
     /// Queries (B, H, N, D), keys and values (B, Hkv, M, D) of `x` and its context.

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle::{DType, Tensor, Var};
 use candle_nn::{Init, VarBuilder};
 
-use super::Pass;
 use super::composed::wide;
 use super::conv::affine;
 use super::half::widened;
+use super::{Pass, Shadow, Work};
 use crate::kernels::Statistics;
 use crate::{Error, Result, kernels};
 
@@ -61,7 +61,14 @@ impl BatchNorm2d {
         if let Some(y) = widened("batch norm", parts, alone)? {
             return Ok(y);
         }
-        if pass.trains() { self.forward_batch(x) } else { self.forward_running(x) }
+        if pass.trains() { self.forward_batch(x, pass) } else { self.forward_running(x) }
+    }
+
+    /// The memory of [`Self::forward`].
+    #[must_use]
+    pub fn trace(&self, x: &Shadow) -> Shadow {
+        let [weight, bias] = [&self.weight, &self.bias].map(|w| x.account().weight(w));
+        Shadow::made(x.dims(), &[&x.in_order(), &weight, &bias], Work::default())
     }
 
     /// The affine map (scale, shift), each (C), that inference applies; foldable into a
@@ -95,7 +102,7 @@ impl BatchNorm2d {
         Ok(affine(&wide(x)?, &scale, &shift)?.to_dtype(x.dtype())?)
     }
 
-    fn forward_batch(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward_batch(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         let (batch, channels, height, width) = x.dims4()?;
         let count = batch * height * width;
         if count < 2 {
@@ -105,7 +112,7 @@ impl BatchNorm2d {
         if kernels::serve(&[x, &self.weight]) {
             let batch = kernels::batch_statistics(x)?;
             let row = |values: &[f32]| Tensor::new(values, x.device());
-            self.record(&row(&batch.mean)?, &row(&batch.variance)?, count)?;
+            self.record(&row(&batch.mean)?, &row(&batch.variance)?, count, pass)?;
             return self.fused(x, &batch, true);
         }
         let wide = wide(x)?;
@@ -113,7 +120,7 @@ impl BatchNorm2d {
         let centred = wide.broadcast_sub(&mean)?;
         let variance = centred.sqr()?.mean_keepdim((0, 2, 3))?;
         let unit = centred.broadcast_div(&(&variance + self.eps)?.sqrt()?)?;
-        self.record(&mean.reshape(channels)?, &variance.reshape(channels)?, count)?;
+        self.record(&mean.reshape(channels)?, &variance.reshape(channels)?, count, pass)?;
         Ok(affine(&unit, &self.weight, &self.bias)?.to_dtype(x.dtype())?)
     }
 
@@ -121,7 +128,10 @@ impl BatchNorm2d {
         Ok(kernels::batch_norm(x, &self.weight, &self.bias, statistics, self.eps, through)?)
     }
 
-    fn record(&self, mean: &Tensor, variance: &Tensor, count: usize) -> Result<()> {
+    fn record(&self, mean: &Tensor, variance: &Tensor, count: usize, pass: &Pass) -> Result<()> {
+        if pass.repeats() {
+            return Ok(());
+        }
         *self.at_rest.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let unbiased = (variance.detach() * (count as f64 / (count as f64 - 1.0)))?;
         self.blend(&self.running_mean, &mean.detach())?;

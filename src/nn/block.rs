@@ -7,7 +7,7 @@ use candle_nn::VarBuilder;
 
 use super::{
     Activation, Attention, AttentionConfig, AttentionInput, Bias, DropPath, Dropout, LayerNorm,
-    LayerScale, Linear, Mlp, MlpConfig, Pass,
+    LayerScale, Linear, Mlp, MlpConfig, Pass, Shadow,
 };
 use crate::Result;
 
@@ -98,6 +98,24 @@ impl Block {
         Ok((&x + self.branch(self.mlp.forward(&seen)?, self.ls2.as_ref(), pass)?)?)
     }
 
+    /// The memory of [`Self::forward`], without a context.
+    #[must_use]
+    pub fn trace(&self, x: &Shadow, pass: &Pass) -> Shadow {
+        let seen = self.norm1.trace(x);
+        let x = if self.adds_at_once(self.ls1.as_ref(), pass) {
+            self.attn.trace(&seen, None, Some(x))
+        } else {
+            let branch = self.attn.trace(&seen, None, None);
+            Shadow::shared(x.dims(), &[x, &self.trace_branch(branch, self.ls1.as_ref(), pass)])
+        };
+        let seen = self.norm2.trace(&x);
+        if self.adds_at_once(self.ls2.as_ref(), pass) {
+            return self.mlp.trace(&seen, Some(&x));
+        }
+        let branch = self.mlp.trace(&seen, None);
+        Shadow::shared(x.dims(), &[&x, &self.trace_branch(branch, self.ls2.as_ref(), pass)])
+    }
+
     /// All linear maps (attention, then feed-forward), for adapters.
     pub fn linears_mut(&mut self) -> Vec<&mut Linear> {
         let mut all = self.attn.linears_mut();
@@ -108,6 +126,12 @@ impl Block {
     /// Whether nothing lies between a branch and the sum with what it branched from.
     fn adds_at_once(&self, scale: Option<&LayerScale>, pass: &Pass) -> bool {
         scale.is_none() && !self.dropout.omits(pass) && !self.drop_path.omits(pass)
+    }
+
+    fn trace_branch(&self, x: Shadow, scale: Option<&LayerScale>, pass: &Pass) -> Shadow {
+        let x = self.dropout.trace(&x, pass);
+        let x = scale.map_or_else(|| x.clone(), |scale| scale.trace(&x));
+        self.drop_path.trace(&x, pass)
     }
 
     fn branch(&self, x: Tensor, scale: Option<&LayerScale>, pass: &Pass) -> Result<Tensor> {

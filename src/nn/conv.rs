@@ -8,7 +8,7 @@ use super::half::{same_type, widened};
 use super::linear::uniform;
 use super::pool::plane_means;
 use super::windows::{Window, windows};
-use super::{Activation, Bias};
+use super::{Activation, Bias, Shadow, Work};
 use crate::kernels::Geometry;
 use crate::{Error, Result, kernels};
 
@@ -126,6 +126,57 @@ impl Conv2d {
         Geometry { kernel, stride, padding, groups: self.groups }
     }
 
+    /// The memory of [`Self::forward`].
+    pub fn trace(&self, x: &Shadow) -> Result<Shadow> {
+        let (dims, work) = self.sizes(x)?;
+        let weight = x.account().weight(&self.weight);
+        let y = Shadow::made(&dims, &[&x.in_order(), &weight], work);
+        Ok(match &self.bias {
+            Some(bias) => {
+                let bias = x.account().weight(bias).view(&dims);
+                Shadow::shared(&dims, &[&y, &bias])
+            }
+            None => y,
+        })
+    }
+
+    /// The memory of [`Self::forward_among`], without a gate.
+    pub fn trace_among(
+        &self,
+        x: &Shadow,
+        residual: Option<&Shadow>,
+        activated: bool,
+    ) -> Result<Shadow> {
+        let (dims, work) = self.sizes(x)?;
+        let at_once = !x.learns() && !self.weight.track_op() && self.bias.is_none();
+        if at_once && !self.depthwise() {
+            return Ok(Shadow::made(&dims, &[x], work));
+        }
+        let y = Shadow::made(&dims, &[&self.trace(x)?], Work::default());
+        let y = Shadow::shared(&dims, &[&y]);
+        Ok(trace_finished(y, residual, activated))
+    }
+
+    /// The sizes of the result, and what the kernel needs: its input, or the gradient, laid out
+    /// with its padding, and the partial sums of the weights' gradient.
+    fn sizes(&self, x: &Shadow) -> Result<(Vec<usize>, Work)> {
+        let &[batch, _, height, width] = x.dims() else {
+            return Err(Error::shape("conv2d", "(B, C, H, W)", x.dims()));
+        };
+        let geometry = self.geometry();
+        let shape = [self.window.count(height)?, self.window.count(width)?];
+        let [forward, backward] =
+            kernels::conv2d_workspace(x.dims(), self.weight.dims(), geometry)?;
+        Ok((
+            vec![batch, self.weight.dims()[0], shape[0], shape[1]],
+            Work { forward, backward, left: 0 },
+        ))
+    }
+
+    fn depthwise(&self) -> bool {
+        self.groups > 1 && self.weight.dims()[1] == 1
+    }
+
     /// The weight (O, C / G, K, K).
     pub fn weight(&self) -> &Tensor {
         &self.weight
@@ -176,6 +227,15 @@ pub(crate) fn finished(
         None => y,
     };
     activation.map_or_else(|| Ok(y.clone()), |activation| activation.apply(&y))
+}
+
+/// The memory of [`finished`].
+pub(crate) fn trace_finished(y: Shadow, residual: Option<&Shadow>, activated: bool) -> Shadow {
+    let y = match residual {
+        Some(residual) => Shadow::shared(y.dims(), &[residual, &y]),
+        None => y,
+    };
+    if activated { Shadow::made(y.dims(), &[&y], Work::default()) } else { y }
 }
 
 /// Refuses sizes that do not fit one another.

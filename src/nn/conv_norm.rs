@@ -3,9 +3,9 @@
 use candle::Tensor;
 use candle_nn::VarBuilder;
 
-use super::conv::{finished, gated};
+use super::conv::{finished, gated, trace_finished};
 use super::pool::plane_means;
-use super::{Activation, BatchNorm2d, Bias, Conv2d, Conv2dConfig, ConvAround, Pass};
+use super::{Activation, BatchNorm2d, Bias, Conv2d, Conv2dConfig, ConvAround, Pass, Shadow};
 use crate::Result;
 
 /// How the border of a feature map is filled up with zeros, so that an odd kernel of stride s
@@ -105,6 +105,20 @@ impl ConvNorm {
         }
         let x = gate.map_or_else(|| Ok(x.clone()), |gate| gated(&x, gate))?;
         finished(self.norm.forward(&self.conv.forward(&x)?, pass)?, residual, activation)
+    }
+
+    /// The memory of [`Self::forward`], without a gate and with padding that fits every size.
+    pub fn trace(
+        &self,
+        x: &Shadow,
+        residual: Option<&Shadow>,
+        activated: bool,
+        pass: &Pass,
+    ) -> Result<Shadow> {
+        if !pass.trains() {
+            return self.conv.trace_among(x, residual, activated);
+        }
+        Ok(trace_finished(self.norm.trace(&self.conv.trace(x)?), residual, activated))
     }
 
     /// As [`Self::forward`], and the mean of each plane of the result (B, O).

@@ -5,7 +5,7 @@
 
 use candle::Tensor;
 
-use super::Pass;
+use super::{Kind, Pass, Shadow, Work};
 use crate::random::Random;
 use crate::{Error, Result};
 
@@ -28,6 +28,12 @@ impl Dropout {
         self.0 > 0.0 && pass.trains()
     }
 
+    /// The memory of [`Self::forward`].
+    #[must_use]
+    pub fn trace(&self, x: &Shadow, pass: &Pass) -> Shadow {
+        trace_omit(x, self.omits(pass), x.dims())
+    }
+
     /// Maps `x` (any shape) to the same shape.
     pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         omit(x, self.0, x.dims().to_vec(), pass)
@@ -43,6 +49,12 @@ impl DropPath {
     /// Whether anything is omitted in this pass.
     pub fn omits(&self, pass: &Pass) -> bool {
         self.0 > 0.0 && pass.trains()
+    }
+
+    /// The memory of [`Self::forward`].
+    #[must_use]
+    pub fn trace(&self, x: &Shadow, pass: &Pass) -> Shadow {
+        trace_omit(x, self.omits(pass), &x.dims()[..1])
     }
 
     /// Maps `x` (B, …) to the same shape.
@@ -70,6 +82,18 @@ fn omit(x: &Tensor, p: f64, shape: Vec<usize>, pass: &Pass) -> Result<Tensor> {
     let mask = keep_mask(shape.iter().product(), p, &mut random);
     let mask = Tensor::from_vec(mask, shape, x.device())?.to_dtype(x.dtype())?;
     Ok(x.broadcast_mul(&mask)?)
+}
+
+/// The memory of [`omit`].
+fn trace_omit(x: &Shadow, omits: bool, mask: &[usize]) -> Shadow {
+    if !omits {
+        return x.clone();
+    }
+    let mask = x.account().input(Kind::Activations, mask);
+    // candle makes a gradient for the mask too, and keeps all that it is made from: zeros, the
+    // product, the gradient of the result, and their sum.
+    let left = 4 * size_of::<f32>() * x.dims().iter().product::<usize>();
+    Shadow::made(x.dims(), &[x, &mask], Work { left, ..Work::default() })
 }
 
 /// `n` values, 0 with probability `p` and 1 / (1 − p) otherwise; two for each draw.

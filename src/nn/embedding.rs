@@ -4,6 +4,7 @@ use candle::{DType, Tensor};
 use candle_nn::{Init, VarBuilder};
 
 use super::composed::wide;
+use super::{Account, Shadow};
 use crate::Result;
 
 /// Rows of the parameter `weight` (V, D) by their number.
@@ -29,6 +30,13 @@ impl Embedding {
         // The gradients of a frequent row are many small numbers, to be added up in float32.
         let found = wide(&self.weight)?.index_select(&rows, 0)?;
         Ok(found.to_dtype(self.weight.dtype())?.reshape(shape)?)
+    }
+
+    /// The memory of [`Self::forward`] for ids of these sizes.
+    #[must_use]
+    pub fn trace(&self, ids: &[usize], account: &Account) -> Shadow {
+        let dims = [ids, &self.weight.dims()[1..]].concat();
+        Shadow::shared(&dims, &[&account.weight(&self.weight)])
     }
 
     /// The table (V, D), for tied output layers and learned positions.

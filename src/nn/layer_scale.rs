@@ -5,6 +5,7 @@
 use candle::Tensor;
 use candle_nn::{Init, VarBuilder};
 
+use super::{Shadow, Work};
 use crate::Result;
 
 /// Multiplies the last axis by the parameter `gamma` (D).
@@ -22,5 +23,12 @@ impl LayerScale {
     /// Maps `x` (…, D) to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(x.broadcast_mul(&self.gamma.to_dtype(x.dtype())?)?)
+    }
+
+    /// The memory of [`Self::forward`].
+    #[must_use]
+    pub fn trace(&self, x: &Shadow) -> Shadow {
+        let gamma = x.account().weight(&self.gamma).view(x.dims());
+        Shadow::made(x.dims(), &[x, &gamma], Work::default())
     }
 }

@@ -9,7 +9,7 @@ use candle_nn::{Init, VarBuilder};
 
 use super::half::{same_type, widened};
 use super::precision::precision;
-use super::{Activation, Precision};
+use super::{Activation, Kind, Precision, Shadow, Work};
 use crate::{Error, Result, kernels};
 
 /// Whether a layer adds a bias.
@@ -92,6 +92,20 @@ impl Linear {
     /// `residual` (…, O) plus what [`Self::forward`] gives.
     pub fn forward_onto(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
         self.finished(x, None, Some(residual))
+    }
+
+    /// The memory of [`Self::forward`], of an activation of it, or of a sum with a residual.
+    #[must_use]
+    pub fn trace(&self, x: &Shadow, activated: bool, residual: Option<&Shadow>) -> Shadow {
+        let (weight, bias) = (x.account().weight(&self.weight), self.bias.as_ref());
+        let Some(lora) = &self.lora else {
+            return Prepared::trace(x, (&weight, self.precision), bias, activated, residual);
+        };
+        let y = trace(x, &weight, bias);
+        let low = trace(x, &x.account().weight(&lora.down), None);
+        let update = trace(&low, &x.account().weight(&lora.up), None);
+        let update = Shadow::made(update.dims(), &[&update], Work::default());
+        trace_finish(Shadow::shared(y.dims(), &[&y, &update]), activated, residual)
     }
 
     fn finished(
@@ -186,6 +200,41 @@ impl Prepared {
         let map = activation.map(Activation::on_slices);
         let then = kernels::Following { bias, map, residual };
         Ok(kernels::linear_prepared(x, packed, then)?)
+    }
+
+    /// The memory of [`Self::linear`].
+    pub(super) fn trace(
+        x: &Shadow,
+        (weight, precision): (&Shadow, Precision),
+        bias: Option<&Tensor>,
+        activated: bool,
+        residual: Option<&Shadow>,
+    ) -> Shadow {
+        let learns = bias.is_some_and(Tensor::track_op) || weight.learns() || x.learns();
+        if learns || residual.is_some_and(Shadow::learns) || !kernels::preparing() {
+            return trace_finish(trace(x, weight, bias), activated, residual);
+        }
+        let [columns, depth] = [weight.dims()[0], weight.dims()[1]];
+        x.account().keep(Kind::Packed, kernels::Packed::bytes(columns, depth, precision));
+        Shadow::made(&x.dims_to(columns), &[&x.in_order()], Work::default())
+    }
+}
+
+/// The memory of [`linear`].
+fn trace(x: &Shadow, weight: &Shadow, bias: Option<&Tensor>) -> Shadow {
+    let (x, dims) = (x.in_order(), x.dims_to(weight.dims()[0]));
+    match bias.map(|bias| x.account().weight(bias)) {
+        Some(bias) => Shadow::made(&dims, &[&x, weight, &bias], Work::default()),
+        None => Shadow::made(&dims, &[&x, weight], Work::default()),
+    }
+}
+
+/// The memory of [`finish`].
+fn trace_finish(y: Shadow, activated: bool, residual: Option<&Shadow>) -> Shadow {
+    let y = if activated { Shadow::made(y.dims(), &[&y], Work::default()) } else { y };
+    match residual {
+        Some(residual) => Shadow::shared(y.dims(), &[residual, &y]),
+        None => y,
     }
 }
 

@@ -5,7 +5,7 @@
 use candle::Tensor;
 use candle_nn::VarBuilder;
 
-use super::{Activation, Bias, Linear};
+use super::{Activation, Bias, Linear, Shadow, Work};
 use crate::Result;
 
 /// The sizes of an [`Mlp`] or a [`GatedMlp`].
@@ -46,6 +46,12 @@ impl Mlp {
     /// `residual` plus what [`Self::forward`] gives.
     pub fn forward_onto(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
         self.second.forward_onto(&self.first.forward_activated(x, self.activation)?, residual)
+    }
+
+    /// The memory of [`Self::forward`] or [`Self::forward_onto`].
+    #[must_use]
+    pub fn trace(&self, x: &Shadow, residual: Option<&Shadow>) -> Shadow {
+        self.second.trace(&self.first.trace(x, true, None), false, residual)
     }
 
     /// The two maps, for adapters.
@@ -91,6 +97,15 @@ impl GatedMlp {
 
     fn inner(&self, x: &Tensor) -> Result<Tensor> {
         self.activation.gated(&self.gate.forward(x)?, &self.up.forward(x)?) // (…, hidden)
+    }
+
+    /// The memory of [`Self::forward`].
+    #[must_use]
+    pub fn trace(&self, x: &Shadow) -> Shadow {
+        let gate = self.gate.trace(x, true, None);
+        let inner =
+            Shadow::made(gate.dims(), &[&gate, &self.up.trace(x, false, None)], Work::default());
+        self.down.trace(&inner, false, None)
     }
 
     /// The three maps (gate, up, down), for adapters.

@@ -3,6 +3,7 @@
 //! Every constructor takes a `VarBuilder` last and asks it for PyTorch's parameter names, so a
 //! struct reads like the state dict it loads.
 
+mod account;
 mod activation;
 mod attend;
 mod attention;
@@ -31,7 +32,9 @@ mod patch;
 mod pool;
 pub mod position;
 mod precision;
+mod recompute;
 mod rope;
+mod shadow;
 mod softmax;
 mod spans;
 mod squeeze_excite;
@@ -39,14 +42,15 @@ mod squeeze_excite;
 pub(crate) mod testing;
 mod windows;
 
+pub use account::{Account, Bytes, Kind};
 pub use activation::Activation;
 pub use attend::{Attend, attend};
 pub use attention::{Attention, AttentionConfig, AttentionInput, AttentionLayout};
 pub use batch_norm::BatchNorm2d;
 pub use block::{Block, BlockConfig};
 pub(crate) use composed::wide;
-pub(crate) use conv::finished;
 pub use conv::{Conv2d, Conv2dConfig, ConvAround, conv2d};
+pub(crate) use conv::{finished, trace_finished};
 pub use conv_norm::{Around, ConvNorm, ConvNormConfig, Padding};
 pub use cross_entropy::{CrossEntropy, shared_cross_entropy};
 pub use dense::{DenseBlock, DenseBlockConfig, DenseTransition};
@@ -56,12 +60,15 @@ pub use layer_scale::LayerScale;
 pub use linear::{Bias, Linear, Lora, linear};
 pub use mlp::{GatedMlp, Mlp, MlpConfig};
 pub use norm::{LayerNorm, RmsNorm, layer_norm, rms_norm};
-pub use parameters::{Parameters, is_statistic};
+pub use parameters::{Outline, Parameters, is_statistic};
 pub use pass::Pass;
 pub use patch::{PatchEmbed2d, PatchEmbed2dConfig, PatchEmbed3d, PatchEmbed3dConfig};
+pub(crate) use pool::trace_pool2d;
 pub use pool::{adaptive_avg_pool2d, avg_pool2d, max_pool2d, plane_means};
 pub use precision::Precision;
+pub use recompute::Gradients;
 pub use rope::{Rope, RopeLayout};
+pub use shadow::{Shadow, Work};
 pub use softmax::softmax;
 pub use squeeze_excite::SqueezeExcite;
 pub use windows::Window;

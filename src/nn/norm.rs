@@ -8,6 +8,7 @@ use candle_nn::{Init, VarBuilder};
 
 use super::composed;
 use super::half::widened;
+use super::{Shadow, Work};
 use crate::{Error, Result, kernels};
 
 /// Zero mean and unit variance, then scale and shift; parameters `weight` and `bias` (D).
@@ -30,6 +31,13 @@ impl LayerNorm {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         layer_norm(x, &self.weight, &self.bias, self.eps)
     }
+
+    /// The memory of [`Self::forward`].
+    #[must_use]
+    pub fn trace(&self, x: &Shadow) -> Shadow {
+        let [weight, bias] = [&self.weight, &self.bias].map(|w| x.account().weight(w));
+        Shadow::made(x.dims(), &[&x.in_order(), &weight, &bias], Work::default())
+    }
 }
 
 /// Unit root mean square, then scale; parameter `weight` (D).
@@ -48,6 +56,13 @@ impl RmsNorm {
     /// Maps `x` (…, D) to the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         rms_norm(x, &self.weight, self.eps)
+    }
+
+    /// The memory of [`Self::forward`].
+    #[must_use]
+    pub fn trace(&self, x: &Shadow) -> Shadow {
+        let weight = x.account().weight(&self.weight);
+        Shadow::made(x.dims(), &[&x.in_order(), &weight], Work::default())
     }
 }
 

@@ -10,6 +10,7 @@ use candle::{DType, Device, Shape, Tensor, Var};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 
+use super::Precision;
 use crate::random::Random;
 use crate::{Error, Result};
 
@@ -165,6 +166,60 @@ impl SimpleBackend for Frozen {
 
     fn contains_tensor(&self, name: &str) -> bool {
         self.0.get(name).is_some()
+    }
+}
+
+/// Parameters without numbers: which there would be, and layers around them that can only trace.
+#[derive(Clone, Debug, Default)]
+pub struct Outline(Arc<Mutex<BTreeMap<String, usize>>>);
+
+impl Outline {
+    /// What layers that compute in `precision` take their weights from; with `learning`, such
+    /// that gradients reach them.
+    pub fn builder(&self, learning: bool, precision: Precision) -> VarBuilder<'static> {
+        let backend = Box::new(Outlined { outline: self.clone(), learning });
+        let dtype = if precision.is_single() { DType::F32 } else { DType::BF16 };
+        VarBuilder::from_backend(backend, dtype, Device::Cpu)
+    }
+
+    /// How many numbers those parameters hold whose name `counts`.
+    pub fn count(&self, counts: impl Fn(&str) -> bool) -> usize {
+        let sizes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sizes.iter().filter(|(name, _)| counts(name)).map(|(_, size)| size).sum()
+    }
+}
+
+struct Outlined {
+    outline: Outline,
+    learning: bool,
+}
+
+impl SimpleBackend for Outlined {
+    fn get(
+        &self,
+        shape: Shape,
+        name: &str,
+        _: Init,
+        _: DType,
+        device: &Device,
+    ) -> candle::Result<Tensor> {
+        let mut sizes = self.outline.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sizes.insert(name.to_owned(), shape.elem_count());
+        // One number that stands for all.
+        let one = if self.learning {
+            Var::zeros((), DType::F32, device)?.as_tensor().clone()
+        } else {
+            Tensor::zeros((), DType::F32, device)?
+        };
+        one.broadcast_as(shape)
+    }
+
+    fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> candle::Result<Tensor> {
+        candle::bail!("the outline does not know the shape of `{name}`")
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.outline.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(name)
     }
 }
 

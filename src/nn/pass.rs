@@ -1,7 +1,9 @@
 //! Whether a forward pass trains, and the random numbers it may use.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::recompute::Gathered;
 use crate::random::Random;
 
 /// One forward pass through a model.
@@ -13,17 +15,26 @@ use crate::random::Random;
 pub struct Pass {
     training: Option<(u64, u64)>,
     drawn: AtomicU64,
+    repeats: bool,
+    /// Where recomputed blocks leave the gradients of their parameters; `None` keeps all graphs.
+    pub(super) gathered: Option<Arc<Gathered>>,
 }
 
 impl Pass {
     /// A pass that does not train: dropout is off, running statistics stay as they are.
     pub fn inference() -> Self {
-        Self { training: None, drawn: AtomicU64::new(0) }
+        Self { training: None, drawn: AtomicU64::new(0), repeats: false, gathered: None }
     }
 
     /// A training pass at `step` (count micro-batches, so that no two passes share one).
     pub fn training(seed: u64, step: u64) -> Self {
-        Self { training: Some((seed, step)), drawn: AtomicU64::new(0) }
+        Self { training: Some((seed, step)), ..Self::inference() }
+    }
+
+    /// The same pass, in which transformer blocks keep no graph and run again in the backward.
+    #[must_use]
+    pub fn recomputing(self) -> Self {
+        Self { gathered: Some(Arc::default()), ..self }
     }
 
     /// Whether this pass trains.
@@ -31,10 +42,26 @@ impl Pass {
         self.training.is_some()
     }
 
+    /// Whether blocks keep no graph and run again in the backward.
+    pub fn recomputes(&self) -> bool {
+        self.trains() && self.gathered.is_some()
+    }
+
+    /// Whether a block runs again: what it leaves behind (running statistics) is there already.
+    pub fn repeats(&self) -> bool {
+        self.repeats
+    }
+
     /// A fresh random stream for the next layer that needs one; `None` when not training.
     pub fn random(&self) -> Option<Random> {
         let (seed, step) = self.training?;
         let layer = self.drawn.fetch_add(1, Ordering::Relaxed);
         Some(Random::new(seed, &[0x6e6e, step, layer]))
+    }
+
+    /// A pass that draws from here on what this one will draw, and keeps all graphs.
+    pub(super) fn repetition(&self) -> Self {
+        let drawn = AtomicU64::new(self.drawn.load(Ordering::Relaxed));
+        Self { training: self.training, drawn, repeats: true, gathered: None }
     }
 }

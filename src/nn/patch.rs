@@ -6,7 +6,7 @@ use candle::Tensor;
 use candle_nn::VarBuilder;
 
 use super::linear::{Prepared, uniform};
-use super::{Bias, Precision};
+use super::{Bias, Precision, Shadow, Work};
 use crate::{Error, Result, kernels};
 
 /// The sizes of a [`PatchEmbed2d`].
@@ -55,6 +55,12 @@ impl PatchEmbed2d {
         self.0.forward(x)
     }
 
+    /// The memory of [`Self::forward`].
+    #[must_use]
+    pub fn trace(&self, x: &Shadow) -> Shadow {
+        self.0.trace(x)
+    }
+
     /// Patches along (rows, columns) of a film of `size`.
     pub fn grid(&self, size: [usize; 2]) -> [usize; 2] {
         self.0.grid(size)
@@ -71,6 +77,12 @@ impl PatchEmbed3d {
     /// Maps `x` (B, C, T, H, W) to (B, N, D), slice by slice, row by row.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.0.forward(x)
+    }
+
+    /// The memory of [`Self::forward`].
+    #[must_use]
+    pub fn trace(&self, x: &Shadow) -> Shadow {
+        self.0.trace(x)
     }
 
     /// Patches along (slices, rows, columns) of a volume of `size`.
@@ -113,6 +125,15 @@ impl<const R: usize> Patches<R> {
         let rows = patchify(x, self.in_channels, self.patch)?; // (B, N, C·patch)
         let weight = self.weight.flatten_from(1)?;
         self.prepared.linear(&rows, (&weight, Precision::F32), self.bias.as_ref(), None, None)
+    }
+
+    fn trace(&self, x: &Shadow) -> Shadow {
+        let features = self.in_channels * self.patch.iter().product::<usize>();
+        let tokens = x.dims()[1..].iter().product::<usize>() / features;
+        let rows = Shadow::made(&[x.dims()[0], tokens, features], &[x], Work::default());
+        let weight = x.account().weight(&self.weight);
+        let weight = weight.view(&[self.weight.dims()[0], features]);
+        Prepared::trace(&rows, (&weight, Precision::F32), self.bias.as_ref(), false, None)
     }
 
     fn grid(&self, size: [usize; R]) -> [usize; R] {

@@ -5,6 +5,7 @@ use candle::{D, Device, Tensor};
 use super::composed::wide;
 use super::half::widened;
 use super::windows::{Window, windows};
+use super::{Shadow, Work};
 use crate::kernels::Pool;
 use crate::{Error, Result, kernels};
 
@@ -22,6 +23,21 @@ pub fn max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> R
     // The first of equal values takes the whole gradient, as in PyTorch.
     let first = values.detach().argmax_keepdim(D::Minus1)?;
     Ok(values.gather(&first, D::Minus1)?.squeeze(D::Minus1)?)
+}
+
+/// The memory of [`max_pool2d`] and [`avg_pool2d`].
+pub(crate) fn trace_pool2d(
+    x: &Shadow,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+) -> Result<Shadow> {
+    let &[batch, channels, height, width] = x.dims() else {
+        return Err(Error::shape("pooling", "(B, C, H, W)", x.dims()));
+    };
+    let window = Window { kernel, stride, padding };
+    let dims = [batch, channels, window.count(height)?, window.count(width)?];
+    Ok(Shadow::made(&dims, &[x], Work::default()))
 }
 
 /// The mean of each window of `x` (B, C, H, W); padding counts as zeros.

@@ -16,6 +16,7 @@ import_exception!(carina.errors, InternalError);
 import_exception!(carina.errors, InvalidValueError);
 import_exception!(carina.errors, ManifestError);
 import_exception!(carina.errors, MissingFileError);
+import_exception!(carina.errors, OutOfMemoryError);
 import_exception!(carina.errors, ShapeError);
 import_exception!(carina.errors, TrainingError);
 
@@ -36,6 +37,7 @@ impl From<Error> for PyErr {
             Error::Checkpoint { .. } => CheckpointError::new_err(text),
             Error::Training(_) => TrainingError::new_err(text),
             Error::Device { .. } => DeviceError::new_err(text),
+            Error::Memory { .. } => OutOfMemoryError::new_err(text),
             Error::Interrupted => PyKeyboardInterrupt::new_err(text),
             Error::Internal(_) | Error::Tensor(_) => InternalError::new_err(text),
         }

@@ -48,7 +48,9 @@ mod module {
     #[pymodule_export]
     use super::study::Study;
     #[pymodule_export]
-    use super::system::{doctor_facts, num_threads, prepare_weights, set_num_threads};
+    use super::system::{
+        check_memory, doctor_facts, num_threads, prepare_weights, set_num_threads,
+    };
 
     #[pymodule_init]
     #[allow(clippy::unnecessary_wraps)] // the signature that pyo3 asks for

@@ -12,8 +12,8 @@ use super::system::open_device;
 use crate::data::{Cache, Precision};
 use crate::evaluation::{Scoring, Sides, zero_shot_scores};
 use crate::language::Tokenizer;
-use crate::systems::{self, Level, SystemConfig};
-use crate::training::{Ranks, RunOptions, Stage, run};
+use crate::systems::{self, Level, Sketch, SystemConfig};
+use crate::training::{Conditions, Ranks, RunOptions, Stage, plan, run};
 use crate::{Error, Result, device, tasks};
 
 /// Rows (N, …) and what could not be read: its row, and why.
@@ -26,11 +26,22 @@ type Phrases = (String, Vec<String>, Vec<String>);
 #[pyclass(frozen, module = "carina._core")]
 pub(super) struct Model {
     inner: RwLock<systems::Model>,
+    /// Goes after the model, whose memory then is free.
+    _after: GiveBack,
+}
+
+/// Gives freed memory back when it goes.
+struct GiveBack;
+
+impl Drop for GiveBack {
+    fn drop(&mut self) {
+        crate::kernels::give_back_freed_memory();
+    }
 }
 
 impl Model {
     fn new(inner: systems::Model) -> Self {
-        Self { inner: RwLock::new(inner) }
+        Self { inner: RwLock::new(inner), _after: GiveBack }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, systems::Model> {
@@ -179,6 +190,39 @@ impl Model {
         Ok((encoded.values.to_pyarray(py).reshape(encoded.shape)?, failures))
     }
 
+    /// What encoding films, or embedding texts, will hold in memory, as JSON.
+    #[pyo3(signature = (batch, *, size=None, level="pooled", precision="f32", texts=false, films=None))]
+    fn plan(
+        &self,
+        batch: usize,
+        size: Option<[usize; 2]>,
+        level: &str,
+        precision: &str,
+        texts: bool,
+        films: Option<usize>,
+    ) -> PyResult<String> {
+        let sketch = Sketch::new(self.read().spec(), size, named("precision", precision)?)?;
+        let plan = if texts {
+            sketch.encode_text(batch)?
+        } else {
+            sketch.encode(batch, named("level", level)?, films)?
+        };
+        Ok(serde_json::to_string(&plan).map_err(|error| Error::Internal(error.to_string()))?)
+    }
+
+    /// What a step of a stage (JSON) will hold in memory, as JSON.
+    #[pyo3(signature = (stage, *, size=None, recompute=false))]
+    fn plan_training(
+        &self,
+        stage: &str,
+        size: Option<[usize; 2]>,
+        recompute: bool,
+    ) -> PyResult<String> {
+        let conditions = Conditions { size, recompute, ..Conditions::default() };
+        let plan = plan(self.read().spec(), &Stage::from_json(stage)?, &conditions)?;
+        Ok(serde_json::to_string(&plan).map_err(|error| Error::Internal(error.to_string()))?)
+    }
+
     /// Unit embeddings (T, E) of texts.
     fn encode_text<'py>(
         &self,
@@ -191,7 +235,7 @@ impl Model {
             }
             let model = self.read();
             let parts: Result<Vec<_>> =
-                texts.chunks(64).map(|part| model.embed_text(part)).collect();
+                texts.chunks(systems::TEXTS).map(|part| model.embed_text(part)).collect();
             let all = candle::Tensor::cat(&parts?, 0)?;
             Ok((all.flatten_all()?.to_vec1::<f32>()?, all.dims().to_vec()))
         })?;
@@ -224,7 +268,7 @@ impl Model {
     }
 
     /// Trains the model in place by a stage (JSON); gives the history as JSON.
-    #[pyo3(signature = (dataset, stage, *, validation=None, out=None, resume=true, checkpoint_steps=0, stop_after=None, cached="memory", workers=2, watch=None))]
+    #[pyo3(signature = (dataset, stage, *, validation=None, out=None, resume=true, checkpoint_steps=0, stop_after=None, cached="memory", workers=2, recompute=false, watch=None))]
     #[allow(clippy::too_many_arguments)] // one argument for each keyword of the Python function
     fn train(
         &self,
@@ -238,6 +282,7 @@ impl Model {
         stop_after: Option<u64>,
         cached: &str,
         workers: usize,
+        recompute: bool,
         watch: Option<Py<PyAny>>,
     ) -> PyResult<String> {
         let dataset = Arc::clone(&dataset.0);
@@ -247,8 +292,16 @@ impl Model {
             let cache = cache(cached)?;
             let mut model = self.inner.write().unwrap_or_else(PoisonError::into_inner);
             let ranks = Ranks::from_env(model.device())?.map(Arc::new);
-            let options =
-                RunOptions { out, resume, checkpoint_steps, stop_after, cache, workers, ranks };
+            let options = RunOptions {
+                out,
+                resume,
+                checkpoint_steps,
+                stop_after,
+                cache,
+                workers,
+                recompute,
+                ranks,
+            };
             run(&mut model, &dataset, validation.as_ref(), &stage, &options, progress)
         })?;
         Ok(serde_json::to_string(&history).map_err(|e| Error::Internal(e.to_string()))?)

@@ -53,6 +53,15 @@ fn cuda_folders(py: Python<'_>) -> PyResult<Vec<PathBuf>> {
     Ok(folders)
 }
 
+/// Sets whether calls that would take more memory than there is fail before they start.
+///
+/// On by default. What is predicted is what :meth:`carina.Model.plan` says; what there is, is
+/// what the system can free, within the limits of the process's control groups.
+#[pyfunction]
+pub(super) fn check_memory(check: bool) {
+    crate::systems::check_memory(check);
+}
+
 /// What `carina doctor` prints about the core: names and values as text.
 #[pyfunction]
 pub(super) fn doctor_facts(py: Python<'_>) -> PyResult<BTreeMap<String, String>> {
@@ -108,11 +117,12 @@ fn cpu_features() -> String {
 
 /// Tells the allocator to keep freed pages for ten seconds: giving them back at once costs a page
 /// fault per tensor (4 % of a training step even after one second), never holds on to the peak.
+/// `MIMALLOC_PURGE_DELAY` in the environment wins.
 #[allow(unsafe_code)]
 pub(super) fn keep_freed_pages() {
     // mimalloc's own enum, `mi_option_purge_delay`, which the binding does not name.
     const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
     const MILLISECONDS: std::ffi::c_long = 10_000;
     // SAFETY: sets one integer of the allocator; callable at any time, from any thread.
-    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, MILLISECONDS) }
+    unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, MILLISECONDS) }
 }

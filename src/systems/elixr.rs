@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fusion::AttentionPool;
 use crate::language::{Bert, BertConfig, TextPooling, TokenBatch};
-use crate::nn::{Bias, Linear, Parameters, Pass, wide};
+use crate::nn::{Account, Bias, Linear, Parameters, Pass, Shadow, Work, wide};
 use crate::vision::{ImageEncoder, ImageEncoderConfig, TokenGrid, VisionEncoder};
 use crate::{Error, Result};
 
@@ -202,6 +202,58 @@ impl Elixr {
         self.head = head(config, &parameters.builder())?;
         Ok(())
     }
+}
+
+/// What the towers hold in memory, each function beside the one of its name above.
+impl Elixr {
+    /// The memory of [`Self::encode_image`].
+    pub fn trace_image(&self, pixels: &Shadow, pass: &Pass) -> Result<Shadow> {
+        self.image.trace(pixels, pass)
+    }
+
+    /// The memory of [`Self::gather`], up to the queries.
+    #[must_use]
+    pub fn trace_gather(&self, tokens: &Shadow) -> Shadow {
+        self.pool.trace(tokens)
+    }
+
+    /// The memory of [`Self::embed_image`].
+    #[must_use]
+    pub fn trace_embed(&self, queries: &Shadow) -> Shadow {
+        trace_unit(&self.image_proj.trace(queries, false, None))
+    }
+
+    /// The memory of [`Self::encode_text`] for (T, N) tokens.
+    pub fn trace_text(&self, tokens: [usize; 2], account: &Account, pass: &Pass) -> Result<Shadow> {
+        let states = self.text.trace(tokens, account, pass)?;
+        let dims = [tokens[0], states.dims()[2]];
+        Ok(match self.text_pooling {
+            TextPooling::Class => states.view(&dims),
+            TextPooling::Mean | TextPooling::Last => {
+                Shadow::made(&dims, &[&states], Work::default())
+            }
+        })
+    }
+
+    /// The memory of [`Self::project_text`].
+    #[must_use]
+    pub fn trace_project(&self, states: &Shadow) -> Shadow {
+        trace_unit(&self.text_proj.trace(states, false, None))
+    }
+
+    /// The memory of [`Self::classify`]; as little without a head.
+    #[must_use]
+    pub fn trace_classify(&self, queries: &Shadow) -> Shadow {
+        let (batch, width) = (queries.dims()[0], queries.dims_to(0).len());
+        let mean = Shadow::made(&[batch, queries.dims()[width - 1]], &[queries], Work::default());
+        self.head.as_ref().map_or(mean.clone(), |head| head.trace(&mean, false, None))
+    }
+}
+
+/// The memory of [`unit`].
+fn trace_unit(x: &Shadow) -> Shadow {
+    let squares = Shadow::made(x.dims(), &[x], Work::default());
+    Shadow::made(x.dims(), &[x, &squares], Work::default())
 }
 
 fn head(config: &ElixrConfig, vb: &VarBuilder) -> Result<Option<Linear>> {

@@ -55,6 +55,7 @@ impl Model {
         cache: Arc<Cache>,
         progress: &Progress,
     ) -> Result<Encoded> {
+        self.fits(precision, |sketch| sketch.encode(batch_size, level, Some(dataset.len())))?;
         progress.set_total(dataset.len());
         let row = self.row_shape(level, precision)?;
         let width: usize = row.iter().product();

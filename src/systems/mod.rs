@@ -3,8 +3,12 @@
 pub mod elixr;
 mod encode;
 mod model;
+mod plan;
 mod preset;
+mod room;
 
 pub use encode::{Encoded, Level, prepare};
 pub use model::{Model, ModelSpec, SystemConfig};
+pub use plan::{Plan, Sketch, TEXTS};
 pub use preset::{preset, presets};
+pub use room::{available, check_memory};

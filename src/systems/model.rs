@@ -8,9 +8,10 @@ use candle::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::elixr::{Elixr, ElixrConfig};
+use super::{Plan, Sketch};
 use crate::imaging::Recipe;
 use crate::language::{TokenBatch, Tokenizer};
-use crate::nn::{Parameters, Precision};
+use crate::nn::{Kind, Parameters, Precision};
 use crate::weights::{self, Checkpoint, LoadReport, NameMap, Strictness};
 use crate::{Error, Result, files};
 
@@ -71,6 +72,17 @@ impl ModelSpec {
         Ok(Self { system, recipe, ..self })
     }
 
+    /// What the head scores.
+    pub fn findings(&self) -> &[String] {
+        &self.elixr().findings
+    }
+
+    /// Sets what the head scores.
+    pub fn set_findings(&mut self, findings: Vec<String>) {
+        let SystemConfig::Elixr(config) = &mut self.system;
+        config.findings = findings;
+    }
+
     /// The system's sizes.
     pub fn elixr(&self) -> &ElixrConfig {
         let SystemConfig::Elixr(config) = &self.system;
@@ -115,11 +127,13 @@ impl Model {
         seed: u64,
         device: &Device,
     ) -> Result<Self> {
-        let mut spec = spec;
+        Self::build(spec, tokenizer, Parameters::new(seed, device))
+    }
+
+    fn build(mut spec: ModelSpec, tokenizer: Tokenizer, parameters: Parameters) -> Result<Self> {
         let SystemConfig::Elixr(config) = &mut spec.system;
         config.text.vocab_size = tokenizer.vocab_size();
         let tokenizer = tokenizer.with_max_length(config.text_length)?;
-        let parameters = Parameters::new(seed, device);
         let towers = Elixr::new(config, &parameters.builder())?;
         Ok(Self { spec, parameters, towers, still: Default::default(), tokenizer })
     }
@@ -137,7 +151,7 @@ impl Model {
         let path = folder.join("tokenizer.json");
         let length = spec.elixr().text_length;
         let tokenizer = Tokenizer::from_json(&files::read(&path)?, length)?;
-        let model = Self::create(spec, tokenizer, 0, device)?;
+        let model = Self::build(spec, tokenizer, Parameters::blank(device))?;
         let checkpoint = Checkpoint::open(folder.join("model.safetensors"))?;
         let report = weights::load(
             &model.parameters,
@@ -218,7 +232,7 @@ impl Model {
 
     /// What the head scores.
     pub fn findings(&self) -> &[String] {
-        &self.spec.elixr().findings
+        self.spec.findings()
     }
 
     /// Makes the head score `findings`; a head that already does stays as it is.
@@ -227,9 +241,8 @@ impl Model {
             return Ok(());
         }
         self.changed();
-        let SystemConfig::Elixr(config) = &mut self.spec.system;
-        config.findings = findings.to_vec();
-        self.towers.renew_head(config, &self.parameters)
+        self.spec.set_findings(findings.to_vec());
+        self.towers.renew_head(self.spec.elixr(), &self.parameters)
     }
 
     /// Adds a line to the lineage.
@@ -247,8 +260,27 @@ impl Model {
         self.tokenizer.encode(texts)
     }
 
+    /// Fails when what `plan` says of a call does not fit in memory: see [`Plan::fit`]. On other
+    /// devices than the CPU, and for encoders that cannot say, there is no check.
+    pub(super) fn fits(
+        &self,
+        precision: Precision,
+        plan: impl FnOnce(&Sketch) -> Result<Plan>,
+    ) -> Result<()> {
+        if !self.device().is_cpu() {
+            return Ok(());
+        }
+        let Ok(plan) = Sketch::new(&self.spec, None, precision).and_then(|sketch| plan(&sketch))
+        else {
+            return Ok(());
+        };
+        let packed = self.still[precision as usize].get().map_or(0, |_| plan.of(Kind::Packed));
+        plan.fit(plan.of(Kind::Weights) + packed, "")
+    }
+
     /// Unit embeddings (T, E) of `texts`.
     pub fn embed_text(&self, texts: &[String]) -> Result<Tensor> {
+        self.fits(Precision::F32, |sketch| sketch.encode_text(texts.len()))?;
         self.still(Precision::F32)?.text(&self.tokenize(texts)?)
     }
 

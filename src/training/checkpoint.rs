@@ -1,6 +1,6 @@
 //! The state of a run in one file, so that it is either whole or absent.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle::{Device, Tensor};
@@ -10,7 +10,7 @@ use super::history::History;
 use super::stage::Stage;
 use crate::data::Dataset;
 use crate::systems::Model;
-use crate::{Error, Result, files};
+use crate::{Error, Result, files, weights};
 
 /// Where a run stands; with the tensors, all it needs to go on bit by bit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,14 +90,14 @@ impl Tensors {
 pub(super) fn write(path: &Path, state: &State, tensors: &Tensors) -> Result<()> {
     let text = serde_json::to_string(state)
         .map_err(|error| Error::Internal(format!("checkpoint state: {error}")))?;
-    let metadata = HashMap::from([("state".to_owned(), text)]);
-    let mut all = Vec::new();
-    for (part, map) in tensors.parts() {
-        all.extend(map.iter().map(|(name, tensor)| (format!("{part}/{name}"), tensor)));
-    }
-    let bytes = safetensors::serialize(all.iter().map(|(name, t)| (name, *t)), Some(metadata))
-        .map_err(|error| Error::checkpoint(path, error.to_string()))?;
-    files::write_atomic(path, &bytes)
+    let metadata = BTreeMap::from([("state".to_owned(), text)]);
+    let named = |(part, map): (&str, &BTreeMap<String, Tensor>)| {
+        let one = |(name, tensor): (&String, &Tensor)| (format!("{part}/{name}"), tensor.clone());
+        map.iter().map(one).collect::<Vec<_>>()
+    };
+    let all: Vec<_> = tensors.parts().into_iter().flat_map(named).collect();
+    // Written tensor by tensor: all of it at once would be as large as the model and its moments.
+    weights::save(&all, path, &metadata)
 }
 
 /// Reads a checkpoint; its identity must be `expected`.

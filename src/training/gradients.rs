@@ -17,10 +17,10 @@ pub(super) struct Gradients {
 
 impl Gradients {
     /// Adds one micro-batch's gradient of the parameter `name`.
-    pub(super) fn add(&mut self, name: &str, gradient: &Tensor) -> Result<()> {
+    pub(super) fn add(&mut self, name: &str, gradient: Tensor) -> Result<()> {
         let sum = match self.sums.get(name) {
             Some(sum) => (sum + gradient)?,
-            None => gradient.clone(),
+            None => gradient,
         };
         self.sums.insert(name.to_owned(), sum);
         Ok(())

@@ -8,6 +8,7 @@ mod history;
 mod learnable;
 pub mod loss;
 mod objective;
+mod plan;
 mod ranks;
 mod run;
 mod schedule;
@@ -18,6 +19,7 @@ mod validate;
 
 pub use adamw::{AdamW, AdamWConfig};
 pub use history::{EpochRow, History, StepRow};
+pub use plan::{Conditions, plan};
 pub use ranks::Ranks;
 pub use run::{RunOptions, run};
 pub use schedule::Schedule;

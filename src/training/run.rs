@@ -13,6 +13,7 @@ use super::gradients::Gradients;
 use super::history::{EpochRow, History, StepRow};
 use super::learnable::Learnable;
 use super::objective::{self, Films, Target};
+use super::plan::fits;
 use super::ranks::{Ranks, leads};
 use super::stage::{Objective, Stage};
 use super::validate;
@@ -37,6 +38,9 @@ pub struct RunOptions {
     pub cache: Arc<Cache>,
     /// Threads that decode.
     pub workers: usize,
+    /// Transformer blocks keep no graph and run again in the backward: less memory, the same
+    /// gradients, more time.
+    pub recompute: bool,
     /// The processes that this one trains with, if any. Each reads its share of every batch, so
     /// that supervised steps are those of one process; in contrastive ones a film meets the
     /// texts of its own share.
@@ -91,6 +95,7 @@ pub fn run(
         model.set_findings(&dataset.findings)?;
     }
     model.changed();
+    fits(model, train.dataset.len(), stage, options)?;
     let run = Run::start(model, &train, validation.as_ref(), stage, options, progress)?;
     let history = run.go()?;
     let line = format!(
@@ -106,6 +111,7 @@ pub fn run(
     if let Some(out) = options.out.as_ref().filter(|_| leads(options.ranks.as_ref())) {
         model.save(&out.join("model"))?;
     }
+    crate::kernels::give_back_freed_memory();
     Ok(history)
 }
 
@@ -238,6 +244,7 @@ impl<'a> Run<'a> {
         let ranks = self.options.ranks.as_ref();
         let passes = ranks.map_or(passes, |ranks| ranks.own_pass(passes));
         let pass = Pass::training(self.stage.seed, passes);
+        let pass = if self.options.recompute { pass.recomputing() } else { pass };
         let (model, stage) = (self.model, self.stage);
         let outcome = objective::evaluate(
             model,
@@ -256,9 +263,9 @@ impl<'a> Run<'a> {
                 stage.schedule.peak
             )));
         }
-        let store = outcome.loss.backward()?;
+        let found = pass.backward(&outcome.loss)?;
         for (name, var) in &self.learning {
-            let gradient = store.get(var).ok_or_else(|| no_gradient(name))?;
+            let gradient = found.get(var)?.ok_or_else(|| no_gradient(name))?;
             gradients.add(name, gradient)?;
         }
         gradients.loss += value;

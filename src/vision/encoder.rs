@@ -2,7 +2,7 @@
 
 use candle::Tensor;
 
-use crate::nn::Pass;
+use crate::nn::{Pass, Shadow};
 use crate::{Error, Result};
 
 /// The tokens of a batch of films, row by row.
@@ -36,6 +36,11 @@ impl TokenGrid {
 pub trait VisionEncoder: Send + Sync {
     /// Encodes `pixels` (B, C, H, W).
     fn forward(&self, pixels: &Tensor, pass: &Pass) -> Result<TokenGrid>;
+
+    /// The memory of [`Self::forward`], up to the tokens (B, h·w, D).
+    fn trace(&self, _: &Shadow, _: &Pass) -> Result<Shadow> {
+        Err(Error::value("plan", "the image encoder does not say what it holds in memory"))
+    }
 
     /// Features of a token.
     fn dim(&self) -> usize;

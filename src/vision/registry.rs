@@ -9,7 +9,7 @@ use super::{
     VisionEncoder, Vit, VitConfig,
 };
 use crate::Result;
-use crate::nn::Pass;
+use crate::nn::{Pass, Shadow};
 
 /// Declares each encoder once: its config and its block.
 macro_rules! encoders {
@@ -51,6 +51,10 @@ macro_rules! encoders {
         impl VisionEncoder for ImageEncoder {
             fn forward(&self, pixels: &Tensor, pass: &Pass) -> Result<TokenGrid> {
                 match self { $(Self::$Name(encoder) => encoder.forward(pixels, pass)),+ }
+            }
+
+            fn trace(&self, pixels: &Shadow, pass: &Pass) -> Result<Shadow> {
+                match self { $(Self::$Name(encoder) => encoder.trace(pixels, pass)),+ }
             }
 
             fn dim(&self) -> usize {

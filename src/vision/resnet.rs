@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::encoder::check_channels;
 use super::{TokenGrid, VisionEncoder};
 use crate::nn::{
-    Activation, Around, ConvNorm, ConvNormConfig, DropPath, Pass, finished, max_pool2d,
+    Activation, Around, ConvNorm, ConvNormConfig, DropPath, Pass, Shadow, finished, max_pool2d,
+    trace_finished, trace_pool2d,
 };
 use crate::{Error, Result};
 
@@ -183,6 +184,26 @@ impl Block {
     }
 }
 
+impl Block {
+    /// The memory of [`Self::forward`].
+    fn trace(&self, x: &Shadow, pass: &Pass) -> Result<Shadow> {
+        let skip = match &self.downsample {
+            Some(downsample) => downsample.trace(x, None, false, pass)?,
+            None => x.clone(),
+        };
+        let Some((last, before)) = self.convs.split_last() else { return Ok(skip) };
+        let mut inner = x.clone();
+        for conv in before {
+            inner = conv.trace(&inner, None, true, pass)?;
+        }
+        if !self.drop_path.omits(pass) {
+            return last.trace(&inner, Some(&skip), true, pass);
+        }
+        let inner = self.drop_path.trace(&last.trace(&inner, None, false, pass)?, pass);
+        Ok(trace_finished(inner, Some(&skip), true))
+    }
+}
+
 /// The trunk.
 #[derive(Clone, Debug)]
 pub struct ResNet {
@@ -229,6 +250,20 @@ impl VisionEncoder for ResNet {
             x = block.forward(&x, pass)?;
         }
         TokenGrid::of_map(&x)
+    }
+
+    fn trace(&self, pixels: &Shadow, pass: &Pass) -> Result<Shadow> {
+        let mut x = self.stem.trace(pixels, None, true, pass)?;
+        if self.stem_pool {
+            x = trace_pool2d(&x, 3, 2, 1)?;
+        }
+        for block in &self.blocks {
+            x = block.trace(&x, pass)?;
+        }
+        let &[batch, channels, height, width] = x.dims() else {
+            return Err(Error::shape("feature map", "(B, C, H, W)", x.dims()));
+        };
+        Ok(x.turned(&[batch, height * width, channels]))
     }
 
     fn dim(&self) -> usize {

@@ -12,7 +12,7 @@ use super::{Pool, Position, TokenGrid, VisionEncoder, VitConfig, VitLayout};
 use crate::fusion::{AttentionPool, AttentionPoolConfig};
 use crate::nn::{
     AttentionConfig, AttentionInput, Bias, Block, BlockConfig, Dropout, LayerNorm, Linear,
-    Parameters, Pass, PatchEmbed2d, PatchEmbed2dConfig, position,
+    Parameters, Pass, PatchEmbed2d, PatchEmbed2dConfig, Shadow, position,
 };
 use crate::weights::{Checkpoint, LoadReport, NameMap, Strictness, load};
 use crate::{Error, Result};
@@ -146,7 +146,9 @@ impl Vit {
             x = norm.forward(&x)?;
         }
         for block in &self.blocks {
-            x = block.forward(&x, &AttentionInput::default(), pass)?;
+            let block = block.clone();
+            x =
+                pass.block(&x, move |x, pass| block.forward(x, &AttentionInput::default(), pass))?;
         }
         self.norm.as_ref().map_or_else(|| Ok(x.clone()), |norm| norm.forward(&x))
     }
@@ -189,6 +191,38 @@ impl Vit {
         Ok(Some(Tensor::cat(&[&placed, &tokens.narrow(1, covered, rest)?], 1)?))
     }
 
+    /// The memory of [`Self::embed`].
+    fn trace_embed(&self, pixels: &Shadow) -> Shadow {
+        let patches = self.patch_embed.trace(pixels);
+        if let Some(table) = &self.pos_embed {
+            let table = pixels.account().weight(table);
+            let places = table.view(&patches.dims()[1..]).view(patches.dims());
+            return Shadow::shared(patches.dims(), &[&patches, &places]);
+        }
+        if self.config.position == Position::None {
+            return patches;
+        }
+        Shadow::shared(patches.dims(), &[&patches])
+    }
+
+    /// The memory of [`Self::encode`].
+    fn trace_encode(&self, patches: &Shadow, pass: &Pass) -> Result<Shadow> {
+        let &[batch, count, dim] = patches.dims() else {
+            return Err(Error::shape("patches", "(B, N, D)", patches.dims()));
+        };
+        let all = match self.config.prefix() {
+            0 => patches.clone(),
+            prefix => Shadow::shared(&[batch, prefix + count, dim], &[patches]),
+        };
+        let x = self.dropout.trace(&all, pass);
+        let mut x = self.norm_pre.as_ref().map_or(x.clone(), |norm| norm.trace(&x));
+        for block in &self.blocks {
+            let block = block.clone();
+            x = x.block(pass, move |x, pass| Ok(block.trace(x, pass)))?;
+        }
+        Ok(self.norm.as_ref().map_or_else(|| x.clone(), |norm| norm.trace(&x)))
+    }
+
     fn resized(&self, table: &Tensor, grid: (usize, usize)) -> Result<Tensor> {
         let side = self.config.native_grid();
         let antialias = self.config.position_resize.antialias();
@@ -210,6 +244,13 @@ impl VisionEncoder for Vit {
         let prefix = self.config.prefix();
         let tokens = all.narrow(1, prefix, grid.0 * grid.1)?; // (B, N, D)
         Ok(TokenGrid { tokens, grid, pooled: self.pool(&all)? })
+    }
+
+    fn trace(&self, pixels: &Shadow, pass: &Pass) -> Result<Shadow> {
+        let patches = self.trace_embed(pixels);
+        let tokens = self.trace_encode(&patches, pass)?.view(patches.dims());
+        let _pooled = self.attn_pool.as_ref().map(|pool| pool.trace(&tokens));
+        Ok(tokens)
     }
 
     fn dim(&self) -> usize {

@@ -1,0 +1,118 @@
+//! What is held in memory, by kind, and the most that ever was.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// What memory is held for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Parameters and running statistics.
+    Weights,
+    /// Weights laid out for products, beside the weights themselves.
+    Packed,
+    /// Gradients of parameters.
+    Gradients,
+    /// The optimiser's moments, and the running mean of the weights.
+    Optimiser,
+    /// What layers put out, and its gradients while they pass.
+    Activations,
+    /// What a kernel needs while it runs.
+    Workspace,
+    /// Films that wait, and results that are gathered.
+    Data,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 7] = [
+        Self::Weights,
+        Self::Packed,
+        Self::Gradients,
+        Self::Optimiser,
+        Self::Activations,
+        Self::Workspace,
+        Self::Data,
+    ];
+
+    /// A word for tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Weights => "weights",
+            Self::Packed => "packed",
+            Self::Gradients => "gradients",
+            Self::Optimiser => "optimiser",
+            Self::Activations => "activations",
+            Self::Workspace => "workspace",
+            Self::Data => "data",
+        }
+    }
+}
+
+/// Bytes by [`Kind`], in the order of [`Kind::ALL`].
+pub type Bytes = [usize; Kind::ALL.len()];
+
+/// What is held, and the most that ever was. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Account(Rc<Book>);
+
+#[derive(Debug, Default)]
+struct Book {
+    live: Cell<Bytes>,
+    peak: Cell<Bytes>,
+    numbers: Cell<usize>,
+}
+
+impl Account {
+    /// Holds `bytes` from now on.
+    ///
+    /// What is laid out at first use stays for every use after, so it counts as held before.
+    pub fn keep(&self, kind: Kind, bytes: usize) {
+        if kind == Kind::Packed {
+            for book in [&self.0.live, &self.0.peak] {
+                let mut all = book.get();
+                all[kind as usize] += bytes;
+                book.set(all);
+            }
+            return;
+        }
+        let mut live = self.0.live.get();
+        live[kind as usize] += bytes;
+        self.0.live.set(live);
+        if live.iter().sum::<usize>() > self.0.peak.get().iter().sum() {
+            self.0.peak.set(live);
+        }
+    }
+
+    /// The bytes by kind at the moment when the most were held.
+    pub fn peak(&self) -> Bytes {
+        self.0.peak.get()
+    }
+
+    /// A number that was not given before.
+    pub(super) fn number(&self) -> usize {
+        self.0.numbers.set(self.0.numbers.get() + 1);
+        self.0.numbers.get()
+    }
+
+    /// Holds `bytes` until the result goes.
+    pub(super) fn hold(&self, kind: Kind, bytes: usize) -> Held {
+        self.keep(kind, bytes);
+        Held { account: self.clone(), kind, bytes }
+    }
+}
+
+/// Bytes that are held as long as this lives.
+#[derive(Debug)]
+pub(super) struct Held {
+    account: Account,
+    kind: Kind,
+    bytes: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut live = self.account.0.live.get();
+        live[self.kind as usize] -= self.bytes;
+        self.account.0.live.set(live);
+    }
+}

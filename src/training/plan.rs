@@ -1,0 +1,100 @@
+//! How much memory a stage will take, before anything of it is allocated.
+
+use super::RunOptions;
+use super::stage::{Objective, Stage};
+use crate::Result;
+use crate::nn::{Kind, Pass, Shadow, Work};
+use crate::systems::{Model, ModelSpec, Plan, Sketch};
+
+/// Bytes of a number.
+const NUMBER: usize = size_of::<f32>();
+
+/// What a plan of a stage depends on besides the model and the stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// Rows and columns of a film, where they are not those of the recipe.
+    pub size: Option<[usize; 2]>,
+    /// Studies in the data set; as many as are ever held at once, when unknown.
+    pub studies: Option<usize>,
+    /// The most bytes of prepared films that are kept between epochs.
+    pub cache: usize,
+    /// Whether blocks run again in the backward: see [`Pass::recomputing`].
+    pub recompute: bool,
+}
+
+/// The plan of a step of `stage`, once the optimiser holds its moments. Texts count as long as
+/// the model reads.
+pub fn plan(spec: &ModelSpec, stage: &Stage, conditions: &Conditions) -> Result<Plan> {
+    stage.validate()?;
+    let mut spec = spec.clone();
+    if matches!(stage.objective, Objective::Supervised { .. }) && spec.findings().is_empty() {
+        spec.set_findings(vec![String::new()]);
+    }
+    let sketch = Sketch::new(&spec, conditions.size, stage.precision)?;
+    let account = sketch.account();
+    let learning = NUMBER * sketch.learnable(|name| stage.trains(name));
+    account.keep(Kind::Optimiser, learning * if stage.average > 0.0 { 3 } else { 2 });
+    if stage.accumulate > 1 {
+        account.keep(Kind::Gradients, learning); // the sum of those before
+    }
+    let batch = conditions.studies.map_or(stage.batch_size, |n| n.min(stage.batch_size)).max(1);
+    sketch.queue(&account, batch, conditions.studies);
+    let kept = conditions.studies.map_or(0, |n| n.saturating_mul(NUMBER * sketch.film()));
+    account.keep(Kind::Data, kept.min(conditions.cache));
+
+    let frozen =
+        |prefix: &str| sketch.learnable(|name| name.starts_with(prefix) && stage.trains(name)) == 0;
+    let (still, learning) = (sketch.still(), sketch.learning());
+    let pass = Pass::training(0, 0);
+    let pass = if conditions.recompute { pass.recomputing() } else { pass };
+    let pixels = account.input(Kind::Data, &sketch.batch(batch));
+    let tokens = if frozen("image.") {
+        still.trace_image(&pixels, &Pass::inference())?
+    } else {
+        learning.trace_image(&pixels, &pass)?
+    };
+    let queries = learning.trace_gather(&tokens);
+    let scores = match stage.objective {
+        Objective::Contrastive { .. } => {
+            let films = learning.trace_embed(&queries);
+            let texts = [batch, sketch.text_length()];
+            let states = if frozen("text.") {
+                still.trace_text(texts, &account, &Pass::inference())?
+            } else {
+                learning.trace_text(texts, &account, &pass)?
+            };
+            let texts = learning.trace_project(&states);
+            Shadow::made(
+                &[films.dims()[..2].iter().product(), batch],
+                &[&films, &texts],
+                Work::default(),
+            )
+        }
+        Objective::Supcon { .. } => learning.trace_embed(&queries),
+        Objective::Supervised { .. } => learning.trace_classify(&queries),
+    };
+    Shadow::made(&[1], &[&scores], Work::default()).backward(&pass)?;
+    Ok(sketch.plan(&stage.name, batch, &sketch.shape(), &account))
+}
+
+/// Fails when a step would not fit in memory; without a check on other devices than the CPU, and
+/// for encoders that cannot say what they hold.
+pub(super) fn fits(
+    model: &Model,
+    studies: usize,
+    stage: &Stage,
+    options: &RunOptions,
+) -> Result<()> {
+    let conditions = Conditions {
+        size: None,
+        studies: Some(studies),
+        cache: options.cache.limit(),
+        recompute: options.recompute,
+    };
+    if !model.device().is_cpu() {
+        return Ok(());
+    }
+    let Ok(plan) = plan(model.spec(), stage, &conditions) else { return Ok(()) };
+    let advice = if options.recompute { "" } else { ", or more with recompute_blocks=True" };
+    plan.fit(plan.of(Kind::Weights), advice)
+}
