@@ -7,9 +7,12 @@
 #[allow(unsafe_code)]
 pub fn give_back_freed_memory() {
     #[cfg(feature = "python")]
-    // SAFETY: touches nothing but what the allocator holds free; callable at any time, from any
-    // thread.
-    unsafe {
-        libmimalloc_sys::mi_collect(true);
+    {
+        // SAFETY: touches nothing but what the allocator holds free; callable at any time, from
+        // any thread.
+        let collect = || unsafe { libmimalloc_sys::mi_collect(true) };
+        collect();
+        // Each worker has a heap of its own; nobody waits for those that are busy.
+        rayon::spawn_broadcast(move |_| collect());
     }
 }

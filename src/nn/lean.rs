@@ -7,12 +7,10 @@
 //! Source: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", arXiv:1604.06174, at
 //! the grain of one layer.
 
-use std::sync::{Mutex, PoisonError};
+use candle::{CpuStorage, CudaStorage, CustomOp3, Layout, Shape, Tensor, Var};
 
-use candle::backend::BackendStorage;
-use candle::{CpuStorage, CudaStorage, CustomOp3, Layout, Shape, Storage, Tensor, Var, bail};
-
-use crate::{Error, Result};
+use super::given::{Given, as_candle};
+use crate::Result;
 
 /// What `forward` gives for one to three inputs, with the gradients of `composed`.
 ///
@@ -28,7 +26,7 @@ pub(super) fn lean(
     if !inputs.iter().any(|input| input.track_op()) {
         return Ok(result);
     }
-    let result = Mutex::new(Some(result.contiguous()?));
+    let result = Given::new(&result)?;
     let op = Again { composed, inputs: inputs.len(), result };
     // candle has operations of three inputs: for a missing one the last comes again.
     let input = |i: usize| inputs[i.min(inputs.len() - 1)];
@@ -39,24 +37,8 @@ struct Again<F> {
     composed: F,
     /// How many of the three inputs are different ones.
     inputs: usize,
-    /// What the run without a graph gave, until candle asks for it.
-    result: Mutex<Option<Tensor>>,
-}
-
-impl<F> Again<F> {
-    /// The numbers of the result, as storage that is candle's own.
-    fn give<S: BackendStorage>(
-        &self,
-        of: impl Fn(&Storage) -> Option<&S>,
-    ) -> candle::Result<(S, Shape)> {
-        let result = self.result.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(result) = result else { bail!("a layer without a graph was asked twice") };
-        let (storage, layout) = result.storage_and_layout();
-        match of(&storage) {
-            Some(storage) => Ok((storage.try_clone(layout)?, result.shape().clone())),
-            None => bail!("a layer without a graph changed its device"),
-        }
-    }
+    /// What the run without a graph gave.
+    result: Given,
 }
 
 impl<F: Fn(&[Tensor]) -> Result<Tensor> + Send + Sync> Again<F> {
@@ -85,10 +67,7 @@ impl<F: Fn(&[Tensor]) -> Result<Tensor> + Send + Sync> CustomOp3 for Again<F> {
         _: &CpuStorage,
         _: &Layout,
     ) -> candle::Result<(CpuStorage, Shape)> {
-        self.give(|storage| match storage {
-            Storage::Cpu(storage) => Some(storage),
-            _ => None,
-        })
+        self.result.cpu()
     }
 
     fn cuda_fwd(
@@ -100,10 +79,7 @@ impl<F: Fn(&[Tensor]) -> Result<Tensor> + Send + Sync> CustomOp3 for Again<F> {
         _: &CudaStorage,
         _: &Layout,
     ) -> candle::Result<(CudaStorage, Shape)> {
-        self.give(|storage| match storage {
-            Storage::Cuda(storage) => Some(storage),
-            _ => None,
-        })
+        self.result.cuda()
     }
 
     fn bwd(
@@ -115,10 +91,7 @@ impl<F: Fn(&[Tensor]) -> Result<Tensor> + Send + Sync> CustomOp3 for Again<F> {
         gradient: &Tensor,
     ) -> candle::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let inputs = &[a, b, c][..self.inputs];
-        let gradients = self.gradients(inputs, gradient).map_err(|error| match error {
-            Error::Tensor(error) => error,
-            error => candle::Error::wrap(error),
-        })?;
+        let gradients = self.gradients(inputs, gradient).map_err(as_candle)?;
         let mut gradients = gradients.into_iter();
         let mut next = || gradients.next().flatten();
         Ok((next(), next(), next()))

@@ -18,6 +18,7 @@ mod dropout;
 #[cfg(test)]
 mod edges;
 mod embedding;
+mod given;
 #[cfg(test)]
 mod gradients;
 mod half;

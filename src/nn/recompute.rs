@@ -13,14 +13,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use candle::backend::BackendStorage;
 use candle::backprop::GradStore;
-use candle::{
-    CpuStorage, CudaStorage, CustomOp1, Layout, Shape, Storage, Tensor, TensorId, Var, bail,
-};
+use candle::{CpuStorage, CudaStorage, CustomOp1, Layout, Shape, Tensor, TensorId, Var};
 
 use super::Pass;
-use crate::{Error, Result};
+use super::given::{Given, as_candle};
+use crate::Result;
 
 /// Gradients of the parameters of blocks that ran again.
 #[derive(Debug, Default)]
@@ -65,8 +63,8 @@ impl Pass {
             _ => return layer(x, self),
         };
         let pass = self.repetition();
-        let result = layer(&x.detach(), self)?.detach();
-        let op = Again { layer: Box::new(layer), pass, result: Mutex::new(Some(result)), gathered };
+        let result = Given::new(&layer(&x.detach(), self)?)?;
+        let op = Again { layer: Box::new(layer), pass, result, gathered };
         Ok(x.apply_op1(op)?)
     }
 
@@ -84,27 +82,12 @@ struct Again {
     layer: Box<Layer>,
     /// Draws what the first run drew.
     pass: Pass,
-    /// What the first run gave, until candle asks for it.
-    result: Mutex<Option<Tensor>>,
+    /// What the first run gave.
+    result: Given,
     gathered: Arc<Gathered>,
 }
 
 impl Again {
-    /// The numbers of the first run, as storage that is candle's own.
-    fn give<S: BackendStorage>(
-        &self,
-        of: impl Fn(&Storage) -> Option<&S>,
-    ) -> candle::Result<(S, Shape)> {
-        let result = self.result.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(result) = result else { bail!("a recomputed block was asked twice") };
-        let result = result.contiguous()?;
-        let (storage, layout) = result.storage_and_layout();
-        match of(&storage) {
-            Some(storage) => Ok((storage.try_clone(layout)?, result.shape().clone())),
-            None => bail!("a recomputed block changed its device"),
-        }
-    }
-
     fn gradient(&self, x: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let input = Var::from_tensor(&x.detach())?;
         let result = (self.layer)(input.as_tensor(), &self.pass.repetition())?;
@@ -132,23 +115,14 @@ impl CustomOp1 for Again {
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> candle::Result<(CpuStorage, Shape)> {
-        self.give(|storage| match storage {
-            Storage::Cpu(storage) => Some(storage),
-            _ => None,
-        })
+        self.result.cpu()
     }
 
     fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> candle::Result<(CudaStorage, Shape)> {
-        self.give(|storage| match storage {
-            Storage::Cuda(storage) => Some(storage),
-            _ => None,
-        })
+        self.result.cuda()
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> candle::Result<Option<Tensor>> {
-        self.gradient(x, gradient).map_err(|error| match error {
-            Error::Tensor(error) => error,
-            error => candle::Error::wrap(error),
-        })
+        self.gradient(x, gradient).map_err(as_candle)
     }
 }

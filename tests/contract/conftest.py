@@ -24,6 +24,8 @@ SMALL = {
     "pool_heads": 2,
     "embedding": 8,
     "text_length": 24,
+    # Statistics that follow the films in the few steps of a test.
+    "norm_momentum": 0.5,
 }
 
 

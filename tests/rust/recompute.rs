@@ -1,5 +1,5 @@
 //! Blocks that run again in the backward give the gradients of blocks that keep their graph.
-#![allow(clippy::unwrap_used)] // in the helpers of tests
+#![allow(clippy::float_cmp, clippy::unwrap_used)] // the same bits, and the helpers of tests
 
 use candle::{DType, Device, Tensor};
 use carina::language::{Bert, BertConfig};

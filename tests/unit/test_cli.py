@@ -54,6 +54,8 @@ def test_the_doctor_speaks_json(capsys):
     facts = json.loads(capsys.readouterr().out)
     assert facts["carina"] == ca.__version__
     assert facts["kernels"] in (
+        "AVX-512, products on AMX tiles",
+        "AVX-512 with bfloat16",
         "AVX-512",
         "AVX2 and FMA",
         "the architecture's baseline",

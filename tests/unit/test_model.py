@@ -53,7 +53,13 @@ def test_the_same_seed_gives_the_same_model():
 
 
 def test_every_preset_is_a_model_that_encodes():
-    assert ca.list_presets() == ["elixr-tiny", "elixr-small", "elixr-base"]
+    assert ca.list_presets() == [
+        "elixr-tiny",
+        "elixr-small",
+        "elixr-densenet121",
+        "elixr-base",
+        "elixr-l2",
+    ]
     model = ca.create("elixr", size="small", image_size=64, seed=0)
     vectors = model.encode(np.zeros((64, 64), np.uint8), progress=False)
     assert vectors.shape == (1, 512)
