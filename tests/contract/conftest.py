@@ -25,7 +25,7 @@ SMALL = {
     "embedding": 8,
     "text_length": 24,
     # Statistics that follow the films in the few steps of a test.
-    "norm_momentum": 0.5,
+    "norm_momentum": 0.95,
 }
 
 

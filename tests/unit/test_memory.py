@@ -220,7 +220,8 @@ def test_two_hundred_steps_and_encodes_hold_no_more_than_the_first_few():
         encode(10)
         print(encode(10), encode(200))
     """)
-    # How far the loader is ahead differs from run to run; a leak of a mebibyte a step does not.
+    # How far the loader is ahead differs from run to run; a leak at every step is
+    # far above that.
     assert late < 1.15 * early, (early, late)
     assert encoded_late < 1.15 * encoded_early, (encoded_early, encoded_late)
 
