@@ -21,8 +21,9 @@ from carina.geometry import Geometry
 from carina.image import Image, decode, read
 from carina.index import Index
 from carina.manifest import open_dataset
-from carina.model import Model, create, list_presets, load
+from carina.model import Model
 from carina.openers import list_public, open_public
+from carina.opening import create, list_presets, load
 from carina.phantom import phantom
 from carina.plan import Plan
 from carina.probe import Probe

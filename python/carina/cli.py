@@ -129,7 +129,7 @@ def _embed(args: argparse.Namespace) -> None:
 
     from carina._files import replace
     from carina.manifest import open_dataset
-    from carina.model import load
+    from carina.opening import load
 
     model = load(args.model)
     dataset = open_dataset(args.manifest, root=args.root)
@@ -149,7 +149,7 @@ def _embed(args: argparse.Namespace) -> None:
 
 def _train(args: argparse.Namespace) -> None:
     from carina.manifest import open_dataset
-    from carina.model import create, load
+    from carina.opening import create, load
     from carina.training import train
 
     dataset = open_dataset(args.manifest, root=args.root, findings=args.findings)
@@ -188,7 +188,7 @@ def _assignment(text: str) -> tuple[str, Any]:
 def _evaluate(args: argparse.Namespace) -> None:
     from carina.evaluation import evaluate
     from carina.manifest import open_dataset
-    from carina.model import load
+    from carina.opening import load
 
     dataset = open_dataset(args.manifest, root=args.root, findings=args.findings)
     result = evaluate(load(args.model), dataset, "zero_shot", prompts=args.prompts)

@@ -1,4 +1,4 @@
-"""Models: create, load, save, encode, zero-shot."""
+"""Models in use: encode, plan, zero-shot, classify, save."""
 
 import html
 import json
@@ -23,89 +23,6 @@ from carina.table import Table
 
 Precision = Literal["f32", "bf16"]
 Level = Literal["pooled", "queries", "contrastive", "tokens", "logits"]
-
-
-def create(
-    system: str,
-    *,
-    size: str = "tiny",
-    image_size: int = 128,
-    seed: int = 0,
-    device: str = "auto",
-    **overrides: Any,
-) -> "Model":
-    """Create an untrained model from a preset.
-
-    Parameters
-    ----------
-    system : str
-        The system, ``"elixr"``.
-    size : str, default="tiny"
-        The preset's size; see :func:`list_presets`.
-    image_size : int, default=128
-        Height and width in pixels that films are brought to.
-    seed : int, default=0
-        Seed of the weights; the same seed gives the same model on every machine.
-    device : str, default="auto"
-        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:n"``.
-    **overrides
-        Fields of the system's configuration to change, such as
-        ``queries=8, text={"depth": 4}``.
-
-    Returns
-    -------
-    Model
-
-    Raises
-    ------
-    InvalidValueError
-        If there is no such preset.
-    ConfigError
-        If an override is unknown or out of range.
-    DeviceError
-        If the device is not there.
-    """
-    core = _core.Model.create(
-        f"{system}-{size}",
-        seed=seed,
-        device=device,
-        image_size=image_size,
-        overrides=json.dumps(overrides) if overrides else None,
-    )
-    return Model(core)
-
-
-def load(folder: PathLike, *, device: str = "auto") -> "Model":
-    """Open a model's folder: configuration, weights, tokenizer and recipe in one place.
-
-    Nothing is downloaded and nothing is unpickled.
-
-    Parameters
-    ----------
-    folder : path-like
-        What :meth:`Model.save` wrote.
-    device : str, default="auto"
-        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:n"``.
-
-    Returns
-    -------
-    Model
-
-    Raises
-    ------
-    FileNotFoundError
-        If a file of the folder is missing.
-    CheckpointError
-        If the weights do not fit the configuration.
-    """
-    path = Path(folder)
-    core, report = _core.Model.load(path, device)
-    return Model(core, report=report, source=path)
-
-
-def list_presets() -> list[str]:
-    """List the model presets, ``system-size``."""
-    return list(_core.list_presets())
 
 
 class Model:
@@ -249,7 +166,9 @@ class Model:
 
         Every layer says what it holds for inputs of a shape; nothing is measured or
         fitted. Not counted are the decoding of files (a few times a film's pixels for
-        each worker) and films that a cache in memory keeps.
+        each worker), films that a cache in memory keeps, and the freed pages that the
+        allocator holds for ten seconds: the peak of the process lies above the total
+        (``tests/compare/memory.py`` says how far).
 
         Parameters
         ----------
@@ -419,7 +338,9 @@ class Model:
         if self._source is None:
             msg = "a model is pickled as its folder: call model.save(folder) first"
             raise TypeError(msg)
-        return _reopen, (str(self._source), self._core.fingerprint())
+        from carina.opening import reopen
+
+        return reopen, (str(self._source), self._core.fingerprint())
 
     def __repr__(self) -> str:
         count = self._core.parameter_count()
@@ -447,17 +368,6 @@ class Model:
             for k, v in rows.items()
         )
         return f"<table>{cells}</table>"
-
-
-def _reopen(folder: str, fingerprint: str) -> Model:
-    """Open a pickled model again, and make sure that it is the same one."""
-    model = load(folder)
-    if model.fingerprint() != fingerprint:
-        from carina.errors import CheckpointError
-
-        msg = f"{folder}: the weights have changed since the model was pickled"
-        raise CheckpointError(msg)
-    return model
 
 
 def report_failures(failures: list[tuple[int, str]], *, raises: bool) -> None:

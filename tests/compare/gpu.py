@@ -18,31 +18,29 @@ import argparse
 import dataclasses
 import json
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from speed import Worker, difference
+from speed import Worker, table_lines, take_turns
 from speed_rows import (
-    DECAY,
-    RATE,
     ROWS,
     Row,
+    Run,
     attention_row,
     bert_row,
     images,
-    opened,
+    torch_run,
     train_row,
     vit_row,
     write,
 )
 
-Run = Callable[[], torch.Tensor]
 PEERS = ("torch_eager", "torch_compile")
 # A turn lasts about this long, in seconds.
 TURN = 0.2
@@ -75,40 +73,6 @@ def rows() -> dict[str, Row]:
     return table
 
 
-def torch_run(name: str, folder: Path, device: str, *, compiled: bool) -> Run:
-    """Make what a torch peer times: one inference, or one whole training step."""
-    row = ROWS[name]
-    model, data = opened(name, folder)
-    data = {key: x.to(device) for key, x in data.items()}
-    short = row.half and row.kind == "infers"
-    if model is not None:
-        model = model.to(device, torch.bfloat16 if short else None)
-    if short:
-        data = {key: x.to(torch.bfloat16) for key, x in data.items()}
-    call = torch.compile(model) if compiled and model is not None else model
-
-    def infer() -> torch.Tensor:
-        with torch.inference_mode():
-            return row.call(call, data)
-
-    if row.kind == "infers":
-        return infer
-    assert model is not None
-    optimiser = torch.optim.AdamW(
-        model.parameters(), RATE, weight_decay=DECAY, fused=True
-    )
-
-    def step() -> torch.Tensor:
-        optimiser.zero_grad(set_to_none=True)
-        with torch.autocast("cuda", torch.bfloat16, enabled=row.half):
-            loss = row.call(call, data)
-        loss.backward()
-        optimiser.step()
-        return loss.detach().reshape(1)
-
-    return step
-
-
 def seconds(run: Run) -> float:
     """Time one call, until the GPU has done its work."""
     start = time.perf_counter()
@@ -126,47 +90,17 @@ def compare(
     row = ROWS[name]
     timers: dict[str, Callable[[], float]] = {"carina": lambda: worker.seconds(name)}
     for peer in row.peers:
-        run = torch_run(name, folder, device, compiled=peer == "torch_compile")
+        run = torch_run(name, folder, compiled=peer == "torch_compile", device=device)
         out = run().float().cpu().contiguous()
         save_file({"out": out}, folder / f"{peer}.safetensors")
-        timers[peer] = lambda run=run: seconds(run)
-    order = list(timers)
+        timers[peer] = partial(seconds, run)
     calls = {}
-    for peer in order:
-        timers[peer]()  # builds, compiles and warms up
-        calls[peer] = max(1, round(TURN / timers[peer]()))
-    times: dict[str, list[float]] = {peer: [] for peer in order}
-    for turn in range(rounds):
-        for peer in order if turn % 2 == 0 else order[::-1]:
-            some = [timers[peer]() for _ in range(calls[peer])]
-            times[peer].append(statistics.median(some))
-    own = statistics.median(times["carina"])
-    lines = []
-    for peer in row.peers:
-        theirs = statistics.median(times[peer])
-        pairs = [a / b for a, b in zip(times["carina"], times[peer], strict=True)]
-        low, _, high = statistics.quantiles(pairs, n=4)
-        apart = difference(folder, peer)
-        if apart > row.tolerance:
-            raise SystemExit(f"{name}: carina and {peer} differ by {apart:.1e}")
-        lines.append(
-            {
-                "row": name,
-                "peer": peer,
-                "ratio": round(own / theirs, 3),
-                "spread": [round(low, 3), round(high, 3)],
-                "max_abs_diff": apart,
-                "carina_ms": round(1e3 * own, 3),
-                "peer_ms": round(1e3 * theirs, 3),
-                "device": torch.cuda.get_device_name(device),
-            }
-        )
-        print(
-            f"{name:22} {peer:14} {1e3 * own:9.2f} ms  {1e3 * theirs:9.2f} ms  "
-            f"{own / theirs:6.2f}  [{low:.2f}, {high:.2f}]  {apart:.0e}",
-            flush=True,
-        )
-    return lines
+    for peer, timer in timers.items():
+        timer()  # builds, compiles and warms up
+        calls[peer] = max(1, round(TURN / timer()))
+    times = take_turns(timers, calls, rounds, settle=0.0)
+    kind = {"device": torch.cuda.get_device_name(device)}
+    return [line | kind for line in table_lines(name, folder, times, row.tolerance)]
 
 
 def main() -> None:

@@ -22,6 +22,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +98,7 @@ def serve(peer: str, root: Path, threads: int) -> None:
             else:
                 compiled, fused = peer == "torch_compile", peer == "torch_fused"
                 run = torch_run(name, folder, compiled=compiled, fused=fused)
-            out = run().clone().contiguous()
+            out = run().float().clone().contiguous()
             save_file({"out": out}, folder / f"{peer}.safetensors")
             runs[name] = run
         start = time.perf_counter()
@@ -114,29 +116,18 @@ def difference(folder: Path, peer: str) -> float:
     return float((ours - theirs).abs().max() / theirs.abs().max())
 
 
-def compare(name: str, workers: dict[str, Worker], root: Path, rounds: int) -> Any:
-    """Time a row on all its peers in turns."""
-    from speed_rows import ROWS
-
-    row = ROWS[name]
-    order = [workers[peer] for peer in ("carina", *row.peers)]
-    for worker in order:
-        worker.seconds(name)  # builds, compiles and warms up
-    calls = max(1, round(TURN / order[0].seconds(name)))
-    times: dict[str, list[float]] = {worker.peer: [] for worker in order}
-    for turn in range(rounds):
-        for worker in order if turn % 2 == 0 else order[::-1]:
-            time.sleep(SETTLE)
-            some = [worker.seconds(name) for _ in range(calls)]
-            times[worker.peer].append(statistics.median(some))
+def table_lines(
+    name: str, folder: Path, times: dict[str, list[float]], tolerance: float
+) -> list[dict[str, Any]]:
+    """Print and list what the turns of carina and its peers gave."""
     own = statistics.median(times["carina"])
     lines = []
-    for peer in row.peers:
+    for peer in [peer for peer in times if peer != "carina"]:
         theirs = statistics.median(times[peer])
         pairs = [a / b for a, b in zip(times["carina"], times[peer], strict=True)]
         low, _, high = statistics.quantiles(pairs, n=4)
-        apart = difference(root / name, peer)
-        if apart > row.tolerance:
+        apart = difference(folder, peer)
+        if apart > tolerance:
             raise SystemExit(f"{name}: carina and {peer} differ by {apart:.1e}")
         lines.append(
             {
@@ -150,11 +141,43 @@ def compare(name: str, workers: dict[str, Worker], root: Path, rounds: int) -> A
             }
         )
         print(
-            f"{name:20} {peer:14} {1e3 * own:9.2f} ms  {1e3 * theirs:9.2f} ms  "
+            f"{name:22} {peer:14} {1e3 * own:9.2f} ms  {1e3 * theirs:9.2f} ms  "
             f"{own / theirs:6.2f}  [{low:.2f}, {high:.2f}]  {apart:.0e}",
             flush=True,
         )
     return lines
+
+
+def take_turns(
+    timers: dict[str, Callable[[], float]],
+    calls: dict[str, int],
+    rounds: int,
+    settle: float,
+) -> dict[str, list[float]]:
+    """Call forwards and backwards through the list; a turn counts its median call."""
+    times: dict[str, list[float]] = {peer: [] for peer in timers}
+    order = list(timers)
+    for turn in range(rounds):
+        for peer in order if turn % 2 == 0 else order[::-1]:
+            time.sleep(settle)
+            some = [timers[peer]() for _ in range(calls[peer])]
+            times[peer].append(statistics.median(some))
+    return times
+
+
+def compare(name: str, workers: dict[str, Worker], root: Path, rounds: int) -> Any:
+    """Time a row on all its peers in turns."""
+    from speed_rows import ROWS
+
+    row = ROWS[name]
+    timers = {
+        peer: partial(workers[peer].seconds, name) for peer in ("carina", *row.peers)
+    }
+    for timer in timers.values():
+        timer()  # builds, compiles and warms up
+    calls = dict.fromkeys(timers, max(1, round(TURN / timers["carina"]())))
+    times = take_turns(timers, calls, rounds, SETTLE)
+    return table_lines(name, root / name, times, row.tolerance)
 
 
 def main() -> None:
@@ -173,7 +196,7 @@ def main() -> None:
 
     chosen = [n for n in ROWS if n.startswith(tuple(arguments.rows or [""]))]
     peers = sorted({peer for name in chosen for peer in ROWS[name].peers})
-    print(f"{'row':20} {'peer':14} {'carina':>12}  {'peer':>12}   ratio  [quartiles]")
+    print(f"{'row':22} {'peer':14} {'carina':>12}  {'peer':>12}   ratio  [quartiles]")
     table: list[Any] = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

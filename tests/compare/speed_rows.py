@@ -273,31 +273,40 @@ def opened(name: str, folder: Path) -> tuple[nn.Module | None, dict[str, Tensor]
     return model, data
 
 
-def torch_run(name: str, folder: Path, *, compiled: bool, fused: bool) -> Run:
-    """Make what a torch peer times."""
+def torch_run(
+    name: str,
+    folder: Path,
+    *,
+    compiled: bool = False,
+    fused: bool = False,
+    device: str = "cpu",
+) -> Run:
+    """Make what a torch peer times: one inference, or one whole training step."""
     row = ROWS[name]
     model, data = opened(name, folder)
     if row.kind == "adamw":
         return _adamw(data, fused=fused)
-    call = model
-    if compiled and model is not None:
-        call = torch.compile(model)
+    short = row.half and row.kind == "infers"
+    data = {key: x.to(device) for key, x in data.items()}
+    if short:
+        data = {key: x.to(torch.bfloat16) for key, x in data.items()}
+    if model is not None:
+        model = model.to(device, torch.bfloat16 if short else None)
+    call = torch.compile(model) if compiled and model is not None else model
     if row.kind == "infers":
-        if row.half and model is not None:
-            model.to(torch.bfloat16)
-            data = {key: x.to(torch.bfloat16) for key, x in data.items()}
 
         def run() -> Tensor:
             with torch.inference_mode():
-                return row.call(call, data).float()
+                return row.call(call, data)
 
         return run
     parameters = model.parameters()
     optimiser = torch.optim.AdamW(parameters, RATE, weight_decay=DECAY, fused=True)
+    kind = torch.device(device).type
 
     def step() -> Tensor:
         optimiser.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=row.half):
+        with torch.autocast(kind, torch.bfloat16, enabled=row.half):
             loss = row.call(call, data)
         loss.backward()
         optimiser.step()

@@ -11,9 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 
-def store(folder, model, features, shape, seed):
-    """Store a model whose last feature map `features` makes of pixels of this shape."""
-    torch.manual_seed(seed)
+def shake(model):
+    """Give norms statistics, scales and shifts that a mistake would show in."""
     for key, tensor in model.state_dict().items():
         if key.endswith("running_mean"):
             tensor.copy_(0.2 * torch.randn(tensor.shape))
@@ -21,6 +20,12 @@ def store(folder, model, features, shape, seed):
             tensor.copy_(torch.rand(tensor.shape) + 0.5)
         elif tensor.ndim == 1 and tensor.is_floating_point():
             tensor.add_(0.2 * torch.randn(tensor.shape))
+
+
+def store(folder, model, features, shape, seed):
+    """Store a model whose last feature map `features` makes of pixels of this shape."""
+    torch.manual_seed(seed)
+    shake(model)
     weights = {k: v.clone() for k, v in model.state_dict().items()}
     pixels = torch.randn(shape).double().requires_grad_()
     model.eval()

@@ -21,8 +21,9 @@ from carina.demo.real_recipes import RUNS, counted_findings, nih, tuberculosis
 from carina.evaluation import auroc_interval
 from carina.index import Index
 from carina.metrics import Interval
-from carina.model import Model, create
+from carina.model import Model
 from carina.openers import open_public
+from carina.opening import create
 from carina.training import train
 
 QUERY = "PTB in the right upper field"

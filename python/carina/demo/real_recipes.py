@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carina.dataset import Dataset
-from carina.model import Model, create, load
+from carina.model import Model
 from carina.openers import open_public
+from carina.opening import create, load
 from carina.phantom import phantom
 from carina.probe import Probe
 from carina.training import train

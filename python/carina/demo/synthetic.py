@@ -13,7 +13,8 @@ from carina.dataset import Dataset
 from carina.demo.page import Page
 from carina.evaluation import evaluate, search_quality
 from carina.index import Index
-from carina.model import Model, create
+from carina.model import Model
+from carina.opening import create
 from carina.phantom import phantom
 from carina.probe import Probe
 from carina.result import Result

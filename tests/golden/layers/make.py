@@ -31,6 +31,15 @@ HERE = Path(__file__).parent
 FILES: dict[str, dict[str, Tensor]] = {}
 
 
+ACTIVATIONS = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "silu": F.silu,
+}
+
+
 def case(
     file: str,
     name: str,
@@ -86,14 +95,7 @@ def dense() -> None:
     case("dense", "rms_norm", formula, {"x": x}, {"weight": rms.weight})
     case("dense", "softmax", lambda x: x.softmax(-1), {"x": 5 * torch.randn(3, 2, 17)})
     wide = torch.cat([torch.linspace(-30, 30, 61), torch.randn(40)])
-    functions = {
-        "relu": F.relu,
-        "gelu": F.gelu,
-        "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
-        "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
-        "silu": F.silu,
-    }
-    for name, function in functions.items():
+    for name, function in ACTIVATIONS.items():
         case("dense", name, function, {"x": wide.clone() + 1e-3})
     fc1, fc2 = nn.Linear(6, 11), nn.Linear(11, 6)
     weights = {f"fc1.{k}": v for k, v in fc1.named_parameters()}
@@ -326,14 +328,7 @@ def edges() -> None:
     nan, inf = torch.nan, torch.inf
     odd = torch.tensor([nan, inf, -inf, 0.0, -0.0, 2.0])
     lost = torch.tensor([nan, 1.0, -1.0])
-    functions = {
-        "relu": F.relu,
-        "gelu": F.gelu,
-        "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
-        "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
-        "silu": F.silu,
-    }
-    for name, function in functions.items():
+    for name, function in ACTIVATIONS.items():
         FILES.setdefault("edges", {})[f"{name}_odd|in.x"] = odd
         FILES["edges"][f"{name}_odd|out"] = function(odd)
         case("edges", name, function, {"x": lost.clone()})

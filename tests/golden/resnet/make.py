@@ -5,11 +5,15 @@ under timm's names, an input, the tokens in inference and in training mode, and 
 gradients of ``sum(trained * weight)`` in training mode. All computed in float64.
 """
 
+import sys
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from trunks import shake
 
 HERE = Path(__file__).parent
 
@@ -19,13 +23,7 @@ def make(name, block, layers, channels, seed):
     model = ResNet(
         block, layers, in_chans=1, num_classes=0, channels=channels, global_pool=""
     ).double()
-    for key, tensor in model.state_dict().items():
-        if key.endswith("running_mean"):
-            tensor.copy_(0.2 * torch.randn(tensor.shape))
-        elif key.endswith("running_var"):
-            tensor.copy_(torch.rand(tensor.shape) + 0.5)
-        elif tensor.ndim == 1 and tensor.is_floating_point():
-            tensor.add_(0.2 * torch.randn(tensor.shape))
+    shake(model)
     weights = {k: v.clone() for k, v in model.state_dict().items() if v.ndim}
     pixels = torch.randn(2, 1, 40, 28).double().requires_grad_()
 
