@@ -37,6 +37,8 @@ mod parts;
 #[cfg(target_arch = "x86_64")]
 mod parts_product;
 mod patches;
+#[cfg(target_arch = "x86_64")]
+mod place;
 mod planes;
 mod pool;
 mod product;
@@ -45,6 +47,8 @@ mod simd;
 mod softmax;
 mod tile;
 mod unfold;
+#[cfg(target_arch = "x86_64")]
+mod unit;
 
 pub(crate) use activation::{
     Forward, GELU, GELU_TANH, Nonlinearity, QUICK_GELU, RELU, SILU, activate, gate,
@@ -79,9 +83,9 @@ pub use rope::RopeLayout;
 /// The instruction set that the kernels run with here, chosen at run time.
 pub fn instruction_set() -> &'static str {
     #[cfg(target_arch = "x86_64")]
-    match amx::unit() {
-        Some(amx::Unit::Amx) => return "AVX-512, products on AMX tiles",
-        Some(amx::Unit::Dot) => return "AVX-512 with bfloat16",
+    match unit::unit() {
+        Some(unit::Unit::Amx) => return "AVX-512, products on AMX tiles",
+        Some(unit::Unit::Dot) => return "AVX-512 with bfloat16",
         None => (),
     }
     match simd::level() {

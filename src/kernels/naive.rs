@@ -244,12 +244,17 @@ fn bits_of_a_step() -> Vec<u32> {
     parts.iter().flat_map(flat).map(f32::to_bits).collect()
 }
 
+/// Asserts that the number of threads does not change the result.
+pub(super) fn same_for_any_threads<T: PartialEq + Send>(run: impl Fn() -> T + Sync) {
+    let on = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(&run)
+    };
+    let one = on(1);
+    assert!([2, 3, 5, 7].into_iter().all(|threads| on(threads) == one));
+}
+
 #[test]
 fn threads_do_not_change_a_bit() {
-    let run = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(bits_of_a_step)
-    };
-    let one = run(1);
-    assert!([2, 3, 7].into_iter().all(|threads| run(threads) == one));
+    same_for_any_threads(bits_of_a_step);
 }

@@ -4,7 +4,7 @@
 use candle::{Result, Tensor, Var};
 use proptest::prelude::*;
 
-use super::naive::{close, count, noise, size, softmax, values};
+use super::naive::{close, count, noise, same_for_any_threads, size, softmax, values};
 use super::simd::forced::on_every_path;
 use super::{
     Classes, GELU, GELU_TANH, QUICK_GELU, RELU, RopeLayout, SILU, Targets, cross_entropy, gate,
@@ -270,10 +270,5 @@ fn bits() -> Vec<u32> {
 
 #[test]
 fn threads_do_not_change_a_bit() {
-    let run = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(bits)
-    };
-    let one = run(1);
-    assert!([2, 3, 5].into_iter().all(|threads| run(threads) == one));
+    same_for_any_threads(bits);
 }

@@ -5,8 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use candle::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-#[cfg(target_arch = "x86_64")]
-use super::amx::{Unit, unit};
 use super::buffer::{block_of_rows, filled, read};
 use super::gemm::{Into, Matrix, Threads, multiply};
 use super::lines::Lines;
@@ -15,6 +13,8 @@ use super::panels::Columns;
 use super::parts::Parts;
 use super::product::{self, Finish};
 use super::simd::level;
+#[cfg(target_arch = "x86_64")]
+use super::unit::{Unit, unit};
 
 static PREPARING: AtomicBool = AtomicBool::new(true);
 
@@ -66,6 +66,7 @@ impl Packed {
     }
 
     /// Lays out the columns.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))] // float32 only
     pub(super) fn of(columns: Lines, precision: Precision) -> Self {
         #[cfg(target_arch = "x86_64")]
         if let Some((unit, parts)) = served(precision) {
@@ -74,7 +75,6 @@ impl Packed {
             let parts = unsafe { Parts::right(columns, parts) };
             return Self(Layout::Parts(unit, parts));
         }
-        let _ = precision; // every other processor has float32 only
         Self(Layout::Panels(Columns::of(level(), columns)))
     }
 
@@ -84,7 +84,6 @@ impl Packed {
         if let Some((_, parts)) = served(precision) {
             return Parts::bytes(columns, depth, parts);
         }
-        let _ = precision; // every other processor has float32 only
         Columns::bytes(depth, columns)
     }
 
@@ -121,6 +120,7 @@ pub(super) fn product(a: Lines, b: &Packed, finish: Finish) -> Vec<f32> {
 }
 
 /// `a` (M, K) times the columns `b`, plus the bias, where nothing is kept for a second product.
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))] // float32 only
 pub(super) fn product_once(
     a: Lines,
     b: Lines,
@@ -131,7 +131,6 @@ pub(super) fn product_once(
     if served(precision).is_some() {
         return product(a, &Packed::of(b, precision), Finish { bias, ..Finish::default() });
     }
-    let _ = precision; // every other processor has float32 only
     let mut out = filled(a.count * b.count, block_of_rows(b.count), |_, out| {
         if let Some(bias) = bias {
             out.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));

@@ -4,19 +4,20 @@
 //! so that the rows stay in the second cache while the columns pass through once. Each block of
 //! the result is finished (bias, nonlinearity, residual) where it was formed.
 
-use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0, _mm_prefetch};
+use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0};
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::amx::{Sums, Terms, Tiles, Unit};
+use super::amx::{Sums, Terms, Tiles};
 use super::lines::Lines;
 use super::parts::{Parts, Row, SIDE, STEP, Side, lay, step_rows};
+use super::place::{Place, fetch};
 use super::product::{Cells, Finish};
-use super::simd::kernel;
 use super::tile::Start;
+use super::unit::Unit;
 
 /// Steps of the shared axis in one go.
 const STEPS: usize = 24;
@@ -236,63 +237,16 @@ impl Work<'_> {
     }
 }
 
-/// Has a block's part of some rows fetched, to be read or to be written.
-#[allow(unsafe_code)]
-fn fetch<const HINT: i32>(start: *const f32, stride: usize, rows: usize) {
-    for i in 0..rows {
-        let row = start.wrapping_add(i * stride);
-        // SAFETY: a hint touches nothing.
-        unsafe {
-            _mm_prefetch::<HINT>(row.cast());
-            _mm_prefetch::<HINT>(row.wrapping_add(SIDE / 2).cast());
-        }
-    }
-}
-
-/// A block's part of the result: rows `stride` apart.
-struct Place {
-    start: *mut f32,
-    stride: usize,
-    size: (usize, usize),
-}
-
-impl Place {
-    /// Writes sums, plus the residual whose rows are as far apart.
-    ///
-    /// # Safety
-    /// The part may be written, by this thread alone.
-    #[allow(unsafe_code)]
-    unsafe fn write(&self, sums: &[f32], residual: Option<&[f32]>) {
-        let (rows, columns) = self.size;
-        for (i, sums) in sums.chunks_exact(SIDE).take(rows).enumerate() {
-            let start = self.start.wrapping_add(i * self.stride);
-            // SAFETY: as the caller promises.
-            let out = unsafe { std::slice::from_raw_parts_mut(start, columns) };
-            let residual = residual.map(|residual| &residual[i * self.stride..][..columns]);
-            match (out.first_chunk_mut::<SIDE>(), sums.first_chunk::<SIDE>(), residual) {
-                (Some(out), Some(sums), None) => *out = *sums, // in registers
-                (_, _, None) => out.copy_from_slice(&sums[..columns]),
-                (_, _, Some(residual)) => add(sums, residual, out),
-            }
-        }
-    }
-}
-
-kernel! {
-    fn add(a: &[f32], b: &[f32], out: &mut [f32]) {
-        for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-            *out = a + b;
-        }
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::float_cmp)] // infinities
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::amx::unit;
-    use super::super::naive::numbers;
+    use super::super::naive::{numbers, same_for_any_threads};
+    use super::super::panels::Columns;
+    use super::super::product;
+    use super::super::simd::level;
+    use super::super::unit::unit;
     use super::*;
 
     /// The units that can be tried here, with the parts they take.
@@ -363,6 +317,29 @@ mod tests {
     }
 
     #[test]
+    fn three_parts_are_no_further_from_float64_than_multiply_adds() {
+        let (rows, columns, depth) = (64, 64, 768);
+        let (a, w) = (numbers(rows * depth, 1), numbers(columns * depth, 2));
+        let (a, w) = (Lines::rows(&a, rows, depth), Lines::rows(&w, columns, depth));
+        let wide = |place: usize| -> f64 {
+            let lines =
+                (&a.values[place / columns * depth..], &w.values[place % columns * depth..]);
+            let pairs = lines.0[..depth].iter().zip(lines.1);
+            pairs.map(|(a, w)| f64::from(*a) * f64::from(*w)).sum()
+        };
+        let error = |out: &[f32]| -> f64 {
+            let square = |(i, x): (usize, &f32)| (f64::from(*x) - wide(i)).powi(2);
+            out.iter().enumerate().map(square).sum()
+        };
+        let panels = Columns::of(level(), w);
+        let plain = error(&product::product(a, panels.view(), Finish::default()));
+        for unit in units().into_iter().filter(|unit| unit.1 == 3) {
+            let parts = error(&run(unit, a, w, Finish::default()));
+            assert!(parts <= plain, "{parts} {plain}");
+        }
+    }
+
+    #[test]
     fn parts_give_float32_back() {
         // Through the identity: numbers of every size, down to where parts become too small.
         let x: Vec<f32> = (0..64 * 64)
@@ -416,12 +393,7 @@ mod tests {
         let (a, w) = (numbers(300 * 1000, 1), numbers(200 * 1000, 2));
         let (a, w) = (Lines::rows(&a, 300, 1000), Lines::rows(&w, 200, 1000));
         for unit in units() {
-            let run = |threads| {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                pool.install(|| run(unit, a, w, Finish::default()))
-            };
-            let one = run(1);
-            assert!([2, 3, 5].into_iter().all(|threads| run(threads) == one));
+            same_for_any_threads(|| run(unit, a, w, Finish::default()));
         }
     }
 }

@@ -219,7 +219,7 @@ impl Work<'_> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::naive::numbers;
+    use super::super::naive::{numbers, same_for_any_threads};
     use super::super::panels::Columns;
     use super::super::simd::{Level, level};
     use super::*;
@@ -278,12 +278,8 @@ mod tests {
     fn threads_do_not_change_a_bit() {
         let (a, w) = (numbers(60 * 1000, 1), numbers(500 * 1000, 2));
         let packed = Columns::of(level(), Lines::rows(&w, 500, 1000));
-        let run = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| product(Lines::rows(&a, 60, 1000), packed.view(), Finish::default()))
-        };
-        let one = run(1);
-        assert!([2, 3, 5].into_iter().all(|threads| run(threads) == one));
+        let (a, packed) = (Lines::rows(&a, 60, 1000), packed.view());
+        same_for_any_threads(|| product(a, packed, Finish::default()));
     }
 
     #[test]
