@@ -7,6 +7,7 @@ use candle::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
 use super::buffer::{block_of_rows, filled, filled_pair, read, slice, tensor};
 use super::simd::{exp, fma};
+use super::tape::{apply1, apply2};
 
 /// 2 √(2 / π), of the tanh approximation.
 const TANH_SCALE: f32 = 1.595_769;
@@ -175,12 +176,12 @@ nonlinearities! {
 
 /// The nonlinearity of every number of `x`.
 pub(crate) fn activate(x: &Tensor, function: &'static Nonlinearity) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Pointwise(function))
+    apply1(&x.contiguous()?, Pointwise(function))
 }
 
 /// The nonlinearity of every number of `x`, times that of `up` in its place.
 pub(crate) fn gate(x: &Tensor, up: &Tensor, function: &'static Nonlinearity) -> Result<Tensor> {
-    x.contiguous()?.apply_op2(&up.contiguous()?, Gate(function))
+    apply2(&x.contiguous()?, &up.contiguous()?, Gate(function))
 }
 
 struct Pointwise(&'static Nonlinearity);

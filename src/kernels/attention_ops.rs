@@ -4,6 +4,7 @@ use candle::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Storage, T
 
 use super::attention::{Heads, Plan, Scores, backward, forward};
 use super::buffer::{filled, read, slice, tensor};
+use super::tape::{apply1, apply3};
 
 /// Attention of `q` (B, H, N, D) over `k` (B, Hkv, M, D) and `v` (B, Hkv, M, E): (B, N, H, E).
 ///
@@ -12,7 +13,7 @@ pub(crate) fn attend(q: &Tensor, k: &Tensor, v: &Tensor, scores: Scores) -> Resu
     let (batch, heads, queries, dim) = q.dims4()?;
     let (_, kv_heads, keys, value_dim) = v.dims4()?;
     let plan = Plan { batch, heads, kv_heads, queries, keys, dim, value_dim, scores };
-    aligned(q)?.apply_op3(&aligned(k)?, &aligned(v)?, Attend(plan))
+    apply3(&aligned(q)?, &aligned(k)?, &aligned(v)?, Attend(plan))
 }
 
 /// Self-attention of `qkv` (B, N, (H + 2 Hkv) D), which holds queries, then keys, then values:
@@ -27,7 +28,7 @@ pub(crate) fn attend_packed(
     let dim = width / (heads + 2 * kv_heads);
     let plan =
         Plan { batch, heads, kv_heads, queries: tokens, keys: tokens, dim, value_dim: dim, scores };
-    qkv.contiguous()?.apply_op1(Packed(plan))
+    apply1(&qkv.contiguous()?, Packed(plan))
 }
 
 /// The tensor, copied only if the features of a token are not neighbours.

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::buffer::{filled, read, slice, tensor};
 use super::simd::{fma, kernel, sum, sum_pairs};
+use super::tape::apply3;
 
 /// Mean and biased variance of each channel.
 #[derive(Clone, Debug)]
@@ -100,7 +101,7 @@ pub(crate) fn batch_norm(
         scale: statistics.variance.iter().map(scale).collect(),
         through,
     };
-    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)
+    apply3(&x.contiguous()?, &weight.contiguous()?, &bias.contiguous()?, op)
 }
 
 struct BatchNorm {

@@ -13,6 +13,7 @@ use super::conv_product::Finish;
 use super::gemm::{Into, Matrix, Threads, multiply};
 use super::planes::Planes;
 use super::simd::level;
+use super::tape::apply2;
 use super::unfold::fold_rows;
 use super::{conv_gradient, conv_product, depthwise, tile};
 
@@ -36,7 +37,7 @@ pub(crate) struct Geometry {
 ///
 /// The caller has checked that at least one window fits.
 pub(crate) fn conv2d(x: &Tensor, weight: &Tensor, geometry: Geometry) -> Result<Tensor> {
-    x.contiguous()?.apply_op2(&weight.contiguous()?, Conv(geometry))
+    apply2(&x.contiguous()?, &weight.contiguous()?, Conv(geometry))
 }
 
 /// Bytes that a convolution of `x` needs beside its result, forward and backward.

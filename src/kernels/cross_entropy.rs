@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::buffer::{block_of_rows, filled, read, tensor};
 use super::simd::{exp, fma, kernel, max, sum, sum_pairs};
+use super::tape::apply1;
 
 /// What the rows of the logits are compared with. None of it learns.
 #[derive(Clone, Debug)]
@@ -232,7 +233,7 @@ pub(crate) fn cross_entropy(logits: &Tensor, targets: Targets) -> Result<Tensor>
     let width = logits.dims().last().copied().unwrap_or(1).max(1);
     let mut compared = Compared::new(logits.elem_count() / width, width, targets);
     read(logits, |logits| compared.absorb(0, logits))?;
-    logits.apply_op1(OfLogits(compared))
+    apply1(logits, OfLogits(compared))
 }
 
 struct OfLogits(Compared);

@@ -9,6 +9,7 @@ use super::lines::Lines;
 use super::packed::{Packed, Precision, product, product_once};
 use super::product::Finish;
 use super::simd::kernel;
+use super::tape::{apply2, apply3};
 
 /// `x` (…, I) times the transposed `weight` (O, I), plus `bias` (O): (…, O).
 pub(crate) fn linear(
@@ -19,8 +20,8 @@ pub(crate) fn linear(
 ) -> Result<Tensor> {
     let (x, weight, op) = (x.contiguous()?, weight.contiguous()?, Linear { precision });
     match bias {
-        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op),
-        None => x.apply_op2(&weight, op),
+        Some(bias) => apply3(&x, &weight, &bias.contiguous()?, op),
+        None => apply2(&x, &weight, op),
     }
 }
 

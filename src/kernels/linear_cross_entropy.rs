@@ -11,6 +11,7 @@ use super::buffer::{block_of_rows, read, read_any, tensor};
 use super::cross_entropy::{Compared, Targets};
 use super::gemm::{Into, Matrix, Threads, multiply};
 use super::linear::sum_rows;
+use super::tape::{apply2, apply3};
 
 /// Logits that are held at once.
 const HELD: usize = 1 << 21;
@@ -40,8 +41,8 @@ pub(crate) fn linear_cross_entropy(
         })
     })???;
     match bias {
-        Some(bias) => hidden.apply_op3(&weight, bias, OfProducts(compared)),
-        None => hidden.apply_op2(&weight, OfProducts(compared)),
+        Some(bias) => apply3(&hidden, &weight, bias, OfProducts(compared)),
+        None => apply2(&hidden, &weight, OfProducts(compared)),
     }
 }
 

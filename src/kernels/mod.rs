@@ -45,6 +45,7 @@ mod product;
 mod rope;
 mod simd;
 mod softmax;
+mod tape;
 mod tile;
 mod unfold;
 #[cfg(target_arch = "x86_64")]
@@ -71,6 +72,7 @@ pub(crate) use patches::patchify;
 pub(crate) use pool::{Pool, avg_pool2d, max_pool2d};
 pub(crate) use rope::rope;
 pub(crate) use softmax::softmax;
+pub(crate) use tape::{recomputed, recording, sum};
 
 mod given_back;
 mod mapped;
@@ -79,6 +81,7 @@ pub use given_back::give_back_freed_memory;
 pub use mapped::MappedFile;
 pub use packed::{Precision, prepare_weights};
 pub use rope::RopeLayout;
+pub use tape::{Gradients, Tape, record};
 
 /// The instruction set that the kernels run with here, chosen at run time.
 pub fn instruction_set() -> &'static str {

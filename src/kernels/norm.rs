@@ -6,6 +6,7 @@ use super::buffer::{
     Blank, block_of_rows, large_block_of_rows, read, slice, tensor, total, written, written_with,
 };
 use super::simd::{LANES, fma, fold, kernel, sum};
+use super::tape::{apply2, apply3};
 
 kernel! {
     /// Writes every number of `out`.
@@ -132,12 +133,12 @@ fn whole_rows(x: &[f32], weight: &[f32]) -> Result<()> {
 /// Layer norm of `x` (…, D) with `weight` and `bias` (D).
 pub(crate) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
     let op = LayerNorm { eps: eps as f32 };
-    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)
+    apply3(&x.contiguous()?, &weight.contiguous()?, &bias.contiguous()?, op)
 }
 
 /// RMS norm of `x` (…, D) with `weight` (D).
 pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
-    x.contiguous()?.apply_op2(&weight.contiguous()?, RmsNorm { eps: eps as f32 })
+    apply2(&x.contiguous()?, &weight.contiguous()?, RmsNorm { eps: eps as f32 })
 }
 
 struct LayerNorm {

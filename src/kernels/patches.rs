@@ -3,12 +3,13 @@
 use candle::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::buffer::{filled, read, slice, tensor};
+use super::tape::apply1;
 
 /// Cuts `x` (B, C, T, H, W) into (B, N, C·t·h·w), patches slice by slice and row by row.
 ///
 /// The caller has checked that every side is a multiple of the patch's.
 pub(crate) fn patchify(x: &Tensor, patch: [usize; 3]) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Patchify(patch))
+    apply1(&x.contiguous()?, Patchify(patch))
 }
 
 struct Patchify([usize; 3]);

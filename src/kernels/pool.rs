@@ -4,6 +4,7 @@ use candle::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::buffer::{filled, read, slice, tensor};
 use super::simd::kernel;
+use super::tape::apply1;
 use super::unfold::inside;
 
 /// Where the windows of a pool lie.
@@ -16,12 +17,12 @@ pub(crate) struct Pool {
 
 /// The largest value of each window of `x` (B, C, H, W); the caller has checked that one fits.
 pub(crate) fn max_pool2d(x: &Tensor, pool: Pool) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Max(pool))
+    apply1(&x.contiguous()?, Max(pool))
 }
 
 /// The mean of each window of `x` (B, C, H, W), padding counted as zeros.
 pub(crate) fn avg_pool2d(x: &Tensor, pool: Pool) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Mean(pool))
+    apply1(&x.contiguous()?, Mean(pool))
 }
 
 impl Pool {

@@ -4,6 +4,7 @@ use candle::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 
 use super::buffer::{Blank, block_of_rows, read, written};
 use super::simd::{fma, kernel};
+use super::tape::apply1;
 
 /// Which two features turn together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,7 +68,7 @@ kernel! {
 /// (N, at most D / 2) and do not learn.
 pub(crate) fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor, layout: RopeLayout) -> Result<Tensor> {
     let op = Rope { cos: cos.clone(), sin: sin.clone(), layout };
-    rows_apart(x)?.apply_op1(op)
+    apply1(&rows_apart(x)?, op)
 }
 
 /// The tensor, copied only if its tokens are not whole rows in memory.

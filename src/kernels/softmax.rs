@@ -4,6 +4,7 @@ use candle::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::buffer::{block_of_rows, filled, read, slice, tensor};
 use super::simd::{exp, kernel, max, sum, sum_pairs};
+use super::tape::apply1;
 
 kernel! {
     /// Writes the softmax of each row of `width` numbers over the row itself.
@@ -43,7 +44,7 @@ kernel! {
 
 /// The softmax of `x` (…, D) over the last axis.
 pub(crate) fn softmax(x: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Softmax)
+    apply1(&x.contiguous()?, Softmax)
 }
 
 struct Softmax;

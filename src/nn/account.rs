@@ -1,7 +1,10 @@
 //! What is held in memory, by kind, and the most that ever was.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::rc::Rc;
+
+use super::shadow::Step;
 
 /// What memory is held for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,14 +55,18 @@ impl Kind {
 pub type Bytes = [usize; Kind::ALL.len()];
 
 /// What is held, and the most that ever was. Clones share it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Account(Rc<Book>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Book {
     live: Cell<Bytes>,
     peak: Cell<Bytes>,
     numbers: Cell<usize>,
+    /// What a backward will go through.
+    tape: RefCell<Vec<Step>>,
+    /// Whether steps are not noted.
+    still: Cell<bool>,
 }
 
 impl Account {
@@ -88,10 +95,41 @@ impl Account {
         self.0.peak.get()
     }
 
+    /// The bytes by kind that are held now.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> Bytes {
+        self.0.live.get()
+    }
+
     /// A number that was not given before.
     pub(super) fn number(&self) -> usize {
         self.0.numbers.set(self.0.numbers.get() + 1);
         self.0.numbers.get()
+    }
+
+    /// Puts a step on the tape.
+    pub(super) fn note(&self, step: impl FnOnce() -> Step) {
+        if !self.0.still.get() {
+            self.0.tape.borrow_mut().push(step());
+        }
+    }
+
+    /// The steps so far, off the tape.
+    pub(super) fn steps(&self) -> Vec<Step> {
+        self.replace(Vec::new())
+    }
+
+    /// As [`Self::steps`]; others take their place.
+    pub(super) fn replace(&self, steps: Vec<Step>) -> Vec<Step> {
+        self.0.tape.replace(steps)
+    }
+
+    /// What `work` gives when its steps are not noted.
+    pub(super) fn still<T>(&self, work: impl FnOnce() -> T) -> T {
+        let before = self.0.still.replace(true);
+        let result = work();
+        self.0.still.set(before);
+        result
     }
 
     /// Holds `bytes` until the result goes.
@@ -107,6 +145,22 @@ pub(super) struct Held {
     account: Account,
     kind: Kind,
     bytes: usize,
+}
+
+impl Held {
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Account({:?})", self.0.live.get())
+    }
 }
 
 impl Drop for Held {

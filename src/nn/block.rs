@@ -7,7 +7,7 @@ use candle_nn::VarBuilder;
 
 use super::{
     Activation, Attention, AttentionConfig, AttentionInput, Bias, DropPath, Dropout, LayerNorm,
-    LayerScale, Linear, Mlp, MlpConfig, Pass, Shadow,
+    LayerScale, Linear, Mlp, MlpConfig, Pass, Shadow, sum,
 };
 use crate::Result;
 
@@ -89,13 +89,13 @@ impl Block {
         let x = if self.adds_at_once(self.ls1.as_ref(), pass) {
             self.attn.forward_onto(&seen, input, x)?
         } else {
-            (x + self.branch(self.attn.forward(&seen, input)?, self.ls1.as_ref(), pass)?)?
+            sum(x, &self.branch(self.attn.forward(&seen, input)?, self.ls1.as_ref(), pass)?)?
         };
         let seen = self.norm2.forward(&x)?;
         if self.adds_at_once(self.ls2.as_ref(), pass) {
             return self.mlp.forward_onto(&seen, &x);
         }
-        Ok((&x + self.branch(self.mlp.forward(&seen)?, self.ls2.as_ref(), pass)?)?)
+        sum(&x, &self.branch(self.mlp.forward(&seen)?, self.ls2.as_ref(), pass)?)
     }
 
     /// The memory of [`Self::forward`], without a context.

@@ -6,8 +6,8 @@
 use candle::{D, DType, Tensor};
 
 use super::Activation;
-use super::lean::lean;
 use crate::Result;
+use crate::kernels::recomputed;
 
 /// `x` in float32 when its own type is shorter, as it is otherwise.
 pub(crate) fn wide(x: &Tensor) -> Result<Tensor> {
@@ -41,7 +41,7 @@ pub(super) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -
         let unit = candle_nn::ops::rms_norm(&centred, &wide(&parts[1])?, eps as f32)?;
         Ok(unit.broadcast_add(&wide(&parts[2])?)?.to_dtype(parts[0].dtype())?)
     };
-    lean(&[x, weight, bias], forward, composed)
+    recomputed(&[x, weight, bias], forward, composed)
 }
 
 /// See [`super::rms_norm`].
@@ -59,7 +59,7 @@ pub(super) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> 
         }
         Ok(candle_nn::ops::rms_norm(x, &parts[1].to_dtype(x.dtype())?, eps as f32)?)
     };
-    lean(&[x, weight], forward, composed)
+    recomputed(&[x, weight], forward, composed)
 }
 
 /// See [`super::softmax`].
@@ -77,7 +77,7 @@ pub(super) fn softmax(x: &Tensor) -> Result<Tensor> {
         }
         Ok(candle_nn::ops::softmax_last_dim(&parts[0])?)
     };
-    lean(&[x], forward, composed)
+    recomputed(&[x], forward, composed)
 }
 
 /// See [`Activation::apply`].
@@ -98,5 +98,5 @@ pub(super) fn activation(x: &Tensor, activation: Activation) -> Result<Tensor> {
         Activation::QuickGelu => composed(parts),
         _ => function(&parts[0]),
     };
-    lean(&[x], forward, composed)
+    recomputed(&[x], forward, composed)
 }

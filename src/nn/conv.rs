@@ -167,10 +167,7 @@ impl Conv2d {
         let shape = [self.window.count(height)?, self.window.count(width)?];
         let [forward, backward] =
             kernels::conv2d_workspace(x.dims(), self.weight.dims(), geometry)?;
-        Ok((
-            vec![batch, self.weight.dims()[0], shape[0], shape[1]],
-            Work { forward, backward, left: 0 },
-        ))
+        Ok((vec![batch, self.weight.dims()[0], shape[0], shape[1]], Work { forward, backward }))
     }
 
     fn depthwise(&self) -> bool {

@@ -90,10 +90,9 @@ fn trace_omit(x: &Shadow, omits: bool, mask: &[usize]) -> Shadow {
         return x.clone();
     }
     let mask = x.account().input(Kind::Activations, mask);
-    // candle makes a gradient for the mask too, and keeps all that it is made from: zeros, the
-    // product, the gradient of the result, and their sum.
-    let left = 4 * size_of::<f32>() * x.dims().iter().product::<usize>();
-    Shadow::made(x.dims(), &[x, &mask], Work { left, ..Work::default() })
+    // candle's product makes a gradient for the mask too, each with zeros and a sum.
+    let backward = 5 * size_of::<f32>() * x.dims().iter().product::<usize>();
+    Shadow::made(x.dims(), &[x, &mask], Work { backward, ..Work::default() })
 }
 
 /// `n` values, 0 with probability `p` and 1 / (1 − p) otherwise; two for each draw.

@@ -9,7 +9,7 @@ use candle_nn::{Init, VarBuilder};
 
 use super::half::{same_type, widened};
 use super::precision::precision;
-use super::{Activation, Kind, Precision, Shadow, Work};
+use super::{Activation, Kind, Precision, Shadow, Work, sum};
 use crate::{Error, Result, kernels};
 
 /// Whether a layer adds a bias.
@@ -119,7 +119,7 @@ impl Linear {
             let weight = (weight, self.precision);
             return self.prepared.linear(x, weight, bias, activation, residual);
         };
-        let y = (linear_in(self.precision, x, weight, bias)? + lora.forward(x)?)?;
+        let y = sum(&linear_in(self.precision, x, weight, bias)?, &lora.forward(x)?)?;
         finish(y, activation, residual)
     }
 
@@ -243,7 +243,7 @@ fn finish(y: Tensor, activation: Option<Activation>, residual: Option<&Tensor>) 
     Ok(match residual {
         Some(residual) => {
             same_type("residual", residual, &y)?;
-            (residual + y)?
+            sum(residual, &y)?
         }
         None => y,
     })

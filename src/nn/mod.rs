@@ -18,12 +18,10 @@ mod dropout;
 #[cfg(test)]
 mod edges;
 mod embedding;
-mod given;
 #[cfg(test)]
 mod gradients;
 mod half;
 mod layer_scale;
-mod lean;
 mod linear;
 mod mlp;
 mod norm;
@@ -39,6 +37,7 @@ mod shadow;
 mod softmax;
 mod spans;
 mod squeeze_excite;
+mod sum;
 #[cfg(test)]
 pub(crate) mod testing;
 mod windows;
@@ -67,9 +66,11 @@ pub use patch::{PatchEmbed2d, PatchEmbed2dConfig, PatchEmbed3d, PatchEmbed3dConf
 pub(crate) use pool::trace_pool2d;
 pub use pool::{adaptive_avg_pool2d, avg_pool2d, max_pool2d, plane_means};
 pub use precision::Precision;
-pub use recompute::Gradients;
 pub use rope::{Rope, RopeLayout};
 pub use shadow::{Shadow, Work};
 pub use softmax::softmax;
 pub use squeeze_excite::SqueezeExcite;
+pub use sum::sum;
 pub use windows::Window;
+
+pub use crate::kernels::{Gradients, Tape, record};

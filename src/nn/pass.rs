@@ -1,9 +1,7 @@
 //! Whether a forward pass trains, and the random numbers it may use.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::recompute::Gathered;
 use crate::random::Random;
 
 /// One forward pass through a model.
@@ -16,14 +14,13 @@ pub struct Pass {
     training: Option<(u64, u64)>,
     drawn: AtomicU64,
     repeats: bool,
-    /// Where recomputed blocks leave the gradients of their parameters; `None` keeps all graphs.
-    pub(super) gathered: Option<Arc<Gathered>>,
+    recomputes: bool,
 }
 
 impl Pass {
     /// A pass that does not train: dropout is off, running statistics stay as they are.
     pub fn inference() -> Self {
-        Self { training: None, drawn: AtomicU64::new(0), repeats: false, gathered: None }
+        Self { training: None, drawn: AtomicU64::new(0), repeats: false, recomputes: false }
     }
 
     /// A training pass at `step` (count micro-batches, so that no two passes share one).
@@ -31,10 +28,10 @@ impl Pass {
         Self { training: Some((seed, step)), ..Self::inference() }
     }
 
-    /// The same pass, in which transformer blocks keep no graph and run again in the backward.
+    /// The same pass, in which transformer blocks keep their input only and run again in the backward.
     #[must_use]
     pub fn recomputing(self) -> Self {
-        Self { gathered: Some(Arc::default()), ..self }
+        Self { recomputes: true, ..self }
     }
 
     /// Whether this pass trains.
@@ -42,9 +39,9 @@ impl Pass {
         self.training.is_some()
     }
 
-    /// Whether blocks keep no graph and run again in the backward.
+    /// Whether blocks keep their input only and run again in the backward.
     pub fn recomputes(&self) -> bool {
-        self.trains() && self.gathered.is_some()
+        self.trains() && self.recomputes
     }
 
     /// Whether a block runs again: what it leaves behind (running statistics) is there already.
@@ -59,9 +56,9 @@ impl Pass {
         Some(Random::new(seed, &[0x6e6e, step, layer]))
     }
 
-    /// A pass that draws from here on what this one will draw, and keeps all graphs.
+    /// A pass that draws from here on what this one will draw, and keeps everything.
     pub(super) fn repetition(&self) -> Self {
         let drawn = AtomicU64::new(self.drawn.load(Ordering::Relaxed));
-        Self { training: self.training, drawn, repeats: true, gathered: None }
+        Self { training: self.training, drawn, repeats: true, recomputes: false }
     }
 }

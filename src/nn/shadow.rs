@@ -1,13 +1,13 @@
 //! Tensors without numbers: what a pass will hold in memory, found out from shapes alone.
 //!
 //! Every layer has a `trace` beside its `forward`: the same steps on [`Shadow`]s. A shadow owns
-//! its bytes as candle's tensor does. It is freed with its last owner, and in training the result
-//! of an operation owns what it was made from until the loss goes. [`Shadow::backward`] then walks
-//! the graph in candle's order, and counts what candle makes on the way: for every gradient zeros,
-//! and their sum with what an operation gives. So the peak follows from the shapes, and from one
-//! definition for each layer.
+//! its bytes as candle's tensor does, and is freed with its last owner. In training each step
+//! goes on a tape, as those of [`record`](super::record) do, and the tape owns what the step took
+//! and gave. [`Shadow::backward`] goes back through the tape, counts the gradients on their way
+//! and lets go of each step. So the peak follows from the shapes, and from one definition for
+//! each layer.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 
@@ -33,27 +33,29 @@ pub struct Work {
     pub forward: usize,
     /// Bytes while it runs backward.
     pub backward: usize,
-    /// Bytes that its backward leaves behind until all gradients go.
-    pub left: usize,
 }
 
 type Layer = dyn Fn(&Shadow, &Pass) -> crate::Result<Shadow>;
 
 /// How an operation hands its gradient on.
-#[derive(Clone)]
 enum Back {
-    /// As it is, or as a view.
+    /// As it is.
     Shares,
     /// In tensors of its own.
     Makes(Work),
-    /// By running a layer again with a graph.
-    Again(Rc<Layer>),
+    /// By running a layer again.
+    Again(Box<Layer>),
 }
 
-struct Made {
+/// An operation that ran, on the tape.
+pub(super) struct Step {
     from: Vec<Shadow>,
+    result: Shadow,
     back: Back,
 }
+
+/// Gradients on their way. What is handed on as it is has several owners.
+type Gradients = HashMap<Key, Rc<Held>>;
 
 struct Node {
     key: Key,
@@ -62,7 +64,6 @@ struct Node {
     ordered: bool,
     learns: bool,
     memory: Rc<Held>,
-    made: Option<Made>,
 }
 
 impl Account {
@@ -96,7 +97,6 @@ impl Account {
             ordered: true,
             learns,
             memory,
-            made: None,
         })
     }
 
@@ -159,15 +159,14 @@ impl Shadow {
         self.over(dims, !self.node.ordered)
     }
 
+    /// A view hands its gradient to what it shows, and so goes by the same key.
     fn over(&self, dims: &[usize], ordered: bool) -> Self {
-        let made = self.learns().then(|| Made { from: vec![self.clone()], back: Back::Shares });
         self.account.node(Node {
-            key: self.account.key(None),
+            key: self.node.key,
             dims: dims.to_vec(),
             ordered,
             learns: self.learns(),
             memory: Rc::clone(&self.node.memory),
-            made,
         })
     }
 
@@ -198,18 +197,16 @@ impl Shadow {
         let bytes = NUMBER * dims.iter().product::<usize>();
         let memory = Rc::new(account.hold(Kind::Activations, bytes));
         drop(working);
-        let from = || from.iter().map(|input| (*input).clone()).collect();
-        account.node(Node {
-            key: account.key(None),
-            dims: dims.to_vec(),
-            ordered: true,
-            learns,
-            memory,
-            made: learns.then(|| Made { from: from(), back }),
-        })
+        let key = account.key(None);
+        let result = account.node(Node { key, dims: dims.to_vec(), ordered: true, learns, memory });
+        if learns {
+            let from = from.iter().map(|&input| input.clone()).collect();
+            account.note(|| Step { from, result: result.clone(), back });
+        }
+        result
     }
 
-    /// What [`Pass::block`] gives for `layer` on this: all of its graph, or its result only.
+    /// What [`Pass::block`] gives for `layer` on this: all that its backward needs, or its input.
     pub fn block(
         &self,
         pass: &Pass,
@@ -218,93 +215,69 @@ impl Shadow {
         if !pass.recomputes() || !self.learns() {
             return layer(self, pass);
         }
-        let inside = layer(&self.beside(), pass)?;
-        let back = Back::Again(Rc::new(layer));
-        Ok(Self::of(inside.dims(), &[self], 0, back))
-    }
-
-    /// A leaf that learns and shares the numbers.
-    fn beside(&self) -> Self {
-        self.account.node(Node {
-            key: self.account.key(None),
-            dims: self.node.dims.clone(),
-            ordered: self.node.ordered,
-            learns: true,
-            memory: Rc::clone(&self.node.memory),
-            made: None,
-        })
+        let inside = self.account.still(|| layer(self, pass))?;
+        // The result is copied out of what the layer gave.
+        Ok(Self::of(inside.dims(), &[self], 0, Back::Again(Box::new(layer))))
     }
 
     /// Runs backward from here, and drops the gradients at the end.
     pub fn backward(&self, pass: &Pass) -> crate::Result<()> {
-        self.gradients(pass).map(drop)
+        let steps = self.account.steps();
+        self.gradients(steps, Rc::new(self.gradient()), pass).map(drop)
     }
 
-    /// The gradients of the leaves.
-    fn gradients(&self, pass: &Pass) -> crate::Result<HashMap<Key, Held>> {
-        let mut gradients = HashMap::from([(self.node.key, self.gradient())]);
-        let mut left = Vec::new();
-        for node in self.order() {
-            let Some(made) = &node.node.made else { continue };
-            let _gradient = gradients.remove(&node.node.key);
-            let mut own = match &made.back {
-                Back::Shares => Vec::new(),
+    /// The gradients of what learns and is no result of these steps.
+    fn gradients(
+        &self,
+        mut steps: Vec<Step>,
+        own: Rc<Held>,
+        pass: &Pass,
+    ) -> crate::Result<Gradients> {
+        let mut gradients = Gradients::from([(self.node.key, own)]);
+        while let Some(Step { from, result, back }) = steps.pop() {
+            let Some(gradient) = gradients.remove(&result.node.key) else { continue };
+            let learning = || from.iter().filter(|input| input.learns());
+            let own: Vec<_> = match back {
+                Back::Shares => learning().map(|_| Rc::clone(&gradient)).collect(),
                 Back::Makes(work) => {
-                    let _working = node.account.hold(Kind::Workspace, work.backward);
-                    left.push(node.account.hold(Kind::Activations, work.left));
-                    let learning = made.from.iter().filter(|input| input.learns());
-                    learning.map(Self::gradient).collect()
+                    let _working = self.account.hold(Kind::Workspace, work.backward);
+                    learning().map(|input| Rc::new(input.gradient())).collect()
                 }
                 Back::Again(layer) => {
-                    let _copy = made.from[0].gradient();
-                    let input = made.from[0].beside();
-                    let inside = layer(&input, &pass.repetition())?;
-                    // As for a mask: the product is with the gradient, which learns nothing.
-                    let left = 4 * NUMBER * inside.dims().iter().product::<usize>();
-                    let work = Work { left, ..Work::default() };
-                    let product = Self::made(inside.dims(), &[&inside], work);
-                    let sum = Self::made(&[1], &[&product], Work::default());
-                    let mut inner = sum.gradients(&pass.repetition())?;
-                    let own = inner.remove(&input.node.key);
-                    gradients.extend(inner);
-                    own.into_iter().collect()
+                    drop(result);
+                    let input = &from[0];
+                    let outer = self.account.steps();
+                    let inside = layer(input, &pass.repetition())?;
+                    let inner = self.account.replace(outer);
+                    for (key, own) in inside.gradients(inner, gradient, pass)? {
+                        self.add(&mut gradients, key, own);
+                    }
+                    continue;
                 }
             };
-            own.reverse();
-            for input in made.from.iter().filter(|input| input.learns()) {
-                let _own = own.pop();
-                let key = input.node.key;
-                let _zeros = (!gradients.contains_key(&key)).then(|| input.gradient());
-                gradients.insert(key, input.gradient());
+            drop((result, gradient));
+            for (input, own) in learning().zip(own) {
+                self.add(&mut gradients, input.node.key, own);
             }
         }
         Ok(gradients)
     }
 
-    /// A gradient of this, or zeros of its size.
+    fn add(&self, gradients: &mut Gradients, key: Key, own: Rc<Held>) {
+        let sum = match gradients.get(&key) {
+            Some(there) => Rc::new(self.account.hold(there.kind(), there.bytes())),
+            None => own,
+        };
+        gradients.insert(key, sum);
+    }
+
+    /// A gradient of this.
     fn gradient(&self) -> Held {
         let kind = match self.node.key {
             Key::Weight(_) => Kind::Gradients,
             Key::Node(_) => Kind::Activations,
         };
         self.account.hold(kind, NUMBER * self.dims().iter().product::<usize>())
-    }
-
-    /// What leads here and learns, later results first, as candle sorts it.
-    fn order(&self) -> Vec<Self> {
-        fn walk(node: &Shadow, seen: &mut HashSet<Key>, nodes: &mut Vec<Shadow>) {
-            if !node.learns() || !seen.insert(node.node.key) {
-                return;
-            }
-            for input in node.node.made.iter().flat_map(|made| &made.from) {
-                walk(input, seen, nodes);
-            }
-            nodes.push(node.clone());
-        }
-        let mut nodes = Vec::new();
-        walk(self, &mut HashSet::new(), &mut nodes);
-        nodes.reverse();
-        nodes
     }
 }
 
@@ -328,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_graph_holds_everything_and_the_backward_adds_to_zeros() {
+    fn a_tape_holds_everything_and_the_backward_lets_it_go() {
         let weight = Var::zeros((3, 4), DType::F32, &Device::Cpu).unwrap();
         let account = Account::default();
         let x = account.input(Kind::Data, &[2, 4]);
@@ -338,8 +311,9 @@ mod tests {
         let held = 8 + 6 + 1;
         assert_eq!(total(account.peak()), held);
         loss.backward(&Pass::training(0, 0)).unwrap();
-        // The gradient of y, then for the weight what the product gives, zeros and their sum.
-        assert_eq!(total(account.peak()), held + 6 + 3 * 12);
-        assert_eq!(account.peak()[Kind::Gradients as usize], 3 * 12 * NUMBER);
+        // The gradients of y and of the weight; that of the loss is gone.
+        assert_eq!(total(account.peak()), held + 6 + 12);
+        assert_eq!(account.peak()[Kind::Gradients as usize], 12 * NUMBER);
+        assert_eq!(total(account.held()), 1, "the loss");
     }
 }

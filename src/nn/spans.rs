@@ -7,9 +7,9 @@
 use candle::{DType, Tensor};
 
 use super::composed::wide;
-use super::lean::lean;
 use super::{Attend, softmax};
 use crate::Result;
+use crate::kernels::recomputed;
 
 /// A score or a bias at or below this counts as masked; `-inf` and the lowest float are.
 const MASKED: f64 = -1e30;
@@ -42,7 +42,7 @@ pub(super) fn spans(
         let span = Span::new(options, dim, [first, count, queries])?;
         let part = |parts: &[Tensor], span: &Span| span.attend(&parts[0], &parts[1], &parts[2]);
         let again = span.clone();
-        let part = lean(
+        let part = recomputed(
             &[&q.narrow(2, first, count)?, k, v],
             |parts| part(parts, &span),
             move |parts| part(parts, &again),

@@ -10,8 +10,9 @@ use candle::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 
 use super::Parameters;
-use crate::Result;
+use crate::nn::record;
 use crate::random::Random;
+use crate::{Error, Result};
 
 const STEP: f64 = 1e-5;
 /// Elements of each tensor that are moved; larger tensors are sampled.
@@ -85,6 +86,14 @@ fn check(shapes: &[&[usize]], layer: &Layer, quotients: bool) {
         point.leaves().into_iter().map(one).collect::<HashMap<String, Tensor>>()
     };
     let (fused, composed) = (gradients(&single, &out), gradients(&double, &exact));
+    let work = || Ok::<_, Error>(objective(&single.run(layer, &single.tensors()), &probe));
+    let (loss, tape) = record(work).unwrap();
+    let mut taped = tape.backward(&loss).unwrap();
+    for (name, var) in single.leaves() {
+        let found = taped.take(&var).unwrap_or_else(|| panic!("no gradient of {name} on a tape"));
+        assert_close(&format!("gradient of {name} on a tape"), &found, &fused[&name], 1e-6);
+    }
+    assert!(taped.is_empty(), "gradients of what is no leaf");
     for (name, var) in double.leaves() {
         assert_close(&format!("gradient of {name}"), &fused[&name], &composed[&name], 1e-4);
         let value = || {

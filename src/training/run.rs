@@ -18,7 +18,7 @@ use super::ranks::{Ranks, leads};
 use super::stage::{Objective, Stage};
 use super::validate;
 use crate::data::{Augment, Cache, Dataset, Loader, LoaderOptions};
-use crate::nn::Pass;
+use crate::nn::{Pass, record};
 use crate::progress::Progress;
 use crate::systems::{Model, prepare};
 use crate::{Error, Result, files};
@@ -246,15 +246,18 @@ impl<'a> Run<'a> {
         let pass = Pass::training(self.stage.seed, passes);
         let pass = if self.options.recompute { pass.recomputing() } else { pass };
         let (model, stage) = (self.model, self.stage);
-        let outcome = objective::evaluate(
-            model,
-            stage,
-            &self.train.dataset,
-            &self.target,
-            films,
-            Some(epoch),
-            &pass,
-        )?;
+        let evaluate = || {
+            objective::evaluate(
+                model,
+                stage,
+                &self.train.dataset,
+                &self.target,
+                films,
+                Some(epoch),
+                &pass,
+            )
+        };
+        let (outcome, tape) = record(evaluate)?;
         let value = f64::from(outcome.loss.to_scalar::<f32>()?);
         if !value.is_finite() {
             return Err(Error::Training(format!(
@@ -263,10 +266,20 @@ impl<'a> Run<'a> {
                 stage.schedule.peak
             )));
         }
-        let found = pass.backward(&outcome.loss)?;
+        let mut found = tape.backward(&outcome.loss)?;
         for (name, var) in &self.learning {
-            let gradient = found.get(var)?.ok_or_else(|| no_gradient(name))?;
+            let gradient = found.take(var).ok_or_else(|| no_gradient(name))?;
             gradients.add(name, gradient)?;
+        }
+        for (_, var) in self.model.parameters().all() {
+            found.take(&var); // of what does not learn in this stage
+        }
+        if !found.is_empty() {
+            return Err(Error::Training(format!(
+                "{} gradients reached tensors that are no parameters; expected none: a loss must \
+                 not use results of an earlier step",
+                found.len()
+            )));
         }
         gradients.loss += value;
         gradients.films += films.indices.len();

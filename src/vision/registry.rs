@@ -86,7 +86,8 @@ mod tests {
     use candle::{DType, Device};
 
     use super::*;
-    use crate::nn::Parameters;
+    use crate::Error;
+    use crate::nn::{Parameters, record};
     use crate::random::Random;
 
     /// Small trunks, with all that draws random numbers.
@@ -115,14 +116,19 @@ mod tests {
         let mut random = Random::new(5, &[]);
         let pixels = (0..3 * 70 * 66).map(|_| random.normal() as f32).collect();
         let pixels = Tensor::from_vec(pixels, (3, 1, 70, 66), &Device::Cpu).unwrap();
-        let out = model.forward(&pixels, &Pass::training(seed, 0)).unwrap();
-        let store = out.tokens.sqr().unwrap().mean_all().unwrap().backward().unwrap();
+        let ((out, loss), tape) = record(|| {
+            let out = model.forward(&pixels, &Pass::training(seed, 0))?;
+            let loss = out.tokens.sqr()?.mean_all()?;
+            Ok::<_, Error>((out, loss))
+        })
+        .unwrap();
+        assert!(tape.crossed() <= 3, "{} operations of candle's for a step", tape.crossed());
+        let mut found = tape.backward(&loss).unwrap();
         let still = ImageEncoder::new(config, parameters.frozen()).unwrap();
         let at_rest = still.forward(&pixels, &Pass::inference()).unwrap().tokens;
         let mut all = vec![out.tokens, out.pooled.unwrap(), at_rest];
         for (name, var) in parameters.trainable() {
-            let gradient = store.get(&var).unwrap_or_else(|| panic!("{name} got no gradient"));
-            all.push(gradient.clone());
+            all.push(found.take(&var).unwrap_or_else(|| panic!("{name} got no gradient")));
         }
         all.extend(parameters.all().into_iter().map(|(_, var)| var.as_detached_tensor()));
         let flat = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();

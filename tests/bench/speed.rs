@@ -14,6 +14,7 @@ use candle::{D, DType, Device, Tensor, Var};
 use carina::language::{Bert, BertConfig};
 use carina::nn::{
     Attend, Bias, Conv2d, Conv2dConfig, LayerNorm, Linear, Parameters, Pass, Precision, attend,
+    record,
 };
 use carina::training::{AdamW, AdamWConfig};
 use carina::vision::{ImageEncoder, ImageEncoderConfig, VisionEncoder, Vit, VitConfig, VitLayout};
@@ -155,16 +156,18 @@ fn train(
         if !pixels.device().is_cpu() {
             (model, head) = build(&parameters)?; // a GPU multiplies copies of the weights of now
         }
-        let tokens = model.encode(&model.embed(&pixels)?.0, &pass)?;
-        let pooled = model.pool(&tokens)?.ok_or_else(|| Error::value("row", "no pooling"))?;
-        let logits = head.forward(&pooled)?.to_dtype(DType::F32)?;
-        let level = logits.log_sum_exp(D::Minus1)?;
-        let loss = (level - logits.gather(&classes_of, 1)?.squeeze(1)?)?.mean_all()?;
-        let store = loss.backward()?;
+        let (loss, tape) = record(|| {
+            let tokens = model.encode(&model.embed(&pixels)?.0, &pass)?;
+            let pooled = model.pool(&tokens)?.ok_or_else(|| Error::value("row", "no pooling"))?;
+            let logits = head.forward(&pooled)?.to_dtype(DType::F32)?;
+            let level = logits.log_sum_exp(D::Minus1)?;
+            Ok::<_, Error>((level - logits.gather(&classes_of, 1)?.squeeze(1)?)?.mean_all()?)
+        })?;
+        let mut found = tape.backward(&loss)?;
         let mut gradients = BTreeMap::new();
         for (name, var) in &learning {
-            let gradient = store.get(var).ok_or_else(|| Error::value("row", name.clone()))?;
-            gradients.insert(name.clone(), gradient.clone());
+            let gradient = found.take(var).ok_or_else(|| Error::value("row", name.clone()))?;
+            gradients.insert(name.clone(), gradient);
         }
         optimiser.step(&gradients, rate, 1.0)?;
         Ok(loss.reshape(1)?)

@@ -8,8 +8,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle::{DType, Device, Tensor};
+use carina::Error;
 use carina::language::Tokenizer;
-use carina::nn::{Kind, Pass, Precision};
+use carina::nn::{Kind, Pass, Precision, record};
 use carina::systems::{Level, Model, ModelSpec, Plan, Sketch, preset};
 use carina::training::{Conditions, Objective, Stage, plan};
 
@@ -130,10 +131,13 @@ fn a_step_of_training_holds_what_is_planned() {
             let pass = Pass::training(0, 0);
             let pass = if recompute { pass.recomputing() } else { pass };
             let run = || {
-                let towers = model.towers();
-                let grid = towers.encode_image(&pixels, &pass).unwrap();
-                let loss = towers.classify(&towers.gather(grid).unwrap()).unwrap();
-                drop(pass.backward(&loss.sum_all().unwrap()).unwrap());
+                let (loss, tape) = record(|| {
+                    let towers = model.towers();
+                    let grid = towers.encode_image(&pixels, &pass)?;
+                    Ok::<_, Error>(towers.classify(&towers.gather(grid)?)?.sum_all()?)
+                })
+                .unwrap();
+                drop(tape.backward(&loss).unwrap());
             };
             run(); // the threads take what they keep for themselves
             let there = [Kind::Weights, Kind::Optimiser, Kind::Data];

@@ -3,18 +3,18 @@
 
 use candle::{DType, Device, Tensor};
 use carina::language::{Bert, BertConfig};
-use carina::nn::{BatchNorm2d, Parameters, Pass};
+use carina::nn::{BatchNorm2d, Parameters, Pass, record};
 use carina::vision::{Pool, VisionEncoder, Vit, VitConfig};
 
 /// Loss and gradients, by name.
 type Step = (f32, Vec<(String, Vec<f32>)>);
 
 fn step(parameters: &Parameters, pass: &Pass, run: impl Fn(&Pass) -> Tensor) -> Step {
-    let loss = run(pass).exp().unwrap().mean_all().unwrap();
-    let found = pass.backward(&loss).unwrap();
+    let (loss, tape) = record(|| run(pass).exp()?.mean_all()).unwrap();
+    let mut found = tape.backward(&loss).unwrap();
     let values = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let one = |(name, var): (String, candle::Var)| {
-        let gradient = found.get(&var).unwrap().unwrap_or_else(|| panic!("{name}: no gradient"));
+        let gradient = found.take(&var).unwrap_or_else(|| panic!("{name}: no gradient"));
         (name, values(&gradient))
     };
     (values(&loss.reshape(1).unwrap())[0], parameters.trainable().into_iter().map(one).collect())
@@ -90,8 +90,10 @@ fn running_statistics_move_once() {
         let x = (Tensor::arange(0f32, 64.0, &Device::Cpu).unwrap().reshape((2, 2, 4, 4)).unwrap())
             .broadcast_add(&first)
             .unwrap();
-        let y = pass.block(&x, move |x, pass| layer.forward(x, pass)).unwrap();
-        pass.backward(&y.sqr().unwrap().sum_all().unwrap()).unwrap();
+        let block = || pass.block(&x, move |x, pass| layer.forward(x, pass)).unwrap();
+        let work = || block().sqr()?.sum_all();
+        let (loss, tape) = record(work).unwrap();
+        tape.backward(&loss).unwrap();
         parameters.get("bn.running_mean").unwrap().to_vec1::<f32>().unwrap()
     };
     let once = run(&Pass::training(0, 0));
