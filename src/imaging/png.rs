@@ -26,7 +26,7 @@ pub fn preview_png(image: &Image, side: usize) -> Result<Vec<u8>> {
     let (tall, wide) = (rows as f64 * down, cols as f64 * across);
     let factor = (side.min(rows.max(cols)) as f64) / tall.max(wide);
     let small = |length: f64| ((length * factor).round() as usize).max(1);
-    let small = resize(&shown, small(tall), small(wide), Kernel::Bilinear, true)?;
+    let small = resize(shown.view(), small(tall), small(wide), Kernel::Bilinear, true)?;
     let bytes: Vec<u8> = small.iter().map(|v| (v * 255.0).round() as u8).collect();
     encode(&bytes, small.dim(), ExtendedColorType::L8)
 }

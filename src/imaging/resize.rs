@@ -4,10 +4,9 @@
 //! it shrinks an image, as PIL and torchvision do for PIL images; without, it always spans
 //! its few neighbours, as `tf.image.resize` does by default.
 
-use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::F32;
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
-use ndarray::Array2;
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use ndarray::{Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -42,7 +41,7 @@ impl std::fmt::Display for Kernel {
 
 /// Gives `image` (H, W) the size (`height`, `width`).
 pub fn resize(
-    image: &Array2<f32>,
+    image: ArrayView2<f32>,
     height: usize,
     width: usize,
     kernel: Kernel,
@@ -57,7 +56,7 @@ pub fn resize(
         return Err(Error::shape("new size", expected, &[height, width]));
     }
     if (rows, cols) == (height, width) {
-        return Ok(image.clone());
+        return Ok(image.to_owned());
     }
     let filter = match kernel {
         Kernel::Bilinear | Kernel::Nearest => FilterType::Bilinear,
@@ -72,16 +71,15 @@ pub fn resize(
     let failed = |what: &str| Error::Internal(format!("resize: {what}"));
     let ordered = image.as_standard_layout();
     let values = ordered.as_slice().ok_or_else(|| failed("the source is not contiguous"))?;
-    // `F32` is a transparent wrapper, so the copy is a plain one.
-    let source: Vec<F32> = values.iter().map(|&v| F32::new(v)).collect();
-    let source = TypedImageRef::new(cols as u32, rows as u32, &source)
+    let bytes = bytemuck::cast_slice(values);
+    let source = ImageRef::new(cols as u32, rows as u32, bytes, PixelType::F32)
         .map_err(|error| failed(&error.to_string()))?;
-    let mut target = TypedImage::<F32>::new(width as u32, height as u32);
+    let mut target = Image::new(width as u32, height as u32, PixelType::F32);
     let options = ResizeOptions::new().resize_alg(algorithm).use_alpha(false);
     Resizer::new()
-        .resize_typed(&source, &mut target, &options)
+        .resize(&source, &mut target, &options)
         .map_err(|error| failed(&error.to_string()))?;
-    let pixels = target.pixels().iter().map(|pixel| pixel.0).collect();
+    let pixels = bytemuck::pod_collect_to_vec(target.buffer());
     Array2::from_shape_vec((height, width), pixels).map_err(|error| failed(&error.to_string()))
 }
 
@@ -111,7 +109,7 @@ mod tests {
         let image =
             Array2::from_shape_fn((37, 53), |(r, c)| ((r * 31 + c * 17) % 101) as f32 / 100.0);
         for (height, width) in [(11, 13), (20, 90), (74, 106)] {
-            let ours = resize(&image, height, width, Kernel::Bilinear, false).unwrap();
+            let ours = resize(image.view(), height, width, Kernel::Bilinear, false).unwrap();
             let plain = plain_bilinear(&image, height, width);
             let worst = (&ours - &plain).iter().fold(0f32, |m, v| m.max(v.abs()));
             assert!(worst < 1e-5, "{height} x {width}: {worst}");
@@ -120,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_side_of_nothing_is_refused() {
-        let error = resize(&Array2::zeros((4, 4)), 0, 3, Kernel::Lanczos, true).unwrap_err();
+        let error = resize(Array2::zeros((4, 4)).view(), 0, 3, Kernel::Lanczos, true).unwrap_err();
         assert_eq!(error.to_string(), "new size: expected shape sides of 1 to 16384, got [0, 3]");
     }
 }

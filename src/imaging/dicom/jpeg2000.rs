@@ -32,12 +32,25 @@ pub(super) fn decode(data: &[u8], layout: &Layout) -> Why<Vec<u8>> {
                 size[0], size[1], layout.rows, layout.cols
             ));
         }
-        let places = bytes[index * width..].chunks_mut(samples * width);
-        for (place, value) in places.zip(component.data()) {
-            place[..width].copy_from_slice(&value.to_le_bytes()[..width]);
+        let (places, values) = (&mut bytes[index * width..], component.data());
+        match width {
+            1 => place::<1>(values, places, samples),
+            2 => place::<2>(values, places, samples),
+            _ => place::<4>(values, places, samples),
         }
     }
     Ok(bytes)
+}
+
+/// Writes the values of one component, `step` samples apart.
+fn place<const WIDTH: usize>(values: &[i32], bytes: &mut [u8], step: usize) {
+    for (place, value) in bytes.chunks_mut(step * WIDTH).zip(values) {
+        if let (Some(place), Some(value)) =
+            (place.first_chunk_mut::<WIDTH>(), value.to_le_bytes().first_chunk::<WIDTH>())
+        {
+            *place = *value;
+        }
+    }
 }
 
 /// Compares the codestream's own size with the image's before anything is allocated for it.

@@ -34,20 +34,21 @@ impl Tone {
 
     /// Maps all values; up to 16 bits through a table, which is exact and quick.
     pub(super) fn apply(&self, values: &Values, layout: &Layout) -> Vec<f32> {
-        let [low, high] = layout.stored_range();
-        let table: Vec<f32> = if layout.stored <= 16 && !layout.float {
-            (low as i64..=high as i64).map(|stored| self.value(stored as f64)).collect()
-        } else {
-            Vec::new()
-        };
-        let shift = low as i64;
-        // Stored values have been cut to their bits, so every one has its entry.
-        let at = |stored: i64| table[(stored - shift) as usize];
+        // One entry for each pattern of bits, so that no place in the table is ever checked.
+        let mut table = Box::new([0.0; 1 << 16]);
+        if layout.stored <= 16 && !layout.float {
+            let [low, high] = layout.stored_range().map(|end| end as i64);
+            for stored in low..=high {
+                table[usize::from(stored as u16)] = self.value(stored as f64);
+            }
+        }
+        let at = |pattern: u16| table[usize::from(pattern)];
+        let small = layout.stored <= 16;
         match values {
             Values::U8(v) => v.iter().map(|&v| at(v.into())).collect(),
-            Values::I8(v) => v.iter().map(|&v| at(v.into())).collect(),
-            Values::U16(v) if !table.is_empty() => v.iter().map(|&v| at(v.into())).collect(),
-            Values::I16(v) if !table.is_empty() => v.iter().map(|&v| at(v.into())).collect(),
+            Values::I8(v) => v.iter().map(|&v| at(i16::from(v) as u16)).collect(),
+            Values::U16(v) if small => v.iter().map(|&v| at(v)).collect(),
+            Values::I16(v) if small => v.iter().map(|&v| at(v as u16)).collect(),
             wide => wide.to_f64().into_iter().map(|v| self.value(v)).collect(),
         }
     }

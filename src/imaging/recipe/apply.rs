@@ -1,6 +1,6 @@
 //! A recipe at work: the film goes through the steps, and the geometry goes with it.
 
-use ndarray::{Array2, Array3, Axis, s};
+use ndarray::{Array2, Array3, Axis, CowArray, Ix2, s};
 
 use super::check::shortest;
 use super::{Intensity, Recipe, Step};
@@ -8,9 +8,9 @@ use crate::imaging::{Geometry, Image, Kernel, resize};
 use crate::{Error, Result};
 
 /// What a step works on.
-struct Dish {
-    /// The film, as long as its channels are equal.
-    pixels: Array2<f32>,
+struct Dish<'a> {
+    /// The film, as long as its channels are equal; not copied before a step changes it.
+    pixels: CowArray<'a, f32, Ix2>,
     channels: usize,
     /// What each channel is still to be multiplied by and raised by, once steps made them differ.
     finish: Vec<[f32; 2]>,
@@ -28,7 +28,7 @@ impl Recipe {
         image.validate()?;
         let size = [image.pixels.nrows(), image.pixels.ncols()];
         let mut dish = Dish {
-            pixels: image.pixels.clone(),
+            pixels: image.pixels.view().into(),
             channels: 1,
             finish: vec![[1.0, 0.0]],
             differ: false,
@@ -42,7 +42,7 @@ impl Recipe {
     }
 }
 
-impl Dish {
+impl Dish<'_> {
     fn cook(&mut self, step: &Step) -> Result<()> {
         match step {
             Step::Rescale { from } => {
@@ -56,12 +56,12 @@ impl Dish {
             }
             Step::Invert {} => {
                 self.settle("invert")?;
-                self.pixels.mapv_inplace(|v| 1.0 - v);
+                self.change(|v| 1.0 - v);
             }
             Step::Quantize { bits } => {
                 self.settle("quantize")?;
                 let levels = ((1u32 << bits) - 1) as f32;
-                self.pixels.mapv_inplace(|v| (v.clamp(0.0, 1.0) * levels).round() / levels);
+                self.change(|v| (v.clamp(0.0, 1.0) * levels).round() / levels);
             }
             Step::Resize { height, width, kernel, antialias } => {
                 self.resize([*height, *width], *kernel, *antialias)?;
@@ -93,9 +93,20 @@ impl Dish {
                 format!("{step} cannot follow a normalisation that differs between channels"),
             ));
         }
-        self.pixels.mapv_inplace(|v| v * scale + shift);
-        self.finish.fill([1.0, 0.0]);
+        if self.finish[0] != [1.0, 0.0] {
+            self.change(|v| v * scale + shift);
+            self.finish.fill([1.0, 0.0]);
+        }
         Ok(())
+    }
+
+    /// Changes every value: in place, or on the way into a copy.
+    fn change(&mut self, to: impl Fn(f32) -> f32) {
+        if self.pixels.is_view() {
+            self.pixels = self.pixels.mapv(to).into();
+        } else {
+            self.pixels.mapv_inplace(to);
+        }
     }
 
     fn ends(&self, from: Intensity) -> [f32; 2] {
@@ -119,7 +130,7 @@ impl Dish {
     fn rescale(&mut self, low: f32, high: f32) {
         // A film of one value has nothing to show: it becomes black.
         let factor = if high > low { 1.0 / (high - low) } else { 0.0 };
-        self.pixels.mapv_inplace(|v| ((v - low) * factor).clamp(0.0, 1.0));
+        self.change(|v| ((v - low) * factor).clamp(0.0, 1.0));
         self.range = Some([0.0, 1.0]);
     }
 
@@ -129,7 +140,7 @@ impl Dish {
         kernel: Kernel,
         antialias: bool,
     ) -> Result<()> {
-        self.pixels = resize(&self.pixels, height, width, kernel, antialias)?;
+        self.pixels = resize(self.pixels.view(), height, width, kernel, antialias)?.into();
         self.geometry = self.geometry.clone().resized(height, width);
         Ok(())
     }
@@ -141,7 +152,8 @@ impl Dish {
             return Err(Error::shape("image", expected, &[rows, cols]));
         }
         let (top, left) = ((rows - height) / 2, (cols - width) / 2);
-        self.pixels = self.pixels.slice(s![top..top + height, left..left + width]).to_owned();
+        self.pixels =
+            self.pixels.slice(s![top..top + height, left..left + width]).to_owned().into();
         let shift = [-(top as isize), -(left as isize)];
         self.geometry = self.geometry.clone().shifted(shift, [height, width]);
         Ok(())
@@ -153,7 +165,7 @@ impl Dish {
         let (top, left) = ((side - rows) / 2, (side - cols) / 2);
         let mut square = Array2::from_elem((side, side), value);
         square.slice_mut(s![top..top + rows, left..left + cols]).assign(&self.pixels);
-        self.pixels = square;
+        self.pixels = square.into();
         let shift = [top as isize, left as isize];
         self.geometry = self.geometry.clone().shifted(shift, [side, side]);
     }
