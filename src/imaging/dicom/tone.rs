@@ -35,13 +35,14 @@ impl Tone {
     /// Maps all values; up to 16 bits through a table, which is exact and quick.
     pub(super) fn apply(&self, values: &Values, layout: &Layout) -> Vec<f32> {
         // One entry for each pattern of bits, so that no place in the table is ever checked.
-        let mut table = Box::new([0.0; 1 << 16]);
+        let mut table = vec![0.0; 1 << 16];
         if layout.stored <= 16 && !layout.float {
             let [low, high] = layout.stored_range().map(|end| end as i64);
             for stored in low..=high {
                 table[usize::from(stored as u16)] = self.value(stored as f64);
             }
         }
+        let table: &[f32; 1 << 16] = table.first_chunk().expect("it was made that long");
         let at = |pattern: u16| table[usize::from(pattern)];
         let small = layout.stored <= 16;
         match values {
