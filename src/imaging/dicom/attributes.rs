@@ -7,6 +7,7 @@ use dicom_object::InMemDicomObject;
 use dicom_object::mem::InMemElement;
 use dicom_transfer_syntax_registry::entries;
 
+use super::essentials::essentials;
 use super::walk::{Coding, Why};
 
 /// Shared Functional Groups Sequence.
@@ -28,7 +29,8 @@ pub(super) fn parse(header: &[u8], coding: Coding) -> Why<InMemDicomObject> {
         Coding::BIG_ENDIAN => entries::EXPLICIT_VR_BIG_ENDIAN.erased(),
         _ => entries::EXPLICIT_VR_LITTLE_ENDIAN.erased(),
     };
-    InMemDicomObject::read_dataset_with_ts(header, &syntax).map_err(|error| {
+    let header = essentials(header, coding)?;
+    InMemDicomObject::read_dataset_with_ts(&*header, &syntax).map_err(|error| {
         let mut text = error.to_string();
         let mut cause = std::error::Error::source(&error);
         while let Some(error) = cause {

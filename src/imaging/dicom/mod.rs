@@ -6,6 +6,7 @@
 
 mod attributes;
 mod colour;
+mod essentials;
 mod film;
 mod frames;
 mod jpeg;

@@ -1,8 +1,8 @@
 //! Where the pixels of a DICOM data set begin, found without believing any length it states.
 //!
 //! The walk mirrors the header rules of dicom-rs, allocates nothing but its result, and refuses
-//! lengths that leave the file and sequences nested deeper than [`MAX_DEPTH`]. What it accepts,
-//! the parser can read safely.
+//! lengths that leave the file and sequences nested deeper than [`MAX_DEPTH`]. What it accepts
+//! and [`essentials`](super::essentials::essentials) keeps, the parser can read safely.
 //!
 //! Source: DICOM PS3.5, sections 7.1 (data elements), 7.5 (nesting) and A.4 (encapsulation).
 
@@ -71,24 +71,28 @@ pub(super) struct Found<'a> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Tag(u16, u16);
+pub(super) struct Tag(pub(super) u16, pub(super) u16);
 
-struct Element {
-    tag: Tag,
-    vr: [u8; 2],
-    length: u32,
+/// The head of an element.
+pub(super) struct Element {
+    pub(super) tag: Tag,
+    pub(super) vr: [u8; 2],
+    pub(super) length: u32,
     /// Where the value starts.
     value: usize,
 }
 
-struct Walk<'a> {
-    bytes: &'a [u8],
-    coding: Coding,
+/// A data set on the way.
+pub(super) struct Walk<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) coding: Coding,
+    /// What elements inside sequences must be.
+    pub(super) whole: Option<fn(&Element, Coding) -> bool>,
 }
 
 /// Walks the top level of a data set up to its pixels or its end.
 pub(super) fn walk(bytes: &[u8], coding: Coding) -> Why<Found<'_>> {
-    let walk = Walk { bytes, coding };
+    let walk = Walk { bytes, coding, whole: None };
     let mut at = 0;
     loop {
         // A few bytes of padding after the last element are harmless.
@@ -119,7 +123,7 @@ pub(super) fn walk(bytes: &[u8], coding: Coding) -> Why<Found<'_>> {
 
 impl<'a> Walk<'a> {
     /// Reads an element's header by the rules of the parser, with its bounds checked.
-    fn element(&self, at: usize) -> Why<Element> {
+    pub(super) fn element(&self, at: usize) -> Why<Element> {
         let cut = || format!("the element at byte {at} is cut short by the end of the file");
         let head: [u8; 8] =
             self.bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).ok_or_else(cut)?;
@@ -145,7 +149,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Where the element ends; sequences are walked, everything else is stepped over.
-    fn skip(&self, element: &Element, limit: usize, depth: usize) -> Why<usize> {
+    pub(super) fn skip(&self, element: &Element, limit: usize, depth: usize) -> Why<usize> {
         let tag = element.tag;
         if tag.0 == 0xFFFE {
             return Err(format!("a delimiter {tag} stands outside a sequence"));
@@ -213,6 +217,12 @@ impl<'a> Walk<'a> {
             let element = self.element(at)?;
             if element.tag == ITEM_END && end.is_none() {
                 return Ok(element.value);
+            }
+            if self.whole.is_some_and(|whole| !whole(&element, self.coding)) {
+                return Err(format!(
+                    "element {} has {} bytes, which are no whole numbers",
+                    element.tag, element.length
+                ));
             }
             at = self.skip(&element, limit, depth)?;
         }
