@@ -308,7 +308,7 @@ mod tests {
         let still = EfficientNet::new(&thin, parameters.frozen()).unwrap();
         let film = Tensor::zeros((1, 1, 1280, 1280), DType::F32, &Device::Cpu).unwrap();
         let grid = still.forward(&film, &Pass::inference()).unwrap();
-        assert_eq!((grid.grid, grid.tokens.dims()), ((8, 8), [1, 64, 32].as_slice()));
+        assert_eq!((grid.grid, grid.tokens.dims()), ([1, 8, 8], [1, 64, 32].as_slice()));
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Image encoders.
 
+mod ct_tokenizer;
+mod ctvit;
+mod ctvit_config;
 mod densenet;
 mod efficientnet;
 mod encoder;
@@ -10,6 +13,8 @@ mod vit;
 mod vit_config;
 mod vit_hf;
 
+pub use ctvit::CtVit;
+pub use ctvit_config::{CtScale, CtVitConfig, CtVitSize};
 pub use densenet::{DenseNet, DenseNetConfig, DenseNetSize};
 pub use efficientnet::{EfficientNet, EfficientNetConfig, EfficientNetSize};
 pub use encoder::{TokenGrid, VisionEncoder};

@@ -16,6 +16,7 @@ use crate::{Error, Result};
 const BUILT_IN: &[(&str, &str)] = &[
     ("bert", include_str!("maps/bert.toml")),
     ("clip_vision", include_str!("maps/clip_vision.toml")),
+    ("ctvit", include_str!("maps/ctvit.toml")),
     ("densenet", include_str!("maps/densenet.toml")),
     ("dinov2_hf", include_str!("maps/dinov2_hf.toml")),
     ("efficientnet", include_str!("maps/efficientnet.toml")),
