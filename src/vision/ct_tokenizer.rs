@@ -4,7 +4,9 @@ use candle::Tensor;
 use candle_nn::{Init, VarBuilder};
 
 use super::{CtScale, CtVitConfig};
-use crate::nn::{Bias, PatchEmbed3d, PatchEmbed3dConfig, Shadow, position};
+use crate::nn::{
+    Bias, PatchEmbed3d, PatchEmbed3dConfig, Shadow, Work, join, position, trace_join,
+};
 use crate::{Error, Result};
 
 /// One tokenizer for each scale; parameters `conv{1…}` and `tokenizer_(S, H, W)`, whose name has
@@ -100,18 +102,19 @@ impl Tokenizer {
         let places = self.pos_embed_spatial.broadcast_add(&slices)?; // (d, h·w, D)
         let places = places.reshape((1, count, dim))?;
         let class = (&self.cls_token + &self.pos_embed_class)?.broadcast_as((batch, 1, dim))?;
-        Ok(Tensor::cat(&[&class, &tokens.broadcast_add(&places)?], 1)?)
+        join(&class, &tokens.broadcast_add(&places)?)
     }
 
     /// The memory of [`Self::forward`].
     fn trace(&self, pixels: &Shadow) -> Shadow {
         let tokens = self.conv.trace(pixels);
         let &[batch, count, dim] = tokens.dims() else { return tokens };
-        let weight = |weight| pixels.account().weight(weight);
-        let tables = [weight(&self.pos_embed_spatial), weight(&self.pos_embed_slice)];
-        let places = Shadow::shared(&[1, count, dim], &[&tables[0], &tables[1]]);
+        let weight = |table| pixels.account().weight(table);
+        let tables = [&self.pos_embed_spatial, &self.pos_embed_slice].map(weight);
+        let places = Shadow::made(&[1, count, dim], &tables.each_ref(), Work::default());
         let placed = Shadow::shared(tokens.dims(), &[&tokens, &places]);
-        drop((tokens, places));
-        Shadow::shared(&[batch, 1 + count, dim], &[&placed])
+        let weights = [&self.cls_token, &self.pos_embed_class].map(weight);
+        let class = Shadow::shared(&[batch, 1, dim], &weights.each_ref());
+        trace_join(&class, &placed)
     }
 }

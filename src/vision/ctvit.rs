@@ -131,3 +131,120 @@ impl VisionEncoder for CtVit {
         self.dim
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle::{DType, Device};
+
+    use super::*;
+    use crate::nn::{Outline, Parameters, Precision, record};
+    use crate::random::Random;
+    use crate::vision::{CtScale, CtVitSize};
+
+    fn small() -> CtVitConfig {
+        let scale = |size, patch| CtScale { size, patch };
+        CtVitConfig {
+            dim: 12,
+            depth: 3,
+            heads: 2,
+            scales: vec![scale([4, 8, 6], [2, 4, 3]), scale([6, 4, 4], [2, 2, 4])],
+            ..CtVitConfig::of(CtVitSize::Tiny)
+        }
+    }
+
+    fn pixels(batch: usize, [s, h, w]: [usize; 3]) -> Tensor {
+        let mut random = Random::new(5, &[]);
+        let values: Vec<f32> = (0..batch * s * h * w).map(|_| random.normal() as f32).collect();
+        Tensor::from_vec(values, (batch, 1, s, h, w), &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn the_large_model_has_the_parameters_of_the_released_one() {
+        let outline = Outline::default();
+        CtVit::new(&CtVitConfig::default(), outline.builder(false, Precision::F32)).unwrap();
+        assert_eq!(outline.count(|name| name.starts_with("img_tokenizer.")), 15_564_800);
+        assert_eq!(outline.count(|name| name.starts_with("encoder_img.")), 302_311_424);
+        let name = "img_tokenizer.tokenizer_(128, 448, 320).pos_embed_spatial";
+        assert_eq!(outline.count(|known| known == name), 560 * 1024);
+    }
+
+    #[test]
+    fn every_parameter_of_the_scales_that_were_seen_gets_a_gradient_and_no_other() {
+        let config = CtVitConfig { drop_path: 0.2, dropout: 0.1, ..small() };
+        let parameters = Parameters::new(0, &Device::Cpu);
+        let model = CtVit::new(&config, parameters.builder()).unwrap();
+        let loss = |recompute: bool| {
+            let pass = Pass::training(0, 0);
+            let pass = if recompute { pass.recomputing() } else { pass };
+            let (loss, tape) = record(|| {
+                let out = model.forward_sized(&pixels(2, [4, 8, 6]), &[[1.0; 3]; 2], &pass)?;
+                Ok::<_, Error>((out.tokens.sqr()?.mean_all()? + out.pooled.unwrap().sum_all()?)?)
+            })
+            .unwrap();
+            assert!(tape.crossed() <= 3, "{} operations of candle's for a step", tape.crossed());
+            tape.backward(&loss).unwrap()
+        };
+        let (kept, again) = (loss(false), loss(true));
+        for (name, var) in parameters.trainable() {
+            let other = ["conv2", "tokenizer_(6, 4, 4)"].iter().any(|part| name.contains(part));
+            let values = |gradients: &crate::nn::Gradients| {
+                let gradient = gradients.get(&var)?;
+                Some(gradient.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+            };
+            let gradient = values(&kept);
+            assert_eq!(gradient.is_none(), other, "{name}");
+            assert!(gradient.iter().flatten().all(|x| x.is_finite()), "{name}");
+            for (a, b) in gradient.iter().flatten().zip(values(&again).iter().flatten()) {
+                assert!((a - b).abs() < 1e-5, "{name}: {a} kept, {b} again");
+            }
+        }
+    }
+
+    #[test]
+    fn results_do_not_depend_on_the_number_of_threads() {
+        let parameters = Parameters::new(0, &Device::Cpu);
+        CtVit::new(&small(), parameters.builder()).unwrap();
+        let model = CtVit::new(&small(), parameters.frozen()).unwrap();
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let out = pool.install(|| model.forward(&pixels(3, [6, 4, 4]), &Pass::inference()));
+            let bits = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            bits(&out.unwrap().tokens).into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        let one = run(1);
+        assert!([2, 3, 7].into_iter().all(|threads| run(threads) == one));
+    }
+
+    #[test]
+    fn volumes_and_voxels_that_no_scale_sees_are_refused_with_the_sizes_that_are() {
+        let parameters = Parameters::new(0, &Device::Cpu);
+        let model = CtVit::new(&small(), parameters.builder()).unwrap();
+        let pass = Pass::inference();
+        let says = |result: Result<TokenGrid>| result.unwrap_err().to_string();
+        let expected = "pixels: expected shape (B, 1, 4, 8, 6) or (B, 1, 6, 4, 4), got ";
+        let empty = Tensor::zeros((0, 1, 0, 0, 0), DType::F32, &Device::Cpu).unwrap();
+        for (wrong, got) in [
+            (pixels(1, [4, 8, 3]), "[1, 1, 4, 8, 3]"),
+            (pixels(1, [4, 8, 6]).squeeze(1).unwrap(), "[1, 4, 8, 6]"),
+            (pixels(2, [4, 8, 6]).reshape((1, 2, 4, 8, 6)).unwrap(), "[1, 2, 4, 8, 6]"),
+            (empty, "[0, 1, 0, 0, 0]"),
+        ] {
+            assert_eq!(says(model.forward(&wrong, &pass)), format!("{expected}{got}"));
+        }
+        let known = pixels(2, [4, 8, 6]);
+        assert_eq!(
+            says(model.forward_sized(&known, &[[1.0; 3]], &pass)),
+            "voxel sizes: found 1 triples, expected one for each of 2"
+        );
+        for wrong in [f64::NAN, 0.0, -1.0, f64::INFINITY] {
+            let voxels = [[1.0; 3], [1.0, wrong, 1.0]];
+            let said = says(model.forward_sized(&known, &voxels, &pass));
+            let why = "expected mm along (slices, rows, columns)";
+            assert_eq!(said, format!("voxel sizes: found [1.0, {wrong:?}, 1.0], {why}"));
+        }
+        let none = Tensor::zeros((0, 1, 4, 8, 6), DType::F32, &Device::Cpu).unwrap();
+        assert_eq!(model.forward(&none, &pass).unwrap().tokens.dims(), [0, 8, 12]);
+        let said = model.encode(&known, None, &pass).unwrap_err().to_string();
+        assert_eq!(said, "tokens: expected shape (B, N, 12), got [2, 1, 4, 8, 6]");
+    }
+}

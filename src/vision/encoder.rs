@@ -71,12 +71,18 @@ pub trait VisionEncoder: Send + Sync {
     }
 
     /// The memory of [`Self::forward`], up to the tokens (B, d·h·w, D).
-    fn trace(&self, _: &Shadow, _: &Pass) -> Result<Shadow> {
-        Err(Error::value("plan", "the image encoder does not say what it holds in memory"))
-    }
+    fn trace(&self, pixels: &Shadow, pass: &Pass) -> Result<Shadow>;
 
     /// Features of a token.
     fn dim(&self) -> usize;
+}
+
+/// The memory of [`TokenGrid::of_map`].
+pub(super) fn trace_of_map(map: &Shadow) -> Result<Shadow> {
+    let &[batch, channels, height, width] = map.dims() else {
+        return Err(Error::shape("feature map", "(B, C, H, W)", map.dims()));
+    };
+    Ok(map.turned(&[batch, height * width, channels]))
 }
 
 /// Refuses what is not (B, `channels`, H, W).

@@ -10,6 +10,7 @@ mod mbconv;
 mod registry;
 mod resnet;
 mod vit;
+mod vit3d;
 mod vit_config;
 mod vit_hf;
 
@@ -21,4 +22,5 @@ pub use encoder::{TokenGrid, VisionEncoder};
 pub use registry::{ImageEncoder, ImageEncoderConfig};
 pub use resnet::{BlockKind, ResNet, ResNetConfig};
 pub use vit::Vit;
+pub use vit3d::{Vit3d, Vit3dConfig};
 pub use vit_config::{Pool, Position, PositionPrefix, PositionResize, VitConfig, VitLayout};

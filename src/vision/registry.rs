@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CtVit, CtVitConfig, DenseNet, DenseNetConfig, EfficientNet, EfficientNetConfig, ResNet,
-    ResNetConfig, TokenGrid, VisionEncoder, Vit, VitConfig,
+    ResNetConfig, TokenGrid, VisionEncoder, Vit, Vit3d, Vit3dConfig, VitConfig,
 };
 use crate::Result;
 use crate::nn::{Pass, Shadow};
@@ -84,6 +84,8 @@ encoders! {
     DenseNet(DenseNetConfig),
     /// Vision transformer on volumes of several sizes.
     CtVit(CtVitConfig),
+    /// Vision transformer on volumes of any size.
+    Vit3d(Vit3dConfig),
 }
 
 impl Default for ImageEncoderConfig {

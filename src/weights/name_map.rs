@@ -20,8 +20,10 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("densenet", include_str!("maps/densenet.toml")),
     ("dinov2_hf", include_str!("maps/dinov2_hf.toml")),
     ("efficientnet", include_str!("maps/efficientnet.toml")),
+    ("perceiver", include_str!("maps/perceiver.toml")),
     ("plain", include_str!("maps/plain.toml")),
     ("siglip_vision", include_str!("maps/siglip_vision.toml")),
+    ("vit3d", include_str!("maps/vit3d.toml")),
     ("vit_hf", include_str!("maps/vit_hf.toml")),
     ("vit_timm", include_str!("maps/vit_timm.toml")),
 ];

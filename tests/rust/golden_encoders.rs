@@ -327,7 +327,7 @@ fn cases(kind: &str) -> Vec<String> {
 #[test]
 fn every_registered_encoder_has_golden_cases_and_every_case_is_run() {
     let run = [include_str!("golden_encoders.rs"), include_str!("golden_volumes.rs")].concat();
-    for block in ImageEncoderConfig::BLOCKS.iter().chain(&["Bert"]) {
+    for block in ImageEncoderConfig::BLOCKS.iter().chain(&["Bert", "Perceiver"]) {
         let kind = block.to_lowercase();
         let found = cases(&kind);
         assert!(!found.is_empty(), "tests/golden/{kind}: found no case of the encoder {block}");

@@ -5,8 +5,11 @@
 mod stored;
 
 use candle::{Tensor, Var};
+use carina::fusion::{Perceiver, PerceiverConfig};
 use carina::nn::{Parameters, Pass, position};
-use carina::vision::{CtScale, CtVit, CtVitConfig, CtVitSize, VisionEncoder};
+use carina::vision::{
+    CtScale, CtVit, CtVitConfig, CtVitSize, TokenGrid, VisionEncoder, Vit3d, Vit3dConfig,
+};
 use carina::weights::{Checkpoint, NameMap, Strictness, load};
 
 use stored::{Expected, assert_close, assert_gradients, device, folder};
@@ -32,7 +35,7 @@ fn ctvit(
 }
 
 /// The class token and the patches of `out` in a row.
-fn joined(out: &carina::vision::TokenGrid) -> Tensor {
+fn joined(out: &TokenGrid) -> Tensor {
     let class = out.pooled.as_ref().unwrap().unsqueeze(1).unwrap();
     Tensor::cat(&[&class, &out.tokens], 1).unwrap()
 }
@@ -132,4 +135,83 @@ fn voxel_sizes_become_the_features_of_the_authors_code() {
             assert_close("sizes", &found, &expected.get(&format!("size_embed_{dim}_{i}")));
         }
     }
+}
+
+#[test]
+fn vit3d_of_radfm_at_every_depth() {
+    let config = Vit3dConfig {
+        patch: [4, 8, 8],
+        tables: [16, 8, 8],
+        dim: 48,
+        depth: 2,
+        heads: 2,
+        head_dim: 16,
+        mlp_dim: 96,
+        ..Vit3dConfig::default()
+    };
+    let (model, parameters) =
+        filled("vit3d", "radfm", |p| Vit3d::new(&config, p.builder()).unwrap());
+    let still = Vit3d::new(&config, parameters.frozen()).unwrap();
+    let expected = Expected::open(&folder("vit3d", "radfm"));
+    // The authors' tokens come row by row, column by column, slice by slice.
+    let ordered = |out: &TokenGrid| {
+        let (batch, count, dim) = out.tokens.dims3().unwrap();
+        let [d, h, w] = out.grid;
+        let tokens = out.tokens.reshape((batch, d, h * w, dim)).unwrap().transpose(1, 2).unwrap();
+        tokens.reshape((batch, count, dim)).unwrap()
+    };
+    let pass = Pass::inference();
+    let grids = [("d4", [1, 4, 4]), ("d8", [2, 2, 3]), ("d16", [4, 2, 2]), ("d32", [8, 1, 2])];
+    for (name, grid) in grids.into_iter().chain([("b2", [1, 3, 2])]) {
+        let volume = expected.get(&format!("volume_{name}"));
+        let out = model.forward(&volume, &pass).unwrap();
+        assert_eq!(out.grid, grid);
+        let tokens = expected.get(&format!("tokens_{name}"));
+        assert_close(name, &ordered(&out), &tokens);
+        let used = still.forward(&volume, &pass).unwrap();
+        assert!(!used.tokens.track_op());
+        assert_close("in use", &ordered(&used), &tokens);
+        let sized = still.forward_sized(&volume, &vec![[2.0, 0.5, 0.7]; tokens.dims()[0]], &pass);
+        assert_eq!(sized.unwrap().spacing.unwrap()[0], [8.0, 4.0, 5.6]);
+    }
+    let out = model.forward(&expected.get("volume_d4"), &pass).unwrap();
+    let loss = (ordered(&out) * expected.get("weight")).unwrap().sum_all().unwrap();
+    let gradients = loss.backward().unwrap();
+    assert_gradients(&folder("vit3d", "radfm"), "vit3d", &parameters, &gradients, |p| {
+        Vit3d::new(&config, p.builder()).unwrap();
+    });
+}
+
+fn check_perceiver(case: &str, config: &PerceiverConfig) {
+    let build = |p: &Parameters| Perceiver::new(config, &p.builder()).unwrap();
+    let (model, parameters) = filled("perceiver", case, build);
+    let expected = Expected::open(&folder("perceiver", case));
+    let tokens = Var::from_tensor(&expected.get("tokens")).unwrap();
+    let queries = model.forward(&tokens).unwrap();
+    assert_close("queries", &queries, &expected.get("queries"));
+    let still = Perceiver::new(config, &parameters.frozen()).unwrap();
+    let used = still.forward(&expected.get("tokens")).unwrap();
+    assert!(!used.track_op());
+    assert_close("in use", &used, &expected.get("queries"));
+    let loss = (queries * expected.get("weight")).unwrap().sum_all().unwrap();
+    let gradients = loss.backward().unwrap();
+    assert_close("tokens", gradients.get(&tokens).unwrap(), &expected.get("tokens_gradient"));
+    assert_gradients(&folder("perceiver", case), "perceiver", &parameters, &gradients, |p| {
+        build(p);
+    });
+}
+
+#[test]
+fn perceiver_of_radfm() {
+    let two = PerceiverConfig {
+        dim: 48,
+        depth: 2,
+        heads: 2,
+        head_dim: 16,
+        latents: 8,
+        ..PerceiverConfig::default()
+    };
+    check_perceiver("two_layers", &two);
+    let wide = PerceiverConfig { dim: 24, depth: 1, head_dim: 64, latents: 4, ..two };
+    check_perceiver("wide_heads", &wide);
 }

@@ -216,7 +216,9 @@ def released(folder):
     for i in range(len(scales)):
         image, tokens = case[f"in.image_{i}"], case[f"out.tokens_{i}"]
         near(model.embed(image), tokens)
-        near(model.embed(image, [sizes["voxel_mm"][0]] * 2), case[f"out.tokens_{i}_vox0"])
+        near(
+            model.embed(image, [sizes["voxel_mm"][0]] * 2), case[f"out.tokens_{i}_vox0"]
+        )
         expected |= {f"image_{i}": image[:1], f"tokens_{i}": tokens[:1, :, :kept]}
     weights = {
         f"img_tokenizer.{k}": v[..., :kept] if k.startswith("tokenizer_") else v[:kept]
@@ -243,7 +245,10 @@ def released(folder):
     own = {k: own[k] for k in model.state_dict()}
     model.load_state_dict(own)
     voxels = [about("model_image_text_nodule_scale")["voxel_mm"]] * 2
-    near(model.encoder_img(model.embed(case["in.data"], voxels)), case["out.image_encoded"])
+    near(
+        model.encoder_img(model.embed(case["in.data"], voxels)),
+        case["out.image_encoded"],
+    )
     expected = {
         "pixels": case["in.data"],
         "tokens": case["out.image_tokens_before_size"],
