@@ -99,9 +99,6 @@ mod tests {
         assert_eq!(rows(1), [15]);
         assert_eq!(rows(16), (0..16).collect::<Vec<_>>());
         let error = places.forward([1, 17, 1]).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "position table: found 17 patches along an axis, expected 1 to 16"
-        );
+        assert_eq!(error, "position table: found 17 patches along an axis, expected 1 to 16");
     }
 }

@@ -53,7 +53,10 @@ mod tests {
             assert_eq!(joined.dims(), [x[0], x[1] + y[1], x[2]]);
         }
         let error = join(&zeros(&[2, 3, 4]), &zeros(&[2, 3, 5])).unwrap_err().to_string();
-        assert_eq!(error, "joined: expected shape [2, 3, 4] but for the second axis, got [2, 3, 5]");
+        assert_eq!(
+            error,
+            "joined: expected shape [2, 3, 4] but for the second axis, got [2, 3, 5]"
+        );
         assert!(join(&zeros(&[2]), &zeros(&[2])).is_err());
     }
 }

@@ -4,9 +4,7 @@ use candle::Tensor;
 use candle_nn::{Init, VarBuilder};
 
 use super::{CtScale, CtVitConfig};
-use crate::nn::{
-    Bias, PatchEmbed3d, PatchEmbed3dConfig, Shadow, Work, join, position, trace_join,
-};
+use crate::nn::{Bias, PatchEmbed3d, PatchEmbed3dConfig, Shadow, Work, join, position, trace_join};
 use crate::{Error, Result};
 
 /// One tokenizer for each scale; parameters `conv{1…}` and `tokenizer_(S, H, W)`, whose name has

@@ -75,8 +75,12 @@ impl CtVit {
         if !matches!(tokens.dims(), [_, _, dim] if *dim == self.dim) {
             return Err(Error::shape("tokens", format!("(B, N, {})", self.dim), tokens.dims()));
         }
+        self.run(tokens.clone(), bias, pass)
+    }
+
+    /// As [`Self::encode`], which lets go of the tokens after the first block.
+    fn run(&self, mut x: Tensor, bias: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
         let bias = bias.map(Tensor::detach);
-        let mut x = tokens.clone();
         for block in &self.blocks {
             let (block, bias) = (block.clone(), bias.clone());
             x = pass.block(&x, move |x, pass| {
@@ -92,8 +96,8 @@ impl CtVit {
         self.blocks.iter_mut().flat_map(Block::linears_mut).collect()
     }
 
-    fn grid(&self, tokens: &Tensor, grid: [usize; 3], pass: &Pass) -> Result<TokenGrid> {
-        let all = self.encode(tokens, None, pass)?; // (B, 1 + N, D)
+    fn grid(&self, tokens: Tensor, grid: [usize; 3], pass: &Pass) -> Result<TokenGrid> {
+        let all = self.run(tokens, None, pass)?; // (B, 1 + N, D)
         let pooled = Some(all.narrow(1, 0, 1)?.squeeze(1)?);
         let tokens = all.narrow(1, 1, grid.iter().product())?;
         Ok(TokenGrid { tokens, grid, spacing: None, pooled })
@@ -103,7 +107,7 @@ impl CtVit {
 impl VisionEncoder for CtVit {
     fn forward(&self, pixels: &Tensor, pass: &Pass) -> Result<TokenGrid> {
         let (tokens, grid) = self.embed(pixels, None)?;
-        self.grid(&tokens, grid, pass)
+        self.grid(tokens, grid, pass)
     }
 
     fn forward_sized(
@@ -113,7 +117,7 @@ impl VisionEncoder for CtVit {
         pass: &Pass,
     ) -> Result<TokenGrid> {
         let (tokens, grid) = self.embed(pixels, Some(voxels))?;
-        Ok(self.grid(&tokens, grid, pass)?.spaced(pixels, voxels))
+        Ok(self.grid(tokens, grid, pass)?.spaced(pixels, voxels))
     }
 
     fn trace(&self, pixels: &Shadow, pass: &Pass) -> Result<Shadow> {

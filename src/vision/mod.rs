@@ -22,5 +22,5 @@ pub use encoder::{TokenGrid, VisionEncoder};
 pub use registry::{ImageEncoder, ImageEncoderConfig};
 pub use resnet::{BlockKind, ResNet, ResNetConfig};
 pub use vit::Vit;
-pub use vit3d::{Vit3d, Vit3dConfig};
 pub use vit_config::{Pool, Position, PositionPrefix, PositionResize, VitConfig, VitLayout};
+pub use vit3d::{Vit3d, Vit3dConfig};

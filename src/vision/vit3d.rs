@@ -149,6 +149,14 @@ impl Vit3d {
         Ok((patches.broadcast_add(&places.to_dtype(patches.dtype())?)?, grid))
     }
 
+    /// The memory of [`Self::embed`].
+    fn trace_embed(&self, pixels: &Shadow) -> Result<Shadow> {
+        let grid = self.patch_embed.grid(pixels.dims())?;
+        let places = self.pos_embedding.trace(grid, pixels);
+        let patches = self.patch_embed.trace(pixels)?;
+        Ok(Shadow::shared(patches.dims(), &[&patches, &places]))
+    }
+
     /// Every linear map of the blocks, for adapters.
     pub fn linears_mut(&mut self) -> Vec<&mut Linear> {
         self.blocks.iter_mut().flat_map(Block::linears_mut).collect()
@@ -157,24 +165,20 @@ impl Vit3d {
 
 impl VisionEncoder for Vit3d {
     fn forward(&self, pixels: &Tensor, pass: &Pass) -> Result<TokenGrid> {
-        let (tokens, grid) = self.embed(pixels)?;
-        let mut tokens = self.dropout.forward(&tokens, pass)?;
+        let (patches, grid) = self.embed(pixels)?;
+        let mut tokens = self.dropout.forward(&patches, pass)?;
+        drop(patches);
         for block in &self.blocks {
             let block = block.clone();
-            let layer = move |x: &Tensor, pass: &Pass| {
-                block.forward(x, &AttentionInput::default(), pass)
-            };
+            let layer =
+                move |x: &Tensor, pass: &Pass| block.forward(x, &AttentionInput::default(), pass);
             tokens = pass.block(&tokens, layer)?;
         }
         Ok(TokenGrid { tokens, grid, spacing: None, pooled: None })
     }
 
     fn trace(&self, pixels: &Shadow, pass: &Pass) -> Result<Shadow> {
-        let grid = self.patch_embed.grid(pixels.dims())?;
-        let places = self.pos_embedding.trace(grid, pixels);
-        let patches = self.patch_embed.trace(pixels)?;
-        let x = Shadow::shared(patches.dims(), &[&patches, &places.view(patches.dims())]);
-        let mut x = self.dropout.trace(&x, pass);
+        let mut x = self.dropout.trace(&self.trace_embed(pixels)?, pass);
         for block in &self.blocks {
             let block = block.clone();
             x = x.block(pass, move |x, pass| Ok(block.trace(x, pass)))?;
