@@ -1,7 +1,7 @@
 //! Perceiver resampler: any number of image tokens in, a fixed number out.
 //!
 //! Source: the resampler of Alayrac et al. 2022, "Flamingo: a Visual Language Model for Few-Shot
-//! Learning", arXiv:2204.14198, as RadFM has it (arXiv:2308.02463): the queries see themselves
+//! Learning", arXiv:2204.14198, as `RadFM` has it (arXiv:2308.02463): the queries see themselves
 //! behind the tokens.
 
 use candle::Tensor;
@@ -14,7 +14,7 @@ use crate::nn::{
 };
 use crate::{Error, Result};
 
-/// The sizes of a [`Perceiver`]; the default is RadFM's.
+/// The sizes of a [`Perceiver`]; the default is `RadFM`'s.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PerceiverConfig {

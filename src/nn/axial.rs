@@ -1,6 +1,6 @@
 //! Learned places of the cells of a grid, from one table for each axis.
 //!
-//! Source: Wu et al. 2023, "Towards Generalist Foundation Model for Radiology" (RadFM),
+//! Source: Wu et al. 2023, "Towards Generalist Foundation Model for Radiology" (`RadFM`),
 //! arXiv:2308.02463, whose spread of a grid over the tables is kept.
 
 use candle::Tensor;
@@ -13,9 +13,9 @@ use crate::{Error, Result};
 /// slice; parameters `row_embed.weight`, `col_embed.weight` and `dep_embed.weight`.
 #[derive(Clone, Debug)]
 pub struct AxialPlaces {
-    row_embed: Tensor,
-    col_embed: Tensor,
-    dep_embed: Tensor,
+    row: Tensor,
+    column: Tensor,
+    slice: Tensor,
 }
 
 impl AxialPlaces {
@@ -31,25 +31,25 @@ impl AxialPlaces {
             vb.pp(name).get_with_hints((rows[axis], dim / 3), "weight", init)
         };
         Ok(Self {
-            row_embed: table(1, "row_embed")?,
-            col_embed: table(2, "col_embed")?,
-            dep_embed: table(0, "dep_embed")?,
+            row: table(1, "row_embed")?,
+            column: table(2, "col_embed")?,
+            slice: table(0, "dep_embed")?,
         })
     }
 
     /// The places of a `grid` of (slices, rows, columns), slice by slice and row by row: (N, D).
     pub fn forward(&self, grid: [usize; 3]) -> Result<Tensor> {
         let [d, h, w] = grid;
-        let third = self.row_embed.dim(1)?;
+        let third = self.row.dim(1)?;
         let along = |table: &Tensor, count: usize, shape: [usize; 3]| {
             let [d_, h_, w_] = shape;
             let some = table.index_select(&spread(table, count)?, 0)?; // (n, D / 3)
             Ok::<_, Error>(some.reshape((d_, h_, w_, third))?.broadcast_as((d, h, w, third))?)
         };
         let parts = [
-            along(&self.row_embed, h, [1, h, 1])?,
-            along(&self.col_embed, w, [1, 1, w])?,
-            along(&self.dep_embed, d, [d, 1, 1])?,
+            along(&self.row, h, [1, h, 1])?,
+            along(&self.column, w, [1, 1, w])?,
+            along(&self.slice, d, [d, 1, 1])?,
         ];
         Ok(Tensor::cat(&parts, 3)?.reshape((d * h * w, 3 * third))?)
     }
@@ -57,8 +57,8 @@ impl AxialPlaces {
     /// The memory of [`Self::forward`].
     #[must_use]
     pub fn trace(&self, grid: [usize; 3], like: &Shadow) -> Shadow {
-        let (cells, third) = (grid.iter().product::<usize>(), self.row_embed.dims()[1]);
-        let tables = [&self.row_embed, &self.col_embed, &self.dep_embed];
+        let (cells, third) = (grid.iter().product::<usize>(), self.row.dims()[1]);
+        let tables = [&self.row, &self.column, &self.slice];
         let parts = tables.map(|table| like.account().weight(table).view(&[cells, third]));
         Shadow::shared(&[cells, 3 * third], &parts.each_ref())
     }
@@ -94,7 +94,7 @@ mod tests {
     fn a_grid_is_spread_over_its_tables_and_a_larger_one_is_refused() {
         let parameters = Parameters::new(0, &Device::Cpu);
         let places = AxialPlaces::new(6, [128, 16, 16], &parameters.builder()).unwrap();
-        let rows = |count| spread(&places.row_embed, count).unwrap().to_vec1::<u32>().unwrap();
+        let rows = |count| spread(&places.row, count).unwrap().to_vec1::<u32>().unwrap();
         assert_eq!(rows(3), [4, 9, 14]);
         assert_eq!(rows(1), [15]);
         assert_eq!(rows(16), (0..16).collect::<Vec<_>>());

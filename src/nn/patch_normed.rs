@@ -1,6 +1,6 @@
 //! Patch embedding of volumes between two norms.
 //!
-//! Source: Wu et al. 2023, "Towards Generalist Foundation Model for Radiology" (RadFM),
+//! Source: Wu et al. 2023, "Towards Generalist Foundation Model for Radiology" (`RadFM`),
 //! arXiv:2308.02463. The numbers of a patch keep the order of its weights: row, column, slice,
 //! channel, the last the fastest. Tokens come slice by slice here, not row by row as there.
 
@@ -48,7 +48,8 @@ impl NormedPatchEmbed3d {
         let x = x.reshape((batch, 1, height, width, slices * channels))?;
         let [depth, rows, columns] = self.patch;
         let x = patchify(&x, 1, [rows, columns, depth * channels])?; // (B, N, C·patch)
-        let x = self.norm2.forward(&self.proj.forward(&self.norm1.forward(&x)?)?)?; // (B, N, D)
+        let x = self.proj.forward(&self.norm1.forward(&x)?)?; // (B, N, D)
+        let x = self.norm2.forward(&x)?;
         let (tokens, dim) = (x.dim(1)?, x.dim(2)?);
         if grid[0] == 1 {
             return Ok(x);

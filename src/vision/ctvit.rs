@@ -1,4 +1,4 @@
-//! CTViT: volumes of several sizes, one transformer.
+//! `CTViT`: volumes of several sizes, one transformer.
 //!
 //! Source: Niu et al. 2025, "Medical multimodal multitask foundation model for lung cancer
 //! screening", Nature Communications 16:1523 (M3FM); a `ViT` without a pre-norm before its blocks,

@@ -1,4 +1,4 @@
-//! The sizes of CTViT, and the scales that it sees volumes at.
+//! The sizes of `CTViT`, and the scales that it sees volumes at.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! The vision transformer of RadFM, on films and volumes of any size that its patches divide.
+//! The vision transformer of `RadFM`, on films and volumes of any size that its patches divide.
 //!
 //! Source: Wu et al. 2023, "Towards Generalist Foundation Model for Radiology", arXiv:2308.02463.
 //! A film is a volume of four equal slices there. Differs in that dropout omits single values of

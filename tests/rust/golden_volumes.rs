@@ -171,8 +171,9 @@ fn vit3d_of_radfm_at_every_depth() {
         let used = still.forward(&volume, &pass).unwrap();
         assert!(!used.tokens.track_op());
         assert_close("in use", &ordered(&used), &tokens);
-        let sized = still.forward_sized(&volume, &vec![[2.0, 0.5, 0.7]; tokens.dims()[0]], &pass);
-        assert_eq!(sized.unwrap().spacing.unwrap()[0], [8.0, 4.0, 5.6]);
+        let voxels = vec![[2.0, 0.5, 0.7]; tokens.dims()[0]];
+        let sized = still.forward_sized(&volume, &voxels, &pass).unwrap();
+        assert_eq!(sized.spacing.unwrap(), vec![[8.0, 4.0, 5.6]; voxels.len()]);
     }
     let out = model.forward(&expected.get("volume_d4"), &pass).unwrap();
     let loss = (ordered(&out) * expected.get("weight")).unwrap().sum_all().unwrap();

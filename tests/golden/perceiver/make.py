@@ -19,7 +19,7 @@ def part(tensors, prefix):
 
 
 def cut(source, name, given):
-    """Store a case whose input is (B, images, frames, tokens, D), and becomes (B, N, D)."""
+    """Store a case; its input (B, images, frames, tokens, D) becomes (B, N, D)."""
     case = load_file(Path(sys.argv[1]) / f"{source}.safetensors")
     (HERE / name).mkdir(exist_ok=True)
     expected = {
