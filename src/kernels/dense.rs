@@ -5,7 +5,7 @@
 //! together: a layer's norm is applied while its input is laid out for the product, and its
 //! result goes to its channels of the map.
 
-use candle::{Result, Tensor};
+use candle::{Result, Shape, Tensor};
 
 use super::buffer::{filled, read};
 use super::conv::{Geometry, Sizes};
@@ -81,6 +81,14 @@ pub(crate) fn dense_block(x: &Tensor, layers: &[DenseWeights]) -> Result<Tensor>
         known += second.outputs;
     }
     Tensor::from_vec(wide, (batch, known, height, width), x.device())
+}
+
+/// Bytes that a block needs beside its result, for layers whose insides are (B, I, H, W).
+pub(crate) fn dense_workspace(inner: [usize; 4]) -> Result<usize> {
+    let [batch, channels, ..] = inner;
+    let geometry = Geometry { kernel: 3, stride: 1, padding: 1, groups: 1 };
+    let sizes = Sizes::new(&Shape::from(&inner), &(1, channels, 3, 3).into(), geometry)?;
+    Ok(size_of::<f32>() * (batch * channels * Places::of(sizes).plane() + Planes::SLACK))
 }
 
 /// An affine map as slices.

@@ -21,6 +21,7 @@ mod depthwise;
 mod gemm;
 #[cfg(all(test, unix))]
 mod guard;
+mod join;
 mod linear;
 mod linear_cross_entropy;
 mod lines;
@@ -62,7 +63,8 @@ pub(crate) use conv::{
     ConvFollowing, Geometry, conv2d, conv2d_finished, conv2d_workspace, depthwise_finished,
 };
 pub(crate) use cross_entropy::{Classes, Targets, cross_entropy};
-pub(crate) use dense::{DenseWeights, dense_block, halve_activated};
+pub(crate) use dense::{DenseWeights, dense_block, dense_workspace, halve_activated};
+pub(crate) use join::join;
 pub(crate) use linear::{Following, linear, linear_prepared};
 pub(crate) use linear_cross_entropy::linear_cross_entropy;
 pub(crate) use norm::{layer_norm, rms_norm};

@@ -140,7 +140,7 @@ impl Conv2d {
         })
     }
 
-    /// The memory of [`Self::forward_among`], without a gate.
+    /// The memory of [`Self::forward_among`]; a gate is of no account where it is applied on the way.
     pub fn trace_among(
         &self,
         x: &Shadow,
@@ -149,7 +149,7 @@ impl Conv2d {
     ) -> Result<Shadow> {
         let (dims, work) = self.sizes(x)?;
         let at_once = !x.learns() && !self.weight.track_op() && self.bias.is_none();
-        if at_once && !self.depthwise() {
+        if at_once && !(self.depthwise() && residual.is_some()) {
             return Ok(Shadow::made(&dims, &[x], work));
         }
         let y = Shadow::made(&dims, &[&self.trace(x)?], Work::default());

@@ -5,8 +5,8 @@ use candle_nn::VarBuilder;
 
 use super::conv::{finished, gated, trace_finished};
 use super::pool::plane_means;
-use super::{Activation, BatchNorm2d, Bias, Conv2d, Conv2dConfig, ConvAround, Pass, Shadow};
-use crate::Result;
+use super::{Activation, BatchNorm2d, Bias, Conv2d, Conv2dConfig, ConvAround, Pass, Shadow, Work};
+use crate::{Error, Result};
 
 /// How the border of a feature map is filled up with zeros, so that an odd kernel of stride s
 /// leaves 1 / s of each side.
@@ -107,7 +107,8 @@ impl ConvNorm {
         finished(self.norm.forward(&self.conv.forward(&x)?, pass)?, residual, activation)
     }
 
-    /// The memory of [`Self::forward`], without a gate and with padding that fits every size.
+    /// The memory of [`Self::forward`] without a gate, or of [`Self::forward_squeezed`] without the
+    /// means.
     pub fn trace(
         &self,
         x: &Shadow,
@@ -115,10 +116,28 @@ impl ConvNorm {
         activated: bool,
         pass: &Pass,
     ) -> Result<Shadow> {
+        let x = &self.trace_padded(x)?;
         if !pass.trains() {
             return self.conv.trace_among(x, residual, activated);
         }
         Ok(trace_finished(self.norm.trace(&self.conv.trace(x)?), residual, activated))
+    }
+
+    /// The memory of [`Self::forward`] with a gate, for a kernel of one place.
+    pub fn trace_gated(
+        &self,
+        x: &Shadow,
+        gate: &Shadow,
+        residual: Option<&Shadow>,
+        pass: &Pass,
+    ) -> Result<Shadow> {
+        if !pass.trains() {
+            return self.trace(x, residual, false, pass);
+        }
+        // candle's product makes a gradient of this size for the gate too, each with zeros and a sum.
+        let backward = 5 * size_of::<f32>() * x.dims().iter().product::<usize>();
+        let gated = Shadow::made(x.dims(), &[x, gate], Work { backward, ..Work::default() });
+        self.trace(&gated, residual, false, pass)
     }
 
     /// As [`Self::forward`], and the mean of each plane of the result (B, O).
@@ -141,15 +160,30 @@ impl ConvNorm {
 
     /// `x` with the zeros that its size asks for.
     fn padded(&self, x: &Tensor) -> Result<Tensor> {
-        let Some((kernel, stride)) = self.sized else { return Ok(x.clone()) };
         let (_, _, height, width) = x.dims4()?;
-        let zeros = |size: usize| {
-            let reached = (size.div_ceil(stride).max(1) - 1) * stride + kernel;
-            reached.saturating_sub(size)
-        };
-        let (below, beside) = (zeros(height), zeros(width));
+        let (below, beside) = (self.zeros(height), self.zeros(width));
         let x = x.pad_with_zeros(2, below / 2, below.div_ceil(2))?;
         Ok(x.pad_with_zeros(3, beside / 2, beside.div_ceil(2))?)
+    }
+
+    /// The memory of [`Self::padded`].
+    fn trace_padded(&self, x: &Shadow) -> Result<Shadow> {
+        let &[batch, channels, height, width] = x.dims() else {
+            return Err(Error::shape("convolution", "(B, C, H, W)", x.dims()));
+        };
+        let (below, beside) = (self.zeros(height), self.zeros(width));
+        let padded = |x: &Shadow, zeros: usize, dims: [usize; 4]| {
+            if zeros == 0 { x.clone() } else { Shadow::shared(&dims, &[x]) }
+        };
+        let x = padded(x, below, [batch, channels, height + below, width]);
+        Ok(padded(&x, beside, [batch, channels, height + below, width + beside]))
+    }
+
+    /// How many zeros a side of `size` asks for, before and behind together.
+    fn zeros(&self, size: usize) -> usize {
+        let Some((kernel, stride)) = self.sized else { return 0 };
+        let reached = (size.div_ceil(stride).max(1) - 1) * stride + kernel;
+        reached.saturating_sub(size)
     }
 }
 

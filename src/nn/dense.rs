@@ -6,7 +6,11 @@
 use candle::Tensor;
 use candle_nn::VarBuilder;
 
-use super::{Activation, BatchNorm2d, Bias, Conv2d, Conv2dConfig, Dropout, Pass, avg_pool2d};
+use super::pool::trace_pool2d;
+use super::{
+    Activation, BatchNorm2d, Bias, Conv2d, Conv2dConfig, Dropout, Pass, Shadow, Work, avg_pool2d,
+    join, trace_finished, trace_join,
+};
 use crate::kernels::DenseWeights;
 use crate::{Error, Result, kernels};
 
@@ -81,10 +85,22 @@ impl Layer {
         let new = self.conv2.forward(&activated(&inner, &self.norm2, pass)?)?;
         self.dropout.forward(&new, pass)
     }
+
+    /// The memory of [`Self::forward`].
+    fn trace(&self, x: &Shadow, pass: &Pass) -> Result<Shadow> {
+        let inner = self.conv1.trace(&trace_activated(x, &self.norm1))?;
+        let new = self.conv2.trace(&trace_activated(&inner, &self.norm2))?;
+        Ok(self.dropout.trace(&new, pass))
+    }
 }
 
 fn activated(x: &Tensor, norm: &BatchNorm2d, pass: &Pass) -> Result<Tensor> {
     Activation::Relu.apply(&norm.forward(x, pass)?)
+}
+
+/// The memory of [`activated`].
+fn trace_activated(x: &Shadow, norm: &BatchNorm2d) -> Shadow {
+    trace_finished(norm.trace(x), None, true)
 }
 
 /// Whether neither the input nor the weights learn, and the kernels take them.
@@ -118,7 +134,28 @@ impl DenseBlock {
         }
         let mut all = x.clone();
         for layer in &self.layers {
-            all = Tensor::cat(&[&all, &layer.forward(&all, pass)?], 1)?;
+            all = join(&all, &layer.forward(&all, pass)?)?;
+        }
+        Ok(all)
+    }
+
+    /// The memory of [`Self::forward`].
+    pub fn trace(&self, x: &Shadow, pass: &Pass) -> Result<Shadow> {
+        let &[batch, channels, height, width] = x.dims() else {
+            return Err(Error::shape("dense block", "(B, C, H, W)", x.dims()));
+        };
+        let learns = |layer: &Layer| layer.conv1.weight().track_op();
+        if !pass.trains() && !x.learns() && !self.layers.iter().any(learns) {
+            let growth = self.layers.iter().map(|layer| layer.conv2.weight().dims()[0]);
+            let dims = [batch, channels + growth.sum::<usize>(), height, width];
+            let inner = |layer: &Layer| layer.conv1.weight().dims()[0];
+            let inner = self.layers.iter().map(inner).max().unwrap_or(0);
+            let forward = kernels::dense_workspace([batch, inner, height, width])?;
+            return Ok(Shadow::made(&dims, &[x], Work { forward, ..Work::default() }));
+        }
+        let mut all = x.clone();
+        for layer in &self.layers {
+            all = trace_join(&all, &layer.trace(&all, pass)?);
         }
         Ok(all)
     }
@@ -161,6 +198,18 @@ impl DenseTransition {
             return self.conv.forward(&kernels::halve_activated(x, (&scale, &shift))?);
         }
         avg_pool2d(&self.conv.forward(&activated(x, &self.norm, pass)?)?, 2, 2, 0)
+    }
+
+    /// The memory of [`Self::forward`].
+    pub fn trace(&self, x: &Shadow, pass: &Pass) -> Result<Shadow> {
+        let &[batch, channels, height, width] = x.dims() else {
+            return Err(Error::shape("dense transition", "(B, C, H, W)", x.dims()));
+        };
+        if !pass.trains() && !x.learns() && !self.conv.weight().track_op() {
+            let dims = [batch, channels, height / 2, width / 2];
+            return self.conv.trace(&Shadow::made(&dims, &[x], Work::default()));
+        }
+        trace_pool2d(&self.conv.trace(&trace_activated(x, &self.norm))?, 2, 2, 0)
     }
 }
 

@@ -221,7 +221,7 @@ impl Prepared {
 }
 
 /// The memory of [`linear`].
-fn trace(x: &Shadow, weight: &Shadow, bias: Option<&Tensor>) -> Shadow {
+pub(super) fn trace(x: &Shadow, weight: &Shadow, bias: Option<&Tensor>) -> Shadow {
     let (x, dims) = (x.in_order(), x.dims_to(weight.dims()[0]));
     match bias.map(|bias| x.account().weight(bias)) {
         Some(bias) => Shadow::made(&dims, &[&x, weight, &bias], Work::default()),

@@ -142,7 +142,11 @@ impl<const R: usize> Patches<R> {
 }
 
 /// Cuts `x` (B, C, …) into the rows (B, N, C·patch) of its patches.
-fn patchify<const R: usize>(x: &Tensor, channels: usize, patch: [usize; R]) -> Result<Tensor> {
+pub(super) fn patchify<const R: usize>(
+    x: &Tensor,
+    channels: usize,
+    patch: [usize; R],
+) -> Result<Tensor> {
     let sizes = x.dims();
     let fits = sizes.len() == R + 2
         && sizes[1] == channels

@@ -58,6 +58,13 @@ pub fn plane_means(x: &Tensor) -> Result<Tensor> {
     Ok(wide(x)?.mean((2, 3))?.to_dtype(x.dtype())?)
 }
 
+/// The memory of [`plane_means`].
+pub(crate) fn trace_plane_means(x: &Shadow) -> Shadow {
+    // candle's mean spreads its gradient over zeros.
+    let backward = size_of::<f32>() * x.dims().iter().product::<usize>();
+    Shadow::made(&x.dims()[..2], &[x], Work { backward, ..Work::default() })
+}
+
 /// The mean over `h` × `w` cells that cover `x` (B, C, H, W): (B, C, h, w).
 pub fn adaptive_avg_pool2d(x: &Tensor, h: usize, w: usize) -> Result<Tensor> {
     let wide = |[x]: [&Tensor; 1]| adaptive_avg_pool2d(x, h, w);

@@ -1,4 +1,5 @@
-//! Positions of tokens: sines and cosines, and the resizing of learned tables.
+//! Positions of tokens and sizes of what they stand for: sines and cosines, and the resizing of
+//! learned tables.
 //!
 //! Source: He et al. 2021, "Masked Autoencoders Are Scalable Vision Learners", arXiv:2111.06377
 //! (the order of the features); Keys 1981, "Cubic convolution interpolation for digital image
@@ -11,7 +12,7 @@ use crate::{Error, Result};
 /// Positions 0..`n` on one axis, (N, D): sines, then cosines.
 pub fn sincos_1d(dim: usize, n: usize, device: &Device) -> Result<Tensor> {
     check_dim(dim, 2)?;
-    let rows = (0..n).flat_map(|place| waves(dim, place)).collect();
+    let rows = (0..n).flat_map(|place| waves(dim, place as f64)).collect();
     table(rows, n, dim, device)
 }
 
@@ -21,11 +22,23 @@ pub fn sincos_2d(dim: usize, h: usize, w: usize, device: &Device) -> Result<Tens
     let mut rows = Vec::with_capacity(h * w * dim);
     for row in 0..h {
         for column in 0..w {
-            rows.extend(waves(dim / 2, column));
-            rows.extend(waves(dim / 2, row));
+            rows.extend(waves(dim / 2, column as f64));
+            rows.extend(waves(dim / 2, row as f64));
         }
     }
     table(rows, h * w, dim, device)
+}
+
+/// Sizes in mm along (slices, rows, columns) as features (B, D), one row for each triple: a third
+/// of them, rounded down to even, for rows and as many for columns; slices come first and have the
+/// rest. Each part is laid out as in [`sincos_1d`].
+pub fn sincos_sizes(dim: usize, sizes: &[[f64; 3]], device: &Device) -> Result<Tensor> {
+    check_dim(dim, 2)?;
+    let side = dim / 6 * 2;
+    let row = |[slice, row, column]: &[f64; 3]| {
+        waves(dim - 2 * side, *slice).chain(waves(side, *row)).chain(waves(side, *column))
+    };
+    table(sizes.iter().flat_map(row).collect(), sizes.len(), dim, device)
 }
 
 /// Whether shrinking averages over all source pixels.
@@ -118,9 +131,9 @@ fn cubic(x: f64, a: f64) -> f64 {
     }
 }
 
-fn waves(dim: usize, place: usize) -> impl Iterator<Item = f32> {
+fn waves(dim: usize, place: f64) -> impl Iterator<Item = f32> {
     let half = dim / 2;
-    let angle = move |i: usize| place as f64 / 10_000f64.powf(i as f64 / half as f64);
+    let angle = move |i: usize| place / 10_000f64.powf(i as f64 / half as f64);
     let sines = (0..half).map(move |i| angle(i).sin() as f32);
     sines.chain((0..half).map(move |i| angle(i).cos() as f32))
 }

@@ -6,8 +6,8 @@
 use candle::Tensor;
 use candle_nn::{VarBuilder, ops};
 
-use super::linear::uniform;
-use super::{Activation, linear};
+use super::linear::{trace, uniform};
+use super::{Activation, Shadow, Work, linear};
 use crate::Result;
 
 /// Maps means (B, C) to factors (B, C) in (0, 1); parameters `conv_reduce` and `conv_expand`, as
@@ -37,6 +37,16 @@ impl SqueezeExcite {
         let inner = linear(means, &self.reduce.0, Some(&self.reduce.1))?;
         let inner = Activation::Silu.apply(&inner)?; // (B, S)
         Ok(ops::sigmoid(&linear(&inner, &self.expand.0, Some(&self.expand.1))?)?)
+    }
+
+    /// The memory of [`Self::forward`].
+    #[must_use]
+    pub fn trace(&self, means: &Shadow) -> Shadow {
+        let activated = |x: &Shadow, (weight, bias): &(Tensor, Tensor)| {
+            let y = trace(x, &x.account().weight(weight), Some(bias));
+            Shadow::made(y.dims(), &[&y], Work::default())
+        };
+        activated(&activated(means, &self.reduce), &self.expand)
     }
 }
 

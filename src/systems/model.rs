@@ -261,7 +261,7 @@ impl Model {
     }
 
     /// Fails when what `plan` says of a call does not fit in memory: see [`Plan::fit`]. On other
-    /// devices than the CPU, and for encoders that cannot say, there is no check.
+    /// devices than the CPU, and for films that the encoder will refuse, there is no check.
     pub(super) fn fits(
         &self,
         precision: Precision,

@@ -78,7 +78,7 @@ pub fn plan(spec: &ModelSpec, stage: &Stage, conditions: &Conditions) -> Result<
 }
 
 /// Fails when a step would not fit in memory; without a check on other devices than the CPU, and
-/// for encoders that cannot say what they hold.
+/// for films that the encoder will refuse anyway.
 pub(super) fn fits(
     model: &Model,
     studies: usize,

@@ -8,11 +8,12 @@ use candle::Tensor;
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
-use super::encoder::check_channels;
+use super::encoder::{check_channels, trace_of_map};
 use super::{TokenGrid, VisionEncoder};
 use crate::nn::{
     Activation, Around, BatchNorm2d, ConvNorm, ConvNormConfig, DenseBlock, DenseBlockConfig,
-    DenseTransition, Pass, max_pool2d, plane_means,
+    DenseTransition, Pass, Shadow, max_pool2d, plane_means, trace_finished, trace_plane_means,
+    trace_pool2d,
 };
 use crate::{Error, Result};
 
@@ -147,8 +148,7 @@ impl VisionEncoder for DenseNet {
     fn forward(&self, pixels: &Tensor, pass: &Pass) -> Result<TokenGrid> {
         check_channels(pixels, self.channels)?;
         let relu = Around { activation: Some(Activation::Relu), ..Around::default() };
-        let x = self.stem.forward(pixels, relu, pass)?; // (B, C, H/2, W/2)
-        let mut x = max_pool2d(&x, 3, 2, 1)?; // (B, C, H/4, W/4)
+        let mut x = max_pool2d(&self.stem.forward(pixels, relu, pass)?, 3, 2, 1)?; // (B, C, H/4, W/4)
         for (block, between) in &self.blocks {
             x = block.forward(&x, pass)?;
             if let Some(between) = between {
@@ -158,6 +158,19 @@ impl VisionEncoder for DenseNet {
         let map = Activation::Relu.apply(&self.norm.forward(&x, pass)?)?;
         let pooled = Some(plane_means(&map)?); // (B, D)
         Ok(TokenGrid { pooled, ..TokenGrid::of_map(&map)? })
+    }
+
+    fn trace(&self, pixels: &Shadow, pass: &Pass) -> Result<Shadow> {
+        let mut x = trace_pool2d(&self.stem.trace(pixels, None, true, pass)?, 3, 2, 1)?;
+        for (block, between) in &self.blocks {
+            x = block.trace(&x, pass)?;
+            if let Some(between) = between {
+                x = between.trace(&x, pass)?;
+            }
+        }
+        let map = trace_finished(self.norm.trace(&x), None, true);
+        let _pooled = trace_plane_means(&map);
+        trace_of_map(&map)
     }
 
     fn dim(&self) -> usize {

@@ -9,11 +9,12 @@ use candle::Tensor;
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
-use super::encoder::check_channels;
+use super::encoder::{check_channels, trace_of_map};
 use super::mbconv::{MbConv, MbConvConfig};
 use super::{TokenGrid, VisionEncoder};
 use crate::nn::{
-    Activation, Around, ConvNorm, ConvNormConfig, Dropout, Padding, Pass, avg_pool2d, plane_means,
+    Activation, Around, ConvNorm, ConvNormConfig, Dropout, Padding, Pass, Shadow, avg_pool2d,
+    plane_means, trace_plane_means, trace_pool2d,
 };
 use crate::{Error, Result};
 
@@ -256,6 +257,18 @@ impl EfficientNet {
             None => Ok(x),
         }
     }
+
+    /// The memory of [`Self::feature_map`].
+    fn trace_map(&self, pixels: &Shadow, pass: &Pass) -> Result<Shadow> {
+        let mut x = self.stem.trace(pixels, None, true, pass)?;
+        for block in &self.blocks {
+            x = block.trace(&x, pass)?;
+        }
+        match &self.head {
+            Some(head) => head.trace(&x, None, true, pass),
+            None => Ok(x),
+        }
+    }
 }
 
 impl VisionEncoder for EfficientNet {
@@ -267,6 +280,13 @@ impl VisionEncoder for EfficientNet {
         };
         let map = if self.cell > 1 { avg_pool2d(&map, self.cell, self.cell, 0)? } else { map };
         Ok(TokenGrid { pooled, ..TokenGrid::of_map(&map)? })
+    }
+
+    fn trace(&self, pixels: &Shadow, pass: &Pass) -> Result<Shadow> {
+        let map = self.trace_map(pixels, pass)?;
+        let _pooled = trace_plane_means(&map);
+        let map = if self.cell > 1 { trace_pool2d(&map, self.cell, self.cell, 0)? } else { map };
+        trace_of_map(&map)
     }
 
     fn dim(&self) -> usize {
@@ -308,7 +328,7 @@ mod tests {
         let still = EfficientNet::new(&thin, parameters.frozen()).unwrap();
         let film = Tensor::zeros((1, 1, 1280, 1280), DType::F32, &Device::Cpu).unwrap();
         let grid = still.forward(&film, &Pass::inference()).unwrap();
-        assert_eq!((grid.grid, grid.tokens.dims()), ((8, 8), [1, 64, 32].as_slice()));
+        assert_eq!((grid.grid, grid.tokens.dims()), ([1, 8, 8], [1, 64, 32].as_slice()));
     }
 
     #[test]

@@ -9,7 +9,8 @@ use candle_nn::VarBuilder;
 
 use crate::Result;
 use crate::nn::{
-    Activation, Around, ConvNorm, ConvNormConfig, DropPath, Pass, SqueezeExcite, finished,
+    Activation, Around, ConvNorm, ConvNormConfig, DropPath, Pass, Shadow, SqueezeExcite, finished,
+    trace_finished, trace_plane_means,
 };
 
 /// The sizes of an [`MbConv`].
@@ -83,5 +84,21 @@ impl MbConv {
         }
         let y = self.project.forward(&inner, gated, pass)?;
         finished(self.drop_path.forward(&y, pass)?, residual, None)
+    }
+
+    /// The memory of [`Self::forward`].
+    pub(super) fn trace(&self, x: &Shadow, pass: &Pass) -> Result<Shadow> {
+        let wide = match &self.expand {
+            Some(expand) => expand.trace(x, None, true, pass)?,
+            None => x.clone(),
+        };
+        let inner = self.depthwise.trace(&wide, None, true, pass)?;
+        let gate = self.squeeze.trace(&trace_plane_means(&inner));
+        let residual = self.residual.then_some(x);
+        if residual.is_none() || !self.drop_path.omits(pass) {
+            return self.project.trace_gated(&inner, &gate, residual, pass);
+        }
+        let y = self.project.trace_gated(&inner, &gate, None, pass)?;
+        Ok(trace_finished(self.drop_path.trace(&y, pass), residual, false))
     }
 }

@@ -5,8 +5,8 @@ use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DenseNet, DenseNetConfig, EfficientNet, EfficientNetConfig, ResNet, ResNetConfig, TokenGrid,
-    VisionEncoder, Vit, VitConfig,
+    CtVit, CtVitConfig, DenseNet, DenseNetConfig, EfficientNet, EfficientNetConfig, ResNet,
+    ResNetConfig, TokenGrid, VisionEncoder, Vit, Vit3d, Vit3dConfig, VitConfig,
 };
 use crate::Result;
 use crate::nn::{Pass, Shadow};
@@ -53,6 +53,15 @@ macro_rules! encoders {
                 match self { $(Self::$Name(encoder) => encoder.forward(pixels, pass)),+ }
             }
 
+            fn forward_sized(
+                &self,
+                pixels: &Tensor,
+                voxels: &[[f64; 3]],
+                pass: &Pass,
+            ) -> Result<TokenGrid> {
+                match self { $(Self::$Name(encoder) => encoder.forward_sized(pixels, voxels, pass)),+ }
+            }
+
             fn trace(&self, pixels: &Shadow, pass: &Pass) -> Result<Shadow> {
                 match self { $(Self::$Name(encoder) => encoder.trace(pixels, pass)),+ }
             }
@@ -73,6 +82,10 @@ encoders! {
     EfficientNet(EfficientNetConfig),
     /// Convolutional trunk whose layers read all before them.
     DenseNet(DenseNetConfig),
+    /// Vision transformer on volumes of several sizes.
+    CtVit(CtVitConfig),
+    /// Vision transformer on volumes of any size.
+    Vit3d(Vit3dConfig),
 }
 
 impl Default for ImageEncoderConfig {

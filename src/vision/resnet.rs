@@ -9,7 +9,7 @@ use candle::Tensor;
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
-use super::encoder::check_channels;
+use super::encoder::{check_channels, trace_of_map};
 use super::{TokenGrid, VisionEncoder};
 use crate::nn::{
     Activation, Around, ConvNorm, ConvNormConfig, DropPath, Pass, Shadow, finished, max_pool2d,
@@ -260,10 +260,7 @@ impl VisionEncoder for ResNet {
         for block in &self.blocks {
             x = block.trace(&x, pass)?;
         }
-        let &[batch, channels, height, width] = x.dims() else {
-            return Err(Error::shape("feature map", "(B, C, H, W)", x.dims()));
-        };
-        Ok(x.turned(&[batch, height * width, channels]))
+        trace_of_map(&x)
     }
 
     fn dim(&self) -> usize {

@@ -243,7 +243,7 @@ impl VisionEncoder for Vit {
         let all = self.encode(&patches, pass)?; // (B, P + N, D)
         let prefix = self.config.prefix();
         let tokens = all.narrow(1, prefix, grid.0 * grid.1)?; // (B, N, D)
-        Ok(TokenGrid { tokens, grid, pooled: self.pool(&all)? })
+        Ok(TokenGrid { pooled: self.pool(&all)?, ..TokenGrid::of_film(tokens, grid) })
     }
 
     fn trace(&self, pixels: &Shadow, pass: &Pass) -> Result<Shadow> {
@@ -368,7 +368,7 @@ mod tests {
             let (model, parameters) = build(&config);
             assert!(parameters.get("pos_embed").is_none());
             let out = model.forward(&pixels(1, 24, 16), &Pass::inference()).unwrap();
-            assert_eq!((out.tokens.dims(), out.grid), ([1, 6, 8].as_slice(), (3, 2)));
+            assert_eq!((out.tokens.dims(), out.grid), ([1, 6, 8].as_slice(), [1, 3, 2]));
             assert!(out.pooled.is_none());
         }
     }

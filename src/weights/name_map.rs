@@ -16,11 +16,14 @@ use crate::{Error, Result};
 const BUILT_IN: &[(&str, &str)] = &[
     ("bert", include_str!("maps/bert.toml")),
     ("clip_vision", include_str!("maps/clip_vision.toml")),
+    ("ctvit", include_str!("maps/ctvit.toml")),
     ("densenet", include_str!("maps/densenet.toml")),
     ("dinov2_hf", include_str!("maps/dinov2_hf.toml")),
     ("efficientnet", include_str!("maps/efficientnet.toml")),
+    ("perceiver", include_str!("maps/perceiver.toml")),
     ("plain", include_str!("maps/plain.toml")),
     ("siglip_vision", include_str!("maps/siglip_vision.toml")),
+    ("vit3d", include_str!("maps/vit3d.toml")),
     ("vit_hf", include_str!("maps/vit_hf.toml")),
     ("vit_timm", include_str!("maps/vit_timm.toml")),
 ];

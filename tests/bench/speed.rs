@@ -17,7 +17,9 @@ use carina::nn::{
     record,
 };
 use carina::training::{AdamW, AdamWConfig};
-use carina::vision::{ImageEncoder, ImageEncoderConfig, VisionEncoder, Vit, VitConfig, VitLayout};
+use carina::vision::{
+    CtVit, CtVitConfig, ImageEncoder, ImageEncoderConfig, VisionEncoder, Vit, VitConfig, VitLayout,
+};
 use carina::weights::{Checkpoint, NameMap, Strictness, load};
 use carina::{Error, Result};
 use serde::Deserialize;
@@ -41,6 +43,8 @@ enum Row {
     },
     /// A convolutional trunk in the layout that `map` reads: pixels to the mean of its last map.
     Trunk { map: String, config: ImageEncoderConfig },
+    /// CT volumes to the tokens before the first block.
+    CtTokenizer { config: CtVitConfig },
     /// Token ids to states.
     Bert,
     /// Queries, keys and values to their mix.
@@ -76,6 +80,7 @@ fn prepare(folder: &Path) -> Result<Run> {
             train(folder, &config, (classes, rate, precision), data)?
         }
         Row::Trunk { map, config } => trunk(folder, &map, &config, get("x")?)?,
+        Row::CtTokenizer { config } => ct_tokenizer(folder, &config, get("x")?)?,
         Row::Bert => bert(folder, get("ids")?)?,
         Row::Attention => {
             let (q, k, v) = (get("q")?, get("k")?, get("v")?);
@@ -128,6 +133,15 @@ fn trunk(folder: &Path, map: &str, config: &ImageEncoderConfig, pixels: Tensor) 
         let out = model.forward(&pixels, &Pass::inference())?;
         out.pooled.ok_or_else(|| Error::value("row", "the trunk gives no mean"))
     }))
+}
+
+fn ct_tokenizer(folder: &Path, config: &CtVitConfig, pixels: Tensor) -> Result<Run> {
+    let parameters = Parameters::blank(&device()?);
+    CtVit::new(config, parameters.builder())?; // declares what to load
+    let weights = Checkpoint::open(folder.join("model.safetensors"))?;
+    load(&parameters, &weights, &NameMap::named("ctvit")?, Strictness::Strict)?;
+    let model = CtVit::new(config, parameters.frozen())?;
+    Ok(Box::new(move || Ok(model.embed(&pixels, None)?.0)))
 }
 
 fn train(

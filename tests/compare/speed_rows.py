@@ -7,6 +7,7 @@ read the same folder, so that all compute the same numbers.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
+
+sys.path.append(str(Path(__file__).parents[1] / "golden" / "ctvit"))
+from make import CtVit
 
 Run = Callable[[], Tensor]
 RATE, DECAY = 1e-4, 0.01
@@ -107,6 +111,29 @@ def trunk_row(name: str, arch: str, batch: int) -> Row:
         lambda: images(batch),
         lambda model, data: model(data["x"]),
         lambda: timm.create_model(name, num_classes=0).eval(),
+    )
+
+
+def ctvit_row(depth: int, dim: int, size: tuple[int, ...]) -> Row:
+    """CT volumes of this size to tokens, or with blocks to the class token."""
+    scale, heads = (size, (16, 16, 16)), dim // 64
+    config = {
+        "dim": dim,
+        "heads": heads,
+        "depth": max(depth, 1),
+        "scales": [{"size": scale[0], "patch": scale[1]}],
+    }
+    trunk = {"kind": "trunk", "map": "ctvit", "config": {"arch": "ctvit", **config}}
+    return Row(
+        ("torch_eager",),
+        trunk if depth else {"kind": "ct_tokenizer", "config": config},
+        lambda: {"x": torch.randn(1, 1, *size)},
+        lambda model, data: (
+            model.encoder_img(model.embed(data["x"]))[:, 0]
+            if depth
+            else model.embed(data["x"])
+        ),
+        lambda: CtVit(dim, max(depth, 1), heads, [scale]).eval(),
     )
 
 
@@ -224,6 +251,8 @@ ROWS: dict[str, Row] = {
     "vit_s_train_b8": train_row(),
     "vit_s_train_bf16_b8": in_half(train_row()),
     "bert_base_b8": bert_row(),
+    "ctvit_tokenizer": ctvit_row(0, 1024, (128, 448, 320)),
+    "ctvit_base_crop": ctvit_row(12, 768, (128, 192, 224)),
     "adamw_20m": adamw_row(),
     "attention_197": attention_row(197),
     "attention_1024": attention_row(1024),

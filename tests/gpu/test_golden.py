@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.gpu, pytest.mark.golden]
 
 
-@pytest.mark.parametrize("name", ["golden_layers", "golden_encoders"])
+@pytest.mark.parametrize("name", ["golden_layers", "golden_encoders", "golden_volumes"])
 def test_outputs_and_gradients_are_those_of_pytorch(device, name):
     folder = os.environ.get("CARINA_GPU_TESTS")
     if folder is None:

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
-use std::path::{Path, PathBuf};
+mod stored;
 
 use candle::{Device, Tensor};
 use carina::language::{Bert, BertConfig};
@@ -13,65 +13,7 @@ use carina::vision::{
 };
 use carina::weights::{Checkpoint, NameMap, Strictness, load};
 
-/// GPUs add up in another order.
-fn tolerance() -> f32 {
-    if device().is_cpu() { 1e-4 } else { 1e-3 }
-}
-
-/// Where the layers run: `CARINA_TEST_DEVICE`, or the CPU.
-fn device() -> Device {
-    carina::device::open(&std::env::var("CARINA_TEST_DEVICE").unwrap_or("cpu".to_owned())).unwrap()
-}
-
-/// The repository, which may have moved since the test was compiled.
-fn root() -> PathBuf {
-    std::env::var_os("CARGO_MANIFEST_DIR").map_or(env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
-}
-
-fn folder(kind: &str, case: &str) -> PathBuf {
-    root().join("tests/golden").join(kind).join(case)
-}
-
-struct Expected(Checkpoint);
-
-impl Expected {
-    fn open(folder: &Path) -> Self {
-        Self(Checkpoint::open(folder.join("expected.safetensors")).unwrap())
-    }
-
-    fn get(&self, key: &str) -> Tensor {
-        self.0.tensor(key, &device()).unwrap()
-    }
-}
-
-/// Fails, with the largest difference, unless `got` is within the tolerance of `expected`.
-fn assert_close(what: &str, got: &Tensor, expected: &Tensor) {
-    assert_eq!(got.dims(), expected.dims(), "{what}");
-    let flat = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    let (got, expected) = (flat(got), flat(expected));
-    let scale = expected.iter().fold(1f32, |most, x| most.max(x.abs()));
-    for (a, b) in got.iter().zip(&expected) {
-        assert!((a - b).abs() <= tolerance() * scale, "{what}: found {a}, expected {b}");
-    }
-}
-
-/// Compares every parameter's gradient with the stored ones, which are in the same layout.
-fn assert_gradients(
-    folder: &Path,
-    map: &str,
-    parameters: &Parameters,
-    got: &candle::backprop::GradStore,
-    build: impl FnOnce(&Parameters),
-) {
-    let expected = Parameters::blank(&device());
-    build(&expected);
-    let stored = Checkpoint::open(folder.join("gradients.safetensors")).unwrap();
-    load(&expected, &stored, &NameMap::named(map).unwrap(), Strictness::Strict).unwrap();
-    for (name, var) in parameters.trainable() {
-        let gradient = got.get(&var).unwrap_or_else(|| panic!("{name} received no gradient"));
-        assert_close(&name, gradient, expected.get(&name).unwrap().as_tensor());
-    }
-}
+use stored::{Expected, assert_close, assert_gradients, device, folder, root};
 
 fn check_vit(case: &str, config: &VitConfig, layout: VitLayout) {
     let folder = folder("vit", case);
@@ -258,7 +200,7 @@ fn check_resnet(case: &str, config: &ResNetConfig) {
     assert_close("in use", &used.tokens, &stored.get("inferred"));
     let trained = model.forward(&pixels, &Pass::training(0, 0)).unwrap();
     assert_close("trained", &trained.tokens, &stored.get("trained"));
-    assert_eq!(trained.tokens.dims()[1], trained.grid.0 * trained.grid.1);
+    assert_eq!(trained.tokens.dims()[1], trained.grid.iter().product::<usize>());
     assert_eq!(trained.tokens.dims()[2], model.dim());
     let loss = (&trained.tokens * stored.get("weight")).unwrap().sum_all().unwrap();
     let gradients = loss.backward().unwrap();
@@ -384,8 +326,8 @@ fn cases(kind: &str) -> Vec<String> {
 
 #[test]
 fn every_registered_encoder_has_golden_cases_and_every_case_is_run() {
-    let run = include_str!("golden_encoders.rs");
-    for block in ImageEncoderConfig::BLOCKS.iter().chain(&["Bert"]) {
+    let run = [include_str!("golden_encoders.rs"), include_str!("golden_volumes.rs")].concat();
+    for block in ImageEncoderConfig::BLOCKS.iter().chain(&["Bert", "Perceiver"]) {
         let kind = block.to_lowercase();
         let found = cases(&kind);
         assert!(!found.is_empty(), "tests/golden/{kind}: found no case of the encoder {block}");

@@ -10,9 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use candle::{DType, Device, Tensor};
 use carina::Error;
 use carina::language::Tokenizer;
-use carina::nn::{Kind, Pass, Precision, record};
+use carina::nn::{Account, Kind, Outline, Parameters, Pass, Precision, Shadow, Work, record};
 use carina::systems::{Level, Model, ModelSpec, Plan, Sketch, preset};
 use carina::training::{Conditions, Objective, Stage, plan};
+use carina::vision::{
+    CtScale, CtVitConfig, CtVitSize, ImageEncoder, ImageEncoderConfig, VisionEncoder, Vit3dConfig,
+};
 
 struct Counting;
 
@@ -56,7 +59,16 @@ const VIT: &str = r#"{"image": {"arch": "vit", "image_size": 128, "patch_size": 
     "dim": 192, "depth": 6, "heads": 3, "pool": "none", "class_token": false, "drop_path": 0.1},
     "pool_heads": 3, "text": {"dim": 64, "depth": 2, "heads": 2, "mlp_dim": 128}}"#;
 
-fn specs() -> [(&'static str, ModelSpec); 4] {
+const EFFICIENTNET: &str = r#"{"image": {"arch": "efficientnet", "width": 0.4, "depth": 0.5},
+    "pool_heads": 4, "text": {"dim": 64, "depth": 2, "heads": 2, "mlp_dim": 128}}"#;
+const TENSORFLOW: &str = r#"{"image": {"arch": "efficientnet", "width": 0.3, "depth": 0.3,
+    "padding": "same", "head": false, "cell": 2, "drop_connect": 0.0},
+    "pool_heads": 4, "text": {"dim": 64, "depth": 2, "heads": 2, "mlp_dim": 128}}"#;
+const DENSENET: &str = r#"{"image": {"arch": "densenet", "stem_width": 32, "growth": 16,
+    "depths": [3, 6, 4], "dropout": 0.1},
+    "pool_heads": 4, "text": {"dim": 64, "depth": 2, "heads": 2, "mlp_dim": 128}}"#;
+
+fn specs() -> [(&'static str, ModelSpec); 7] {
     let mut vit = preset("elixr-base").unwrap();
     vit = vit.customised(128, Some(VIT)).unwrap();
     let bottleneck = r#"{"image": {"block": "bottleneck", "depths": [1, 2, 1, 1]}}"#;
@@ -64,6 +76,9 @@ fn specs() -> [(&'static str, ModelSpec); 4] {
         ("basic", small("{}")),
         ("bottleneck", small(bottleneck)),
         ("vit", vit),
+        ("efficientnet", small(EFFICIENTNET)),
+        ("tensorflow", small(TENSORFLOW)),
+        ("densenet", small(DENSENET)),
         ("tiny", preset("elixr-tiny").unwrap().customised(96, None).unwrap()),
     ]
 }
@@ -143,6 +158,69 @@ fn a_step_of_training_holds_what_is_planned() {
             let there = [Kind::Weights, Kind::Optimiser, Kind::Data];
             let name = format!("{name} {batch} recompute={recompute}");
             wrong.extend(off(&name, beside(&plan, &there), peak(run), 0.05));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What the tokens of two volumes hold beside the weights, planned and measured.
+fn volume(config: &ImageEncoderConfig, [s, h, w]: [usize; 3], pass: &Pass) -> [usize; 2] {
+    let learns = pass.trains();
+    let account = Account::default();
+    let outline = Outline::default().builder(learns, Precision::F32);
+    let sketch = ImageEncoder::new(config, outline).unwrap();
+    let pixels = account.input(Kind::Data, &[2, 1, s, h, w]);
+    let tokens = sketch.trace(&pixels, pass).unwrap();
+    if learns {
+        // The loss is candle's: its gradient goes by way of zeros and sums, of the tokens and of all.
+        let backward = 4 * size_of::<f32>() * tokens.dims().iter().product::<usize>();
+        let loss = Shadow::made(&[1], &[&tokens], Work { backward, ..Work::default() });
+        loss.backward(pass).unwrap();
+    }
+    let peak = account.peak();
+    let there = peak[Kind::Data as usize] + peak[Kind::Packed as usize];
+
+    let parameters = Parameters::new(0, &Device::Cpu);
+    let learning = ImageEncoder::new(config, parameters.builder()).unwrap();
+    let still = ImageEncoder::new(config, parameters.frozen()).unwrap();
+    let pixels = Tensor::zeros((2, 1, s, h, w), DType::F32, &Device::Cpu).unwrap();
+    let run = || {
+        if !learns {
+            drop(still.forward(&pixels, pass).unwrap());
+            return;
+        }
+        let loss = || Ok::<_, Error>(learning.forward(&pixels, pass)?.tokens.sum_all()?);
+        let (loss, tape) = record(loss).unwrap();
+        drop(tape.backward(&loss).unwrap());
+    };
+    (0..4).for_each(|_| run()); // until all threads have what they keep for themselves
+    [peak.iter().sum::<usize>() - there, self::peak(run)]
+}
+
+#[test]
+fn volumes_hold_what_is_planned() {
+    let _alone = ALONE.lock();
+    let scale = CtScale { size: [16, 128, 96], patch: [4, 8, 8] };
+    let scales = vec![CtScale { size: [8; 3], patch: [4; 3] }, scale];
+    let config =
+        CtVitConfig { scales, mlp_ratio: 2, drop_path: 0.1, ..CtVitConfig::of(CtVitSize::Tiny) };
+    let other = Vit3dConfig {
+        channels: 1,
+        patch: [4, 8, 8],
+        dim: 96,
+        depth: 2,
+        heads: 2,
+        head_dim: 48,
+        mlp_dim: 192,
+        ..Vit3dConfig::default()
+    };
+    let trunks = [ImageEncoderConfig::CtVit(config), ImageEncoderConfig::Vit3d(other)];
+    let mut wrong = Vec::new();
+    let training = || Pass::training(0, 0);
+    for (config, name) in trunks.iter().zip(["ctvit", "vit3d"]) {
+        for pass in [Pass::inference(), training(), training().recomputing()] {
+            let [planned, measured] = volume(config, scale.size, &pass);
+            wrong.extend(off(&format!("{name} {pass:?}"), planned, measured, 0.05));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

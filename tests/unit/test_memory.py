@@ -85,20 +85,15 @@ def test_a_plan_grows_with_the_batch_and_the_film_and_not_with_the_pages(model):
     assert model.plan(8, texts=True).shape == (64,)
 
 
-@pytest.mark.parametrize("preset", ["elixr-tiny", "elixr-small", "elixr-base"])
+@pytest.mark.parametrize(
+    "preset", ["elixr-tiny", "elixr-small", "elixr-base", "elixr-densenet121"]
+)
 def test_presets_can_be_planned(preset):
     system, size = preset.rsplit("-", 1)
     small = {"text": {"depth": 1}}
     made = ca.create(system, size=size, image_size=64, **small)
     for training in (False, "supervised", "contrastive", "supcon"):
         assert made.plan(2, training=training).bytes["activations"] > 0
-
-
-def test_a_trunk_without_an_account_is_an_error_that_says_so():
-    made = ca.create("elixr", size="densenet121", image_size=64, text={"depth": 1})
-    with pytest.raises(InvalidValueError, match="does not say what it holds"):
-        made.plan(2)
-    made.encode(np.zeros((64, 64), np.uint8), progress=False)  # works unplanned
 
 
 def test_laid_out_weights_count_only_when_they_are_kept(model):
