@@ -2,16 +2,22 @@
 
 pub mod dicom;
 mod geometry;
+mod grid;
 mod image;
 mod png;
 mod raster;
 mod read;
 mod recipe;
 mod resize;
+mod volume;
+mod volume_geometry;
 
 pub use geometry::Geometry;
+pub use grid::{Grid, Turn};
 pub use image::{Image, View};
 pub use png::{preview_png, write_png};
 pub use read::{ReadOptions, WindowChoice, decode_bytes, read, read_with};
 pub use recipe::{Intensity, Recipe, Step};
 pub use resize::{Kernel, resize};
+pub use volume::{HuWindow, Volume, grown};
+pub use volume_geometry::VolumeGeometry;
