@@ -309,7 +309,7 @@ impl Geometry {
 }
 
 /// Maps every row of N numbers.
-fn rows<'py, const N: usize>(
+pub(super) fn rows<'py, const N: usize>(
     py: Python<'py>,
     what: &str,
     input: &PyReadonlyArray2<'py, f64>,

@@ -15,6 +15,7 @@ mod phantom;
 mod probe;
 mod study;
 mod system;
+mod volume;
 
 /// Page faults of the system's allocator cost a fifth to a third of candle's time on a CPU.
 /// The allocator serves this extension only; the host process keeps its own.
@@ -50,6 +51,10 @@ mod module {
     #[pymodule_export]
     use super::system::{
         check_memory, doctor_facts, num_threads, prepare_weights, set_num_threads,
+    };
+    #[pymodule_export]
+    use super::volume::{
+        Series, Volume, VolumeGeometry, hu_windows, is_volume, read_volume, scan_folder,
     };
 
     #[pymodule_init]

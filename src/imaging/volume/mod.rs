@@ -11,6 +11,7 @@ use super::{Grid, VolumeGeometry};
 use crate::{Error, Result};
 
 pub use crop::grown;
+pub(super) use resample::turned;
 pub use window::HuWindow;
 
 /// A three-dimensional image: float32 values in modality units (HU for CT), and no identifiers.
