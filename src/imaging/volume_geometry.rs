@@ -74,16 +74,33 @@ impl VolumeGeometry {
         let map = Affine::between(&self.original, &self.model, cells);
         fill(self.original.shape, 0.0, |at| {
             let at = map.at(at);
-            if voxel(at, cells).is_none() {
-                return 0.0;
-            }
-            let [z, y, x] = [0, 1, 2].map(|a| neighbours(at[a], cells[a]));
-            let row =
-                |z: usize, y: usize| heat[[z, y, x.0]] * (1.0 - x.2) + heat[[z, y, x.1]] * x.2;
-            let plane = |z: usize| row(z, y.0) * (1.0 - y.2) + row(z, y.1) * y.2;
-            plane(z.0) * (1.0 - z.2) + plane(z.1) * z.2
+            if voxel(at, cells).is_none() { 0.0 } else { between(cells, at, |at| heat[at]) }
         })
     }
+
+    /// For each voxel of the original the number, from 1, of the first of the masks over the
+    /// model's volume that mostly covers it, interpolated so that edges are smooth; 0 for none.
+    pub(super) fn majority(&self, masks: &[Array3<bool>]) -> Result<Array3<u8>> {
+        let cells = self.model.shape;
+        let map = Affine::between(&self.original, &self.model, cells);
+        fill(self.original.shape, 0, |at| {
+            let at = map.at(at);
+            if voxel(at, cells).is_none() {
+                return 0;
+            }
+            let covers =
+                |mask: &&Array3<bool>| between(cells, at, |at| f32::from(u8::from(mask[at]))) > 0.5;
+            masks.iter().zip(1..).find(|(mask, _)| covers(mask)).map_or(0, |(_, number)| number)
+        })
+    }
+}
+
+/// The value at a place between eight cells; edges repeat.
+fn between(cells: [usize; 3], at: [f64; 3], value: impl Fn([usize; 3]) -> f32) -> f32 {
+    let [z, y, x] = [0, 1, 2].map(|a| neighbours(at[a], cells[a]));
+    let row = |z: usize, y: usize| value([z, y, x.0]) * (1.0 - x.2) + value([z, y, x.1]) * x.2;
+    let plane = |z: usize| row(z, y.0) * (1.0 - y.2) + row(z, y.1) * y.2;
+    plane(z.0) * (1.0 - z.2) + plane(z.1) * z.2
 }
 
 impl std::fmt::Display for VolumeGeometry {

@@ -134,12 +134,7 @@ impl Series {
     }
 
     /// Reads the slices as a volume.
-    fn read(
-        &self,
-        py: Python<'_>,
-        options: Options,
-        watch: Option<Py<PyAny>>,
-    ) -> PyResult<Volume> {
+    fn read(&self, py: Python<'_>, options: Options, watch: Option<Py<PyAny>>) -> PyResult<Volume> {
         let options = options.parse()?;
         long(py, watch, |progress: &Progress| self.0.read(&options, progress).map(Volume))
     }

@@ -11,7 +11,7 @@ use super::{Grid, VolumeGeometry};
 use crate::{Error, Result};
 
 pub use crop::grown;
-pub(super) use resample::turned;
+pub(super) use resample::{turned, turned_view};
 pub use window::HuWindow;
 
 /// A three-dimensional image: float32 values in modality units (HU for CT), and no identifiers.

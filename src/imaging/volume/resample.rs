@@ -60,17 +60,26 @@ fn name(kernel: Kernel) -> &'static str {
     if kernel == Kernel::Nearest { "nearest" } else { "trilinear" }
 }
 
-/// The values after a turn, in the order of their new axes.
-pub(in crate::imaging) fn turned<T: Copy + Send + Sync>(
+/// The values seen after a turn, where they are.
+pub(in crate::imaging) fn turned_view<T>(
     values: ArrayView3<'_, T>,
     turn: Turn,
-) -> Result<Array3<T>> {
+) -> ArrayView3<'_, T> {
     let mut view = values.permuted_axes(turn.from);
     for (axis, flip) in turn.flip.into_iter().enumerate() {
         if flip {
             view.invert_axis(Axis(axis));
         }
     }
+    view
+}
+
+/// The values after a turn, in the order of their new axes.
+pub(in crate::imaging) fn turned<T: Copy + Send + Sync>(
+    values: ArrayView3<'_, T>,
+    turn: Turn,
+) -> Result<Array3<T>> {
+    let view = turned_view(values, turn);
     let shape = <[usize; 3]>::from(view.dim());
     let Some(&blank) = view.first() else {
         return Err(Error::shape("volume", "three sides of at least 1", &shape));
