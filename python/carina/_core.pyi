@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias, final
 
 import numpy as np
@@ -416,6 +417,14 @@ class Volume:
         """A window of a name, or from `low` to `high`, as [0, 1]."""
     def tiles(self, size: Sequence[int], overlap: float) -> list[list[int]]:
         """Boxes of one size that cover the volume."""
+    def organs(
+        self,
+    ) -> tuple[NDArray[np.uint8], dict[str, Sequence[int] | None]]:
+        """The labels of the lungs (0 none, 1 right, 2 left) and boxes by name."""
+    def cook(
+        self, recipe: Recipe
+    ) -> tuple[_Singles, VolumeGeometry, list[float]]:
+        """What a recipe makes of the volume: (C, D, H, W), the way back, voxel size."""
     def save(self, path: _Path) -> None:
         """Writes a .nii or .nii.gz file."""
 
@@ -456,8 +465,8 @@ def scan_folder(
     """Finds the series of a folder, counts its files and tells what was left out."""
 def hu_windows() -> list[tuple[str, tuple[float, float]]]:
     """The names of the windows of Hounsfield units, with their ends."""
-def recipe_presets() -> list[str]:
-    """The names of the recipes that are built in."""
+def recipe_presets(volumes: bool) -> list[str]:
+    """The names of the recipes that are built in, for films or for volumes."""
 
 # Models
 

@@ -69,7 +69,9 @@ def read(
     is_path = isinstance(source, (str, os.PathLike))
     if is_path and frame is None and _core.is_volume(Path(source)):  # type: ignore[arg-type]
         if not (isinstance(window, str) and window == "auto"):
-            raise InvalidValueError("window: expected none for a volume; see Volume.window")
+            raise InvalidValueError(
+                "window: expected none for a volume; see Volume.window"
+            )
         return read_volume(source, **volume)  # type: ignore[arg-type]
     if volume:
         raise InvalidValueError(

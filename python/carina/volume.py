@@ -276,6 +276,25 @@ class Volume:
         boxes = self._core.tiles(_three("size", size), overlap)
         return (Volume(self._core.crop(box, fill)) for box in boxes)
 
+    def organs(self) -> "Organs":
+        """Find the lungs and the heart of a chest CT, without a learnt model.
+
+        Returns
+        -------
+        Organs
+            Boxes of the ``"left_lung"``, ``"right_lung"``, ``"lungs"`` and
+            ``"heart"``, and masks of the lungs. Lung that is dense (consolidation,
+            effusion) is not found, so such boxes may be small; the heart has only a
+            box, the soft tissue between the lungs.
+
+        Raises
+        ------
+        InvalidValueError
+            If the values cannot be Hounsfield units.
+        """
+        labels, boxes = self._core.organs()
+        return Organs(labels, boxes)
+
     def save(self, path: PathLike) -> None:
         """Write a NIfTI file; integers of up to 16 bits as int16, others as float32.
 
@@ -307,6 +326,46 @@ class Volume:
             "history": self.history,
         }
         return _rebuild, (np.array(self.to_numpy()), self._core.grid_json(), facts)
+
+
+class Organs:
+    """Organs found in a volume, in its own voxels.
+
+    Attributes
+    ----------
+    boxes : dict of str to tuple or None
+        (z0, y0, x0, z1, y1, x1), the last ones not included; None where not found.
+    """
+
+    def __init__(
+        self, labels: NDArray[np.uint8], boxes: dict[str, Sequence[int] | None]
+    ) -> None:
+        self._labels = labels
+        self.boxes = {
+            name: None if box is None else tuple(box) for name, box in boxes.items()
+        }
+
+    def mask(self, organ: str) -> NDArray[np.bool_]:
+        """Return the mask of a lung or of both.
+
+        Parameters
+        ----------
+        organ : {"left_lung", "right_lung", "lungs"}
+
+        Returns
+        -------
+        ndarray of shape (z, y, x), bool
+        """
+        numbers = {"right_lung": (1,), "left_lung": (2,), "lungs": (1, 2)}
+        if organ not in numbers:
+            raise InvalidValueError(
+                f"organ: expected one of {', '.join(numbers)}, found {organ!r}"
+            )
+        return np.isin(self._labels, numbers[organ])
+
+    def __repr__(self) -> str:
+        found = [f"{name} {box}" for name, box in self.boxes.items() if box is not None]
+        return f"Organs({', '.join(found) or 'none found'})"
 
 
 def _rebuild(voxels: NDArray[np.float32], grid: str, facts: dict[str, Any]) -> Volume:

@@ -16,6 +16,7 @@ mod probe;
 mod study;
 mod system;
 mod volume;
+mod volume_geometry;
 
 /// Page faults of the system's allocator cost a fifth to a third of candle's time on a CPU.
 /// The allocator serves this extension only; the host process keeps its own.
@@ -53,9 +54,9 @@ mod module {
         check_memory, doctor_facts, num_threads, prepare_weights, set_num_threads,
     };
     #[pymodule_export]
-    use super::volume::{
-        Series, Volume, VolumeGeometry, hu_windows, is_volume, read_volume, scan_folder,
-    };
+    use super::volume::{Series, Volume, hu_windows, is_volume, read_volume, scan_folder};
+    #[pymodule_export]
+    use super::volume_geometry::VolumeGeometry;
 
     #[pymodule_init]
     #[allow(clippy::unnecessary_wraps)] // the signature that pyo3 asks for

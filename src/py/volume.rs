@@ -1,24 +1,22 @@
 //! Volumes, series and their geometry for Python.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use ndarray::Array2;
-use numpy::{IntoPyArray, PyArray2, PyArray3, PyReadonlyArray3};
+use numpy::{IntoPyArray, PyArray2, PyArray3, PyArray4, PyReadonlyArray3};
 use pyo3::prelude::*;
 
 use super::call::{long, quick};
-use super::imaging::rows;
-use crate::imaging::{self, Grid, HuWindow, Kernel, Repair, VolumeOptions};
+use super::imaging::Recipe;
+use super::volume_geometry::VolumeGeometry;
+use crate::imaging::{self, Grid, HuWindow, Kernel, Organ, Repair, VolumeOptions};
 use crate::progress::Progress;
 use crate::{Error, Result};
 
 /// A volume: float32 voxels (z, y, x) with their place in the patient.
 #[pyclass(frozen, module = "carina._core")]
 pub(crate) struct Volume(pub(crate) imaging::Volume);
-
-/// The map between a volume as it was read and what became of it.
-#[pyclass(frozen, module = "carina._core")]
-pub(crate) struct VolumeGeometry(pub(crate) imaging::VolumeGeometry);
 
 /// A series of slices, not yet decoded.
 #[pyclass(frozen, module = "carina._core")]
@@ -279,104 +277,30 @@ impl Volume {
         Ok(self.0.tiles(size, overlap)?)
     }
 
+    /// The labels of the lungs (0 none, 1 right, 2 left) and the boxes of the organs by name.
+    #[allow(clippy::type_complexity)] // one tuple, taken apart at once
+    fn organs<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<(Bound<'py, PyArray3<u8>>, BTreeMap<&'static str, Option<[i64; 6]>>)> {
+        let organs = quick(py, || self.0.organs())?;
+        let boxes = Organ::NAMED.map(|(name, organ)| (name, organs.edges(organ)));
+        Ok((organs.labels.into_pyarray(py), BTreeMap::from(boxes)))
+    }
+
+    /// What a recipe makes of the volume: (C, D, H, W), the map back, the voxel size to tell.
+    #[allow(clippy::type_complexity)] // one tuple, taken apart at once
+    fn cook<'py>(
+        &self,
+        py: Python<'py>,
+        recipe: &Recipe,
+    ) -> PyResult<(Bound<'py, PyArray4<f32>>, VolumeGeometry, [f64; 3])> {
+        let input = quick(py, || recipe.0.apply_volume(&self.0))?;
+        Ok((input.voxels.into_pyarray(py), VolumeGeometry(input.geometry), input.voxel_size))
+    }
+
     /// Writes a .nii or .nii.gz file.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         quick(py, || self.0.save(&path))
-    }
-}
-
-#[pymethods]
-impl VolumeGeometry {
-    /// Reads a map from JSON.
-    #[staticmethod]
-    fn from_json(text: &str) -> PyResult<Self> {
-        let geometry: imaging::VolumeGeometry = serde_json::from_str(text)
-            .map_err(|error| Error::config("geometry", error.to_string()))?;
-        geometry.validate()?;
-        Ok(Self(geometry))
-    }
-
-    /// The map as JSON.
-    fn to_json(&self) -> String {
-        serde_json::to_string(&self.0).unwrap_or_default()
-    }
-
-    /// The map in one line.
-    fn describe(&self) -> String {
-        self.0.to_string()
-    }
-
-    /// Shapes (z, y, x) of the volume as it was read and of what the model sees.
-    #[getter]
-    fn shapes(&self) -> ([usize; 3], [usize; 3]) {
-        (self.0.original.shape, self.0.model.shape)
-    }
-
-    /// Spacings (z, y, x) in mm, likewise.
-    #[getter]
-    fn spacings(&self) -> ([f64; 3], [f64; 3]) {
-        (self.0.original.spacing, self.0.model.spacing)
-    }
-
-    /// Points (N, 3) as (z, y, x), from the original to the model, or back.
-    fn points<'py>(
-        &self,
-        py: Python<'py>,
-        points: numpy::PyReadonlyArray2<'py, f64>,
-        back: bool,
-    ) -> PyResult<Bound<'py, PyArray2<f64>>> {
-        let map = |p| if back { self.0.to_original(p) } else { self.0.to_model(p) };
-        rows(py, "points", &points, map)
-    }
-
-    /// Boxes (N, 6) as (z0, y0, x0, z1, y1, x1), from the original to the model, or back.
-    fn boxes<'py>(
-        &self,
-        py: Python<'py>,
-        boxes: numpy::PyReadonlyArray2<'py, f64>,
-        back: bool,
-    ) -> PyResult<Bound<'py, PyArray2<f64>>> {
-        let map = |b| if back { self.0.box_to_original(b) } else { self.0.box_to_model(b) };
-        rows(py, "boxes", &boxes, map)
-    }
-
-    /// Points (N, 3) of the original as patient points (x, y, z) in mm, or back.
-    fn patient<'py>(
-        &self,
-        py: Python<'py>,
-        points: numpy::PyReadonlyArray2<'py, f64>,
-        back: bool,
-    ) -> PyResult<Bound<'py, PyArray2<f64>>> {
-        let grid = &self.0.original;
-        let map = |p| if back { grid.to_voxel(p) } else { grid.to_patient(p) };
-        rows(py, "points", &points, map)
-    }
-
-    /// A mask (z, y, x) from the original to the model, or back.
-    fn mask<'py>(
-        &self,
-        py: Python<'py>,
-        mask: PyReadonlyArray3<'py, bool>,
-        back: bool,
-    ) -> PyResult<Bound<'py, PyArray3<bool>>> {
-        let mask = mask.as_array().to_owned();
-        let mapped = quick(py, || {
-            if back {
-                self.0.mask_to_original(mask.view())
-            } else {
-                self.0.mask_to_model(mask.view())
-            }
-        })?;
-        Ok(mapped.into_pyarray(py))
-    }
-
-    /// A heat map (any grid over the model's volume) on the original.
-    fn heatmap<'py>(
-        &self,
-        py: Python<'py>,
-        heatmap: PyReadonlyArray3<'py, f32>,
-    ) -> PyResult<Bound<'py, PyArray3<f32>>> {
-        let heat = heatmap.as_array().to_owned();
-        Ok(quick(py, || self.0.heatmap_to_original(heat.view()))?.into_pyarray(py))
     }
 }

@@ -24,7 +24,9 @@ def rotation(angles):
     return z @ y @ x
 
 
-def affine(angles=(0, 0, 0), spacing=(0.7, 0.8, 2.5), flips=(1, 1, 1), shift=(9, -8, 7)):
+def affine(
+    angles=(0, 0, 0), spacing=(0.7, 0.8, 2.5), flips=(1, 1, 1), shift=(9, -8, 7)
+):
     matrix = np.eye(4)
     matrix[:3, :3] = rotation(angles) * np.array(spacing) * np.array(flips)
     matrix[:3, 3] = shift

@@ -82,7 +82,9 @@ def test_the_place_of_a_voxel_outlives_every_step(tmp_path):
     there = one.geometry.to_patient([6.5, 4.5, 9.5])
     small = one.reorient("PIR").crop((1, 2, 1, 15, 12, 13)).resample(0.5)
     peak = np.array(np.unravel_index(small.to_numpy().argmax(), small.shape)) + 0.5
-    np.testing.assert_allclose(small.geometry.to_original(peak), [6.5, 4.5, 9.5], atol=0.5)
+    np.testing.assert_allclose(
+        small.geometry.to_original(peak), [6.5, 4.5, 9.5], atol=0.5
+    )
     small.save(tmp_path / "small.nii.gz")
     read = ca.read(tmp_path / "small.nii.gz")
     peak = np.array(np.unravel_index(read.to_numpy().argmax(), read.shape)) + 0.5
@@ -92,7 +94,12 @@ def test_the_place_of_a_voxel_outlives_every_step(tmp_path):
 
 def test_masks_and_heat_maps_return_to_the_original_grid():
     one = volume()
-    geometry = one.reorient("RAS").crop((0, 0, 0, 7, 9, 4)).resample(shape=(14, 18, 8)).geometry
+    geometry = (
+        one.reorient("RAS")
+        .crop((0, 0, 0, 7, 9, 4))
+        .resample(shape=(14, 18, 8))
+        .geometry
+    )
     back = geometry.mask_to_original(np.ones((14, 18, 8), bool))
     wanted = np.zeros(one.shape, bool)
     wanted[:, :, 4:] = True  # the first half of R to L is the last of L to R
@@ -136,7 +143,9 @@ def test_a_mask_takes_the_place_of_its_volume(tmp_path):
     assert mask.geometry == one.geometry
     mask.save(tmp_path / "mask.nii.gz")
     np.testing.assert_allclose(
-        ca.read(tmp_path / "mask.nii.gz", orientation="stored").affine, one.affine, atol=1e-5
+        ca.read(tmp_path / "mask.nii.gz", orientation="stored").affine,
+        one.affine,
+        atol=1e-5,
     )
 
 
@@ -151,34 +160,61 @@ def test_volumes_and_their_geometry_pickle():
     assert repr(one.geometry).startswith("VolumeGeometry(7 x 9 x 8, 2.0000 x 0.7000")
 
 
+def array(values, spacing=(1, 1, 1), **where):
+    return lambda: ca.Volume.from_array(values, spacing=spacing, **where)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ca.Volume.from_array(HU[0], spacing=(1, 1, 1)), "(z, y, x), got [9, 8]"),
-        (lambda: ca.Volume.from_array(HU, spacing=(1, 0, 1)), "expected three lengths"),
-        (lambda: ca.Volume.from_array(HU, spacing=(1, np.nan, 1)), "expected numbers"),
-        (lambda: ca.Volume.from_array(HU[:0], spacing=(1, 1, 1)), "three sides of at le"),
         (
-            lambda: ca.Volume.from_array(HU, spacing=(1, 1, 1), direction=np.ones((3, 3))),
+            lambda: ca.Volume.from_array(HU[0], spacing=(1, 1, 1)),
+            "(z, y, x), got [9, 8]",
+        ),
+        (array(HU, (1, 0, 1)), "expected three lengths"),
+        (array(HU, (1, np.nan, 1)), "expected numbers"),
+        (
+            lambda: ca.Volume.from_array(HU[:0], spacing=(1, 1, 1)),
+            "three sides of at le",
+        ),
+        (
+            lambda: ca.Volume.from_array(
+                HU, spacing=(1, 1, 1), direction=np.ones((3, 3))
+            ),
             "direction: expected three unit vectors at right angles",
         ),
-        (lambda: ca.Volume.from_array(HU * np.nan, spacing=(1, 1, 1)), "found NaN at (0,"),
+        (
+            lambda: ca.Volume.from_array(HU * np.nan, spacing=(1, 1, 1)),
+            "found NaN at (0,",
+        ),
         (lambda: volume().resample(), "expected either spacing or shape"),
         (lambda: volume().resample(-1.0), "expected three lengths in mm"),
         (lambda: volume().resample(1e-9), "new size: expected shape three sides"),
-        (lambda: volume().resample(shape=(0, 1, 1)), "shape: expected sides of at least 1"),
-        (lambda: volume().resample(shape=(10**9,) * 3), "new size: expected shape three"),
+        (
+            lambda: volume().resample(shape=(0, 1, 1)),
+            "shape: expected sides of at least 1",
+        ),
+        (
+            lambda: volume().resample(shape=(10**9,) * 3),
+            "new size: expected shape three",
+        ),
         (lambda: volume().crop((0, 0, 0, 1, 1)), "box: expected 6 whole numbers"),
         (lambda: volume().crop((3, 0, 0, 1, 1, 1)), "with low < high"),
         (lambda: volume().crop((0, 0, 0, 1, 1, 1.5)), "box: expected 6 whole numbers"),
-        (lambda: volume().crop((0, 0, 0, 8, 1, 1), size=(4, 4, 4)), "inside the volume"),
+        (
+            lambda: volume().crop((0, 0, 0, 8, 1, 1), size=(4, 4, 4)),
+            "inside the volume",
+        ),
         (lambda: volume().window("brain"), "window: expected one of lung, mediastinum"),
         (lambda: volume().window((3, 3)), "expected low < high, found 3 and 3"),
         (lambda: volume().tiles((2, 2, 2), overlap=1), "overlap: expected a part"),
         (lambda: volume().reorient("LLL"), "orientation: expected one letter each"),
         (lambda: volume().with_voxels(HU[1:]), "volume: expected shape (7, 9, 8)"),
         (lambda: volume().geometry.to_model([1, 2]), "points: expected shape (N, 3)"),
-        (lambda: volume().geometry.mask_to_model(HU[1:] > 0), "mask: expected shape (7"),
+        (
+            lambda: volume().geometry.mask_to_model(HU[1:] > 0),
+            "mask: expected shape (7",
+        ),
         (lambda: ca.VolumeGeometry.from_json("{}"), "config field `geometry`"),
     ],
 )

@@ -34,7 +34,7 @@ pub(super) fn find(coarse: &Array3<f32>, spacing: [f64; 3]) -> [Array3<bool>; 2]
         .into_iter()
         .take_while(|&part| found.size(part) as f64 >= least)
         .map(|part| found.mask(part))
-        .filter(|mask| mean(coarse, mask) > PURE)
+        .filter(|mask| !is_gas(coarse, mask))
         .take(2)
         .collect();
     let empty = || Array3::from_elem(coarse.raw_dim(), false);
@@ -96,6 +96,13 @@ fn inner_air(coarse: &Array3<f32>) -> Array3<bool> {
         }
     }
     inner
+}
+
+/// Whether a part is gas, in the bowel for example: pure away from its wall.
+fn is_gas(coarse: &Array3<f32>, mask: &Array3<bool>) -> bool {
+    let inside = shrunk(mask, 1);
+    let thick = inside.iter().any(|set| *set);
+    mean(coarse, if thick { &inside } else { mask }) < PURE
 }
 
 fn mean(coarse: &Array3<f32>, mask: &Array3<bool>) -> f64 {
