@@ -74,7 +74,8 @@ def read(
             )
         return read_volume(source, **volume)  # type: ignore[arg-type]
     if volume:
+        names = ", ".join(volume)
         raise InvalidValueError(
-            f"expected options of a film, found {', '.join(volume)}: they are for volumes"
+            f"expected options of a film, found {names}: they are for volumes"
         )
     return read_film(source, window=window, frame=frame)
