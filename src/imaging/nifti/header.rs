@@ -140,7 +140,8 @@ pub(super) fn parse(bytes: &[u8], big_endian: bool) -> Why<Header> {
     let number = Number::of(if second { fields.short(12) } else { fields.short(70) })?;
     let slope = [fields.real(112, 176, 0), fields.real(112, 176, 1)];
     // As nibabel has it: a slope of 0 or none that is a number means "not scaled".
-    let scale = (slope[0].is_finite() && slope[0] != 0.0 && slope != [1.0, 0.0]).then_some(slope);
+    let scaled = slope[0].is_finite() && slope[0].abs() > 0.0;
+    let scale = scaled.then_some(slope).filter(|s| (s[0] - 1.0).abs() + s[1].abs() > 0.0);
     if let Some([slope, intercept]) = scale {
         if !intercept.is_finite() {
             return Err(format!("scl_inter is {intercept}, expected a number"));
@@ -248,7 +249,8 @@ fn grid(
 fn quaternion(fields: &Fields<'_>, unit: f64) -> Why<[[f64; 4]; 3]> {
     let [b, c, d] = [0, 1, 2].map(|i| fields.real(256, 352, i));
     let rest = 1.0 - (b * b + c * c + d * d);
-    if !(rest > -1e-4) {
+    // Of three numbers that are none, the sum is none either.
+    if rest.is_nan() || rest < -1e-4 {
         return Err(format!("its qform is no rotation: the quaternion is ({b}, {c}, {d})"));
     }
     let a = rest.max(0.0).sqrt();

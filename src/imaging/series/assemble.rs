@@ -76,6 +76,9 @@ fn plausible(series: &Series) -> std::result::Result<(), String> {
     Ok(())
 }
 
+/// Frames of one file, each with the place of its values.
+type Frames<'a> = Vec<(usize, &'a mut [f32])>;
+
 /// The slices in order, in modality units, with NaN for padding; and what was done to them.
 fn decoded(
     series: &Series,
@@ -84,14 +87,14 @@ fn decoded(
 ) -> Result<(Array3<f32>, Vec<String>)> {
     let first = &series.slices[plan.order[0]];
     let mut planes = room([plan.order.len(), first.rows, first.cols], 0.0f32)?;
-    let mut by_file: BTreeMap<usize, Vec<(usize, &mut [f32])>> = BTreeMap::new();
+    let mut by_file: BTreeMap<usize, Frames<'_>> = BTreeMap::new();
     let places =
         planes.as_slice_mut().unwrap_or_default().chunks_exact_mut(first.rows * first.cols);
     for (&index, place) in plan.order.iter().zip(places) {
         let slice = &series.slices[index];
         by_file.entry(slice.file).or_default().push((slice.frame, place));
     }
-    let work: Vec<(usize, Vec<(usize, &mut [f32])>)> = by_file.into_iter().collect();
+    let work: Vec<(usize, Frames<'_>)> = by_file.into_iter().collect();
     let steps: Vec<Vec<String>> = work
         .into_par_iter()
         .map(|(file, frames)| {

@@ -26,12 +26,15 @@ pub(super) struct Plan {
     pub(super) order: Vec<usize>,
     /// For each plane of the volume: two decoded slices and the weight of the second; empty when
     /// the planes are the slices.
-    pub(super) blends: Vec<(usize, usize, f32)>,
+    pub(super) blends: Vec<Blend>,
     /// For each plane: how far, in pixels down and across, it lies off the first; empty when the
     /// planes stand above each other.
     pub(super) shifts: Vec<[f64; 2]>,
     pub(super) history: Vec<String>,
 }
+
+/// Two decoded slices, by their places in the order, and the weight of the second.
+pub(super) type Blend = (usize, usize, f32);
 
 type Why<T> = Result<T, String>;
 
@@ -256,11 +259,7 @@ fn single_places(
 }
 
 /// The distance of the planes, and, where the slices are not all of them, how each is made.
-fn even(
-    placed: &[Placed],
-    repair: &[Repair],
-    history: &mut Vec<String>,
-) -> Why<(f64, Vec<(usize, usize, f32)>)> {
+fn even(placed: &[Placed], repair: &[Repair], history: &mut Vec<String>) -> Why<(f64, Vec<Blend>)> {
     let gaps: Vec<f64> = placed.windows(2).map(|two| two[1].along - two[0].along).collect();
     let mut sorted = gaps.clone();
     sorted.sort_by(f64::total_cmp);
