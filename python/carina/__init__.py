@@ -18,7 +18,7 @@ from carina.doctor import doctor
 from carina.errors import CarinaError
 from carina.evaluation import evaluate
 from carina.geometry import Geometry
-from carina.image import Image, decode, read
+from carina.image import Image, decode
 from carina.index import Index
 from carina.manifest import open_dataset
 from carina.model import Model
@@ -28,12 +28,16 @@ from carina.phantom import phantom
 from carina.plan import Plan
 from carina.probe import Probe
 from carina.prompts import Prompt, PromptBank, list_prompts, prompts
+from carina.reading import read
 from carina.recipe import Recipe
 from carina.result import Measurement, Protocol, Result
+from carina.series import Series, SeriesList, read_series
 from carina.study import Study
 from carina.table import Table
 from carina.text_encoder import TextEncoder
 from carina.training import Run, list_stages, stage, train
+from carina.volume import Volume, hu_windows, read_volume
+from carina.volume_geometry import VolumeGeometry
 
 __all__ = [
     "CarinaError",
@@ -52,15 +56,20 @@ __all__ = [
     "Recipe",
     "Result",
     "Run",
+    "Series",
+    "SeriesList",
     "Study",
     "Table",
     "TextEncoder",
+    "Volume",
+    "VolumeGeometry",
     "check_memory",
     "classification_result",
     "create",
     "decode",
     "doctor",
     "evaluate",
+    "hu_windows",
     "list_presets",
     "list_prompts",
     "list_public",
@@ -74,6 +83,8 @@ __all__ = [
     "prepare_weights",
     "prompts",
     "read",
+    "read_series",
+    "read_volume",
     "set_num_threads",
     "set_progress",
     "stage",

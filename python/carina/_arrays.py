@@ -1,6 +1,6 @@
 """Arrays from users, checked before the core sees them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,33 @@ def plane(what: str, values: ArrayLike, dtype: Any) -> NDArray[Any]:
         )
     with np.errstate(over="ignore"):  # what overflows is reported as infinite
         return np.asarray(array, dtype=dtype)
+
+
+def cube(what: str, values: ArrayLike, dtype: Any) -> NDArray[Any]:
+    """Return `values` as three dimensions of `dtype`, or say what they are."""
+    array = np.asarray(values)
+    if array.ndim != 3:
+        raise ShapeError(f"{what}: expected shape (z, y, x), got {list(array.shape)}")
+    if array.dtype.kind not in "buif":
+        raise InvalidValueError(f"{what}: expected numbers, found dtype {array.dtype}")
+    with np.errstate(over="ignore"):  # what overflows is reported as infinite
+        return np.asarray(array, dtype=dtype)
+
+
+def by_rows(
+    call: Callable[[NDArray[np.float64], bool], NDArray[np.float64]],
+    values: ArrayLike,
+    width: int,
+    *,
+    back: bool,
+) -> NDArray[np.float64]:
+    """Map one row of `width` numbers, or many, by a call that takes many."""
+    table = np.asarray(values, dtype=np.float64)
+    if table.ndim not in (1, 2):
+        raise ShapeError(
+            f"expected shape ({width},) or (N, {width}), got {list(table.shape)}"
+        )
+    return call(np.atleast_2d(table), back).reshape(table.shape)
 
 
 def is_frame(table: Any) -> bool:

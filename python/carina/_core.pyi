@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias, final
 
 import numpy as np
@@ -17,9 +18,12 @@ __all__ = [
     "ManifestBuilder",
     "Model",
     "Recipe",
+    "Series",
     "Study",
     "TextEncoder",
     "VectorIndex",
+    "Volume",
+    "VolumeGeometry",
     "bootstrap_measure",
     "box_iou",
     "check_disjoint",
@@ -32,6 +36,8 @@ __all__ = [
     "filter_to_sql",
     "find_threshold",
     "hits_at",
+    "hu_windows",
+    "is_volume",
     "list_presets",
     "list_prompts",
     "list_stages",
@@ -46,8 +52,10 @@ __all__ = [
     "prepare_weights",
     "prompt_bank",
     "read_film",
+    "read_volume",
     "recipe_presets",
     "resample",
+    "scan_folder",
     "set_num_threads",
     "stage_preset",
 ]
@@ -323,8 +331,142 @@ def read_film(
     """Reads a frame of a file, in a window by name or number if one is chosen."""
 def decode_dicom(path: _Path) -> NDArray[Any]:
     """The stored values of a DICOM file (frames, rows, columns, samples), squeezed."""
-def recipe_presets() -> list[str]:
-    """The names of the recipes that are built in."""
+@final
+class Series:
+    """A series of slices, not yet decoded."""
+    def __len__(self) -> int: ...
+    @property
+    def files(self) -> list[Path]:
+        """Its files, in the order of their names."""
+    @property
+    def modality(self) -> str:
+        """DICOM modality."""
+    @property
+    def localizer(self) -> bool:
+        """Whether it is scout films."""
+    @property
+    def patient(self) -> int:
+        """Which of the folder's patients, counted from 0."""
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """Shape (z, y, x) of the stack, or None."""
+    @property
+    def spacing(self) -> tuple[float, float, float] | None:
+        """Spacing (z, y, x) of the stack in mm, or None."""
+    @property
+    def problem(self) -> str | None:
+        """Why the slices are no regular stack, or None."""
+    def read(self, options: dict[str, Any], watch: _Watch | None) -> Volume:
+        """Reads the slices as a volume."""
+
+@final
+class Volume:
+    """A volume: float32 voxels (z, y, x) with their place in the patient."""
+    def __new__(
+        cls,
+        voxels: _Singles,
+        grid: str,
+        *,
+        original: str | None = None,
+        modality: str = ...,
+        history: Sequence[str] = ...,
+    ) -> Volume: ...
+    def to_numpy(self) -> _Singles:
+        """The voxels (z, y, x), float32, read-only, without a copy."""
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along (z, y, x)."""
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance of the voxels along (z, y, x) in mm."""
+    @property
+    def origin(self) -> tuple[float, float, float]:
+        """Centre of the first voxel, (x, y, z) in mm."""
+    @property
+    def direction(self) -> list[list[float]]:
+        """Where the axes z, y, x point: rows of unit vectors (x, y, z)."""
+    @property
+    def orientation(self) -> str:
+        """Where x, y, z point, a letter each."""
+    @property
+    def modality(self) -> str:
+        """DICOM modality; empty when unknown."""
+    @property
+    def history(self) -> list[str]:
+        """What was done to the voxels, in order."""
+    @property
+    def geometry(self) -> VolumeGeometry:
+        """The map between the volume as it was read and this one."""
+    def affine(self) -> _Doubles:
+        """Row by row, the matrix (4, 4) from a voxel's index to mm."""
+    def grid_json(self) -> str:
+        """The grid as JSON."""
+    def reorient(self, orientation: str) -> Volume:
+        """The volume with x, y, z pointing where three letters say."""
+    def resample(self, spacing: Sequence[float], nearest: bool) -> Volume:
+        """The same box at about this spacing (z, y, x) in mm."""
+    def resize(self, shape: Sequence[int], nearest: bool) -> Volume:
+        """The same box as (z, y, x) voxels."""
+    def crop(self, edges: Sequence[int], fill: float) -> Volume:
+        """The box (z0, y0, x0, z1, y1, x1) of voxels, `fill` outside the volume."""
+    def crop_resize(self, edges: Sequence[int], size: Sequence[int]) -> Volume:
+        """The box, grown to `size` where there is room, cut out and resized to it."""
+    def window(
+        self, *, name: str | None = None, ends: tuple[float, float] | None = None
+    ) -> Volume:
+        """A window of a name, or from `low` to `high`, as [0, 1]."""
+    def tiles(self, size: Sequence[int], overlap: float) -> list[list[int]]:
+        """Boxes of one size that cover the volume."""
+    def organs(
+        self,
+    ) -> tuple[NDArray[np.uint8], dict[str, Sequence[int] | None]]:
+        """The labels of the lungs (0 none, 1 right, 2 left) and boxes by name."""
+    def cook(
+        self, recipe: Recipe
+    ) -> tuple[_Singles, VolumeGeometry, list[float]]:
+        """What a recipe makes of the volume: (C, D, H, W), the way back, voxel size."""
+    def save(self, path: _Path) -> None:
+        """Writes a .nii or .nii.gz file."""
+
+@final
+class VolumeGeometry:
+    """The map between a volume as it was read and what became of it."""
+    @staticmethod
+    def from_json(text: str) -> VolumeGeometry:
+        """Reads a map from JSON."""
+    def to_json(self) -> str:
+        """The map as JSON."""
+    def describe(self) -> str:
+        """The map in one line."""
+    @property
+    def shapes(self) -> tuple[list[int], list[int]]:
+        """Shapes (z, y, x) of the volume as read and of what the model sees."""
+    @property
+    def spacings(self) -> tuple[list[float], list[float]]:
+        """Spacings (z, y, x) in mm, likewise."""
+    def points(self, points: _Doubles, back: bool) -> _Doubles:
+        """Points (N, 3) as (z, y, x), from the original to the model, or back."""
+    def boxes(self, boxes: _Doubles, back: bool) -> _Doubles:
+        """Boxes (N, 6) as (z0, y0, x0, z1, y1, x1), likewise."""
+    def patient(self, points: _Doubles, back: bool) -> _Doubles:
+        """Points (N, 3) of the original as patient points (x, y, z) in mm, or back."""
+    def mask(self, mask: NDArray[np.bool_], back: bool) -> NDArray[np.bool_]:
+        """A mask (z, y, x) from the original to the model, or back."""
+    def heatmap(self, heatmap: _Singles) -> _Singles:
+        """A heat map (any grid over the model's volume) on the original."""
+
+def is_volume(path: _Path) -> bool:
+    """Whether a path is a volume: a folder, NIfTI, or an enhanced CT, MR or PET."""
+def read_volume(path: _Path, options: dict[str, Any], watch: _Watch | None) -> Volume:
+    """Reads a volume from a folder of slices, a file of frames or a NIfTI file."""
+def scan_folder(
+    path: _Path, watch: _Watch | None
+) -> tuple[list[Series], list[int], list[tuple[Path, str]]]:
+    """Finds the series of a folder, counts its files and tells what was left out."""
+def hu_windows() -> list[tuple[str, tuple[float, float]]]:
+    """The names of the windows of Hounsfield units, with their ends."""
+def recipe_presets(volumes: bool) -> list[str]:
+    """The names of the recipes that are built in, for films or for volumes."""
 
 # Models
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from carina import _core
 from carina.errors import CarinaError, InvalidValueError, ManifestError
-from carina.image import Image, read
+from carina.image import Image, read_film
 
 CHUNK = 4096
 
@@ -87,7 +87,7 @@ class Portion:
         if isinstance(value, np.ndarray) and value.dtype == object:
             return [self._film(item) for item in value]
         if isinstance(value, (Image, np.ndarray)):
-            self.images.append(read(value)._core)
+            self.images.append(read_film(value)._core)
             return {"array": len(self.images) - 1}
         return plain(value)
 

@@ -1,13 +1,12 @@
 """The way between the pixels of a film and those that a model sees."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from carina import _core
-from carina._arrays import plane
+from carina._arrays import by_rows, plane
 from carina.errors import InvalidValueError, ShapeError
 
 
@@ -70,11 +69,11 @@ class Geometry:
         ShapeError
             If the last axis is not 2.
         """
-        return self._rows(self._core.points, points, 2, back=False)
+        return by_rows(self._core.points, points, 2, back=False)
 
     def to_original(self, points: ArrayLike) -> NDArray[np.float64]:
         """Map points of the model's canvas to the film; see :meth:`to_model`."""
-        return self._rows(self._core.points, points, 2, back=True)
+        return by_rows(self._core.points, points, 2, back=True)
 
     def box_to_model(self, boxes: ArrayLike) -> NDArray[np.float64]:
         """Map boxes of the film to the model's canvas, clipped to it.
@@ -93,11 +92,11 @@ class Geometry:
         ShapeError
             If the last axis is not 4.
         """
-        return self._rows(self._core.boxes, boxes, 4, back=False)
+        return by_rows(self._core.boxes, boxes, 4, back=False)
 
     def box_to_original(self, boxes: ArrayLike) -> NDArray[np.float64]:
         """Map boxes of the model's canvas to the film, clipped to it."""
-        return self._rows(self._core.boxes, boxes, 4, back=True)
+        return by_rows(self._core.boxes, boxes, 4, back=True)
 
     def mask_to_model(self, mask: ArrayLike) -> NDArray[np.bool_]:
         """Map a mask of the film (rows, columns), by the nearest pixel."""
@@ -155,21 +154,6 @@ class Geometry:
         down, across = self.spacing
         scale = np.array([across, down] * (values.shape[-1] // 2))
         return np.asarray(values * scale, dtype=np.float64)
-
-    @staticmethod
-    def _rows(
-        call: Callable[[NDArray[np.float64], bool], NDArray[np.float64]],
-        values: ArrayLike,
-        width: int,
-        *,
-        back: bool,
-    ) -> NDArray[np.float64]:
-        table = np.asarray(values, dtype=np.float64)
-        if table.ndim not in (1, 2):
-            raise ShapeError(
-                f"expected shape ({width},) or (N, {width}), got {list(table.shape)}"
-            )
-        return call(np.atleast_2d(table), back).reshape(table.shape)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Geometry) and self.to_json() == other.to_json()

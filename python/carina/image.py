@@ -154,47 +154,13 @@ class Image:
         return _rebuild, (np.array(self.to_numpy()), facts)
 
 
-def read(
+def read_film(
     source: PathLike | ArrayLike | Image,
     *,
     window: str | bool | int = "auto",
     frame: int | None = None,
 ) -> Image:
-    """Read a film from a DICOM, PNG, JPEG or TIFF file or an array.
-
-    Parameters
-    ----------
-    source : path-like or array-like of shape (rows, columns)
-        A file, whose content decides its format, or pixels.
-    window : {"auto", "on", "off"}, bool, int or str
-        For DICOM. ``"auto"`` applies the file's first VOI look-up table or window
-        to films and leaves CT, MR and PET in their units; ``True`` and ``False``
-        (or ``"on"``, ``"off"``) decide for all; a number picks a window, counted
-        from 0, and any other text the window that the file explains by this name.
-    frame : int, optional
-        For files with several frames: which one, counted from 0; the first by
-        default.
-
-    Returns
-    -------
-    Image
-        White is high, and ``history`` says what was done.
-
-    Raises
-    ------
-    MissingFileError, FileError
-        If the file cannot be opened.
-    FormatError
-        If it is no image or a damaged one.
-    ShapeError
-        If the array is not two-dimensional.
-    InvalidValueError
-        If a pixel is NaN or infinite.
-
-    References
-    ----------
-    DICOM PS3.3, C.7.6.3 (pixels), C.11.1 (modality), C.11.2 (windows).
-    """
+    """Read a film; see :func:`carina.read`."""
     if isinstance(source, Image):
         return source
     if not isinstance(source, (str, os.PathLike)):
@@ -245,7 +211,7 @@ def _window(window: str | bool | int) -> dict[str, Any]:
 
 
 def from_array(source: ArrayLike) -> Image:
-    """Make a film of pixels (rows, columns); see :func:`read`."""
+    """Make a film of pixels (rows, columns); see :func:`carina.read`."""
     pixels = np.asarray(source)
     if pixels.dtype.kind not in "buif":
         raise InvalidValueError(f"image: expected numbers, found dtype {pixels.dtype}")

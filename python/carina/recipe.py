@@ -3,7 +3,7 @@
 import html
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 from carina import _core
 from carina.geometry import Geometry
 from carina.image import Image, from_array
+from carina.volume import Volume
+from carina.volume_geometry import VolumeGeometry
+
+
+class VolumeInput(NamedTuple):
+    """What a recipe makes of a volume."""
+
+    voxels: NDArray[np.float32]
+    geometry: VolumeGeometry
+    voxel_size: tuple[float, float, float]
 
 
 class Recipe:
@@ -48,9 +58,9 @@ class Recipe:
         return cls(_core.Recipe.preset(name))
 
     @staticmethod
-    def presets() -> list[str]:
-        """List the names of the built-in recipes."""
-        return _core.recipe_presets()
+    def presets(*, volumes: bool = False) -> list[str]:
+        """List the names of the built-in recipes, for films or for volumes."""
+        return _core.recipe_presets(volumes)
 
     @classmethod
     def from_steps(cls, steps: Sequence[dict[str, Any]]) -> "Recipe":
@@ -117,6 +127,32 @@ class Recipe:
         film = image if isinstance(image, Image) else from_array(image)
         pixels, geometry = self._core.apply(film._core)
         return pixels, Geometry(geometry)
+
+    def apply_volume(self, volume: Volume) -> "VolumeInput":
+        """Make a model's input of a volume, turned to LPS first.
+
+        Parameters
+        ----------
+        volume : Volume
+
+        Returns
+        -------
+        VolumeInput
+            A named tuple of `voxels` (C, D, H, W), float32; `geometry`, the map back
+            to the volume as it was read; and `voxel_size` (z, y, x) in mm, what the
+            model is to be told.
+
+        Raises
+        ------
+        ConfigError
+            If a step is for films only.
+        InvalidValueError
+            If an organ to crop to is not found.
+        """
+        voxels, geometry, size = volume._core.cook(self._core)
+        return VolumeInput(
+            voxels, VolumeGeometry(geometry), (size[0], size[1], size[2])
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Recipe) and self.hash == other.hash

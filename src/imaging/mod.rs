@@ -2,16 +2,31 @@
 
 pub mod dicom;
 mod geometry;
+mod grid;
 mod image;
+mod nifti;
+mod organs;
 mod png;
 mod raster;
 mod read;
 mod recipe;
 mod resize;
+mod series;
+mod volume;
+mod volume_geometry;
+mod volume_options;
+mod volume_read;
 
 pub use geometry::Geometry;
+pub use grid::{Grid, Turn};
 pub use image::{Image, View};
+pub use organs::{Edges, Organ, Organs};
 pub use png::{preview_png, write_png};
 pub use read::{ReadOptions, WindowChoice, decode_bytes, read, read_with};
-pub use recipe::{Intensity, Recipe, Step};
+pub use recipe::{Intensity, Recipe, Step, VolumeInput, VoxelSize};
 pub use resize::{Kernel, resize};
+pub use series::{Folder, Repair, Series, read_series, scan};
+pub use volume::{HuWindow, Volume, grown};
+pub use volume_geometry::VolumeGeometry;
+pub use volume_options::VolumeOptions;
+pub use volume_read::{is_volume, read_volume};

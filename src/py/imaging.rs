@@ -66,10 +66,10 @@ fn shaped<'py, T: numpy::Element>(
     Ok(array.into_pyarray(py).into_any())
 }
 
-/// The names of the recipes that are built in.
+/// The names of the recipes that are built in, for films or for volumes.
 #[pyfunction]
-pub(super) fn recipe_presets() -> Vec<&'static str> {
-    imaging::Recipe::presets().to_vec()
+pub(super) fn recipe_presets(volumes: bool) -> Vec<&'static str> {
+    if volumes { imaging::Recipe::volume_presets() } else { imaging::Recipe::presets() }.to_vec()
 }
 
 #[pymethods]
@@ -175,7 +175,9 @@ impl Recipe {
     /// A recipe by name.
     #[staticmethod]
     fn preset(name: &str) -> PyResult<Self> {
-        Ok(Self(imaging::Recipe::preset(name)?))
+        let known = imaging::Recipe::volume_presets().contains(&name);
+        let of = if known { imaging::Recipe::volume_preset } else { imaging::Recipe::preset };
+        Ok(Self(of(name)?))
     }
 
     /// The recipe as canonical JSON.
@@ -309,7 +311,7 @@ impl Geometry {
 }
 
 /// Maps every row of N numbers.
-fn rows<'py, const N: usize>(
+pub(super) fn rows<'py, const N: usize>(
     py: Python<'py>,
     what: &str,
     input: &PyReadonlyArray2<'py, f64>,

@@ -15,6 +15,8 @@ mod phantom;
 mod probe;
 mod study;
 mod system;
+mod volume;
+mod volume_geometry;
 
 /// Page faults of the system's allocator cost a fifth to a third of candle's time on a CPU.
 /// The allocator serves this extension only; the host process keeps its own.
@@ -51,6 +53,10 @@ mod module {
     use super::system::{
         check_memory, doctor_facts, num_threads, prepare_weights, set_num_threads,
     };
+    #[pymodule_export]
+    use super::volume::{Series, Volume, hu_windows, is_volume, read_volume, scan_folder};
+    #[pymodule_export]
+    use super::volume_geometry::VolumeGeometry;
 
     #[pymodule_init]
     #[allow(clippy::unnecessary_wraps)] // the signature that pyo3 asks for

@@ -88,10 +88,10 @@ def test_what_is_no_image_is_named(read, content, found):
     assert str(caught.value).endswith(f"bad.dcm: {expected}")
 
 
-def test_a_missing_file_and_a_folder_are_system_errors(tmp_path):
+def test_a_missing_file_is_a_system_error_and_an_empty_folder_no_series(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.dcm"):
         ca.read(tmp_path / "none.dcm")
-    with pytest.raises(OSError, match=r"[Dd]irectory"):
+    with pytest.raises(ca.CarinaError, match="expected a series of DICOM slices"):
         ca.read(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"none\.dcm"):
         ca.decode(tmp_path / "none.dcm")

@@ -122,11 +122,14 @@ impl<'a> Attributes<'a> {
     /// The attributes that hold for a frame: the functional group `group` of the frame or of all
     /// frames, where the file has one, else the data set itself.
     pub(super) fn of_frame(&self, group: Tag, frame: usize) -> Self {
-        let own =
-            self.items(PER_FRAME).get(frame).and_then(|item| item.items(group).first().copied());
-        let shared =
-            || self.items(SHARED).first().and_then(|item| item.items(group).first().copied());
-        own.or_else(shared).unwrap_or(*self)
+        let of = |sequence, index| self.item(sequence, index).and_then(|own| own.item(group, 0));
+        of(PER_FRAME, frame).or_else(|| of(SHARED, 0)).unwrap_or(*self)
+    }
+
+    /// One item of a sequence, without going through the others.
+    fn item(&self, tag: Tag, index: usize) -> Option<Self> {
+        let object = self.element(tag)?.value().items()?.get(index)?;
+        Some(Self { object, big_endian: self.big_endian })
     }
 }
 

@@ -17,6 +17,7 @@ mod layout;
 mod lut;
 mod modality;
 mod rle;
+mod slice;
 mod stored;
 mod stream;
 mod tone;
@@ -27,8 +28,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 pub use layout::Layout;
+pub(super) use slice::{FileFacts, FrameFacts, decode_slices, facts, is_enhanced};
 pub use stored::Values;
-pub(crate) use stream::is_dicom;
+pub(crate) use stream::{is_dicom, may_be_dicom};
 
 use crate::{Error, Result};
 use dicom_object::InMemDicomObject;
@@ -69,7 +71,7 @@ struct File<'a> {
 }
 
 fn with_file<T>(bytes: &[u8], work: impl FnOnce(&File<'_>) -> Why<T>) -> Why<T> {
-    let stream = stream::open(bytes)?;
+    let stream = stream::open(bytes, walk)?;
     let found = walk(&stream.data_set, stream.coding)?;
     let object = attributes::parse(found.header, stream.coding)?;
     let (kind, bytes) = found.pixels.ok_or("the DICOM file has no pixel data")?;

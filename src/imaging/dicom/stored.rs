@@ -83,6 +83,14 @@ impl Values {
         }
     }
 
+    /// Writes what `map` makes of each value to its place.
+    #[allow(clippy::unnecessary_cast)] // one of the eight types is f64 already
+    pub(super) fn map_to(&self, places: &mut [f32], map: impl Fn(f64) -> f32) {
+        each!(self, values => {
+            places.iter_mut().zip(values).for_each(|(place, &value)| *place = map(value as f64));
+        });
+    }
+
     /// Appends a decoded frame: bytes become numbers, bits without meaning go.
     pub(super) fn append(&mut self, frame: &Frame<'_>, layout: &Layout) {
         let bytes = &frame.bytes[..layout.frame_bytes()];

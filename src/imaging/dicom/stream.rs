@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::io::Read;
 
-use super::walk::{Coding, Why, is_short, walk};
+use super::walk::{Coding, Found, Why, is_short, walk, walk_header};
 
 /// How the pixels are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,15 +31,23 @@ pub(super) struct Stream<'a> {
 
 /// Whether the bytes open like a DICOM file, with or without its preamble.
 pub(crate) fn is_dicom(bytes: &[u8]) -> bool {
-    has_preamble(bytes) || bytes.starts_with(&[2, 0, 0, 0]) || guess(bytes).is_ok()
+    has_preamble(bytes) || bytes.starts_with(&[2, 0, 0, 0]) || guess(bytes, walk).is_ok()
+}
+
+/// As [`is_dicom`] for the beginning of a file, which may end anywhere within its pixels.
+pub(crate) fn may_be_dicom(bytes: &[u8]) -> bool {
+    has_preamble(bytes) || bytes.starts_with(&[2, 0, 0, 0]) || guess(bytes, walk_header).is_ok()
 }
 
 fn has_preamble(bytes: &[u8]) -> bool {
     bytes.get(128..132) == Some(b"DICM")
 }
 
-/// Finds the data set of a file and the way it is written.
-pub(super) fn open(bytes: &[u8]) -> Why<Stream<'_>> {
+/// A walk over a data set: the whole of it, or its header.
+type Walker = fn(&[u8], Coding) -> Why<Found<'_>>;
+
+/// Finds the data set of a file and the way it is written; what can be walked decides.
+pub(super) fn open(bytes: &[u8], walk: Walker) -> Why<Stream<'_>> {
     let mut notes = Vec::new();
     let start = if has_preamble(bytes) { 132 } else { 0 };
     if start == 0 {
@@ -48,7 +56,7 @@ pub(super) fn open(bytes: &[u8]) -> Why<Stream<'_>> {
     let (syntax, after_meta) = meta(bytes, start)?;
     let rest = &bytes[after_meta..];
     let Some(syntax) = syntax else {
-        let coding = guess(rest)?;
+        let coding = guess(rest, walk)?;
         notes.push("transfer syntax guessed from the data set".to_owned());
         return Ok(Stream { codec: Codec::None, coding, data_set: Cow::Borrowed(rest), notes });
     };
@@ -58,9 +66,9 @@ pub(super) fn open(bytes: &[u8]) -> Why<Stream<'_>> {
     } else {
         Cow::Borrowed(rest)
     };
-    // Some writers label implicit data as explicit; what can be walked decides.
+    // Some writers label implicit data as explicit.
     if let Err(why) = walk(&data_set, coding) {
-        coding = guess(&data_set).map_err(|_| why)?;
+        coding = guess(&data_set, walk).map_err(|_| why)?;
         notes.push("data set not written in the stated transfer syntax".to_owned());
     }
     Ok(Stream { codec, coding, data_set, notes })
@@ -117,7 +125,7 @@ fn understand(syntax: &str) -> Why<(Coding, Codec, bool)> {
 }
 
 /// Finds the one way of writing that explains the whole data set.
-fn guess(bytes: &[u8]) -> Why<Coding> {
+fn guess(bytes: &[u8], walk: Walker) -> Why<Coding> {
     let likely = |coding: Coding| {
         let group = match (bytes.first_chunk::<2>(), coding.big_endian) {
             (Some(&b), true) => u16::from_be_bytes(b),

@@ -92,6 +92,16 @@ pub(super) struct Walk<'a> {
 
 /// Walks the top level of a data set up to its pixels or its end.
 pub(super) fn walk(bytes: &[u8], coding: Coding) -> Why<Found<'_>> {
+    walk_to(bytes, coding, true)
+}
+
+/// As [`walk`] for the beginning of a file, which may end within the pixels: they come without
+/// their bytes.
+pub(super) fn walk_header(bytes: &[u8], coding: Coding) -> Why<Found<'_>> {
+    walk_to(bytes, coding, false)
+}
+
+fn walk_to(bytes: &[u8], coding: Coding, with_pixels: bool) -> Why<Found<'_>> {
     let walk = Walk { bytes, coding, whole: None };
     let mut at = 0;
     loop {
@@ -107,7 +117,11 @@ pub(super) fn walk(bytes: &[u8], coding: Coding) -> Why<Found<'_>> {
                 0x0009 => PixelKind::Double,
                 _ => PixelKind::Integer,
             };
-            let pixels = walk.pixels(&element)?;
+            let pixels = if with_pixels {
+                walk.pixels(&element)?
+            } else {
+                PixelBytes::Native { bytes: &[], words: false }
+            };
             return Ok(Found { header: &bytes[..at], pixels: Some((kind, pixels)) });
         }
         // Trailing padding, digital signatures and the like do not concern the pixels.

@@ -35,15 +35,15 @@ impl Recipe {
             range: image.range,
             geometry: Geometry::identity(size, image.spacing),
         };
-        for step in &self.steps {
-            dish.cook(step)?;
+        for (index, step) in self.steps.iter().enumerate() {
+            dish.cook(step, index)?;
         }
         Ok(dish.serve())
     }
 }
 
 impl Dish<'_> {
-    fn cook(&mut self, step: &Step) -> Result<()> {
+    fn cook(&mut self, step: &Step, index: usize) -> Result<()> {
         match step {
             Step::Rescale { from } => {
                 self.settle("rescale")?;
@@ -80,6 +80,10 @@ impl Dish<'_> {
                 self.finish = vec![self.finish[0]; *count];
             }
             Step::Normalize { mean, std } => self.normalize(mean, std),
+            Step::Resample { .. } | Step::ResizeVolume { .. } | Step::CropOrgan { .. } => {
+                let why = format!("{step} is for volumes; films have resize and center_crop");
+                return Err(Error::config(format!("steps[{index}]"), why));
+            }
         }
         Ok(())
     }
@@ -191,7 +195,7 @@ impl Dish<'_> {
 }
 
 /// The value below which `percent` of the sorted values lie, interpolated linearly.
-fn percentile(sorted: &[f32], percent: f32) -> f32 {
+pub(super) fn percentile(sorted: &[f32], percent: f32) -> f32 {
     let at = f64::from(percent) / 100.0 * (sorted.len() - 1) as f64;
     let (low, high) = (at.floor() as usize, at.ceil() as usize);
     let weight = (at - at.floor()) as f32;

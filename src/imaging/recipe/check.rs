@@ -1,6 +1,7 @@
 //! Which recipes can be cooked, and what shape comes out.
 
 use super::{Intensity, Recipe, Step};
+use crate::imaging::Kernel;
 use crate::imaging::resize::MAX_SIDE;
 use crate::{Error, Result};
 
@@ -52,6 +53,22 @@ pub(super) fn shortest([height, width]: [usize; 2], short: usize) -> [usize; 2] 
     }
 }
 
+fn volume_side(
+    side: impl Fn(&str, usize) -> std::result::Result<(), String>,
+    [depth, height, width]: [usize; 3],
+) -> std::result::Result<(), String> {
+    side("depth", depth)?;
+    side("height", height)?;
+    side("width", width)
+}
+
+fn trilinear(kernel: Kernel) -> std::result::Result<(), String> {
+    match kernel {
+        Kernel::Bilinear | Kernel::Nearest => Ok(()),
+        _ => Err(format!("kernel is {kernel}, expected bilinear or nearest for a volume")),
+    }
+}
+
 impl Step {
     fn check(&self, channels: usize) -> std::result::Result<(), String> {
         let side = |name: &str, value: usize| match value {
@@ -81,6 +98,19 @@ impl Step {
                 side("width", *width)?;
             }
             Self::ResizeShortest { size, .. } => side("size", *size)?,
+            Self::Resample { spacing, kernel } => {
+                if !spacing.iter().all(|s| s.is_finite() && *s > 0.0) {
+                    return Err(format!("spacing is {spacing:?}, expected three lengths in mm"));
+                }
+                trilinear(*kernel)?;
+            }
+            Self::ResizeVolume { depth, height, width, kernel } => {
+                volume_side(side, [*depth, *height, *width])?;
+                trilinear(*kernel)?;
+            }
+            Self::CropOrgan { depth, height, width, .. } => {
+                volume_side(side, [*depth, *height, *width])?;
+            }
             Self::PadToSquare { value } if !value.is_finite() => {
                 return Err(format!("value is {value}, expected a finite number"));
             }

@@ -6,10 +6,13 @@
 mod apply;
 mod check;
 mod presets;
+mod volume;
+
+pub use volume::VolumeInput;
 
 use serde::{Deserialize, Serialize};
 
-use super::Kernel;
+use super::{Kernel, Organ};
 use crate::{Error, Result, files};
 
 /// Which values of a film become 0 and 1.
@@ -34,6 +37,17 @@ pub enum Intensity {
         /// The value that becomes 1.
         high: f32,
     },
+}
+
+/// Which size of a voxel a model is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VoxelSize {
+    /// That of the voxels it is given.
+    #[default]
+    True,
+    /// That from before the resize, as the released code of M3FM tells its models.
+    Released,
 }
 
 /// One step of a recipe.
@@ -90,6 +104,39 @@ pub enum Step {
     PadToSquare {
         /// Value of the border.
         value: f32,
+    },
+    /// Gives a volume a spacing as near to this as whole voxels allow.
+    Resample {
+        /// New spacing (z, y, x) in mm.
+        spacing: [f64; 3],
+        /// `bilinear` (here trilinear) or `nearest`.
+        kernel: Kernel,
+    },
+    /// Gives a volume this size, whatever its proportions.
+    ResizeVolume {
+        /// New number of slices.
+        depth: usize,
+        /// New height.
+        height: usize,
+        /// New width.
+        width: usize,
+        /// `bilinear` (here trilinear) or `nearest`.
+        kernel: Kernel,
+    },
+    /// Keeps the box of an organ of a chest CT, grown to a size where there is room, and gives it
+    /// that size.
+    CropOrgan {
+        /// What to keep.
+        organ: Organ,
+        /// New number of slices.
+        depth: usize,
+        /// New height.
+        height: usize,
+        /// New width.
+        width: usize,
+        /// Which size of a voxel the model is told.
+        #[serde(default)]
+        voxel_size: VoxelSize,
     },
     /// Repeats the grey film.
     Channels {
@@ -170,6 +217,20 @@ impl std::fmt::Display for Step {
             }
             Self::CenterCrop { height, width } => write!(f, "keep the middle {height} x {width}"),
             Self::PadToSquare { value } => write!(f, "pad to a square with {value}"),
+            Self::Resample { spacing: [z, y, x], kernel } => {
+                write!(f, "resample to {z} x {y} x {x} mm, {kernel}")
+            }
+            Self::ResizeVolume { depth, height, width, kernel } => {
+                write!(f, "resize to {depth} x {height} x {width}, {kernel}")
+            }
+            Self::CropOrgan { organ, depth, height, width, voxel_size } => {
+                let told = match voxel_size {
+                    VoxelSize::True => "",
+                    VoxelSize::Released => ", voxel size as before it",
+                };
+                let organ = organ.name().replace('_', " ");
+                write!(f, "crop to the {organ}, {depth} x {height} x {width}{told}")
+            }
             Self::Channels { count } => write!(f, "{count} channels"),
             Self::Normalize { mean, std } => write!(f, "subtract {mean:?}, divide by {std:?}"),
         }

@@ -1,10 +1,12 @@
 //! Recipes with a name: ours, and those that published checkpoints were trained with.
 
-use super::{Intensity, Recipe, Step};
-use crate::imaging::Kernel;
+use super::{Intensity, Recipe, Step, VoxelSize};
+use crate::imaging::{HuWindow, Kernel, Organ};
 use crate::{Error, Result};
 
 const NAMES: [&str; 5] = ["film-224", "film-512", "imagenet-224", "clip-224", "medsiglip-448"];
+
+const VOLUME_NAMES: [&str; 4] = ["m3fm-left-lung", "m3fm-right-lung", "m3fm-lungs", "m3fm-heart"];
 
 const IMAGENET: [[f32; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
 const CLIP: [[f32; 3]; 2] =
@@ -53,6 +55,41 @@ impl Recipe {
                 format!("expected one of {}, found {name:?}", NAMES.join(", ")),
             )),
         }
+    }
+}
+
+impl Recipe {
+    /// The names that [`Recipe::volume_preset`] knows.
+    pub fn volume_presets() -> &'static [&'static str] {
+        &VOLUME_NAMES
+    }
+
+    /// A recipe for volumes by name: the crops, sizes and windows of M3FM, with the true size of a
+    /// voxel, to [-1, 1].
+    ///
+    /// Source: Niu et al. 2025 (M3FM) and its released code.
+    pub fn volume_preset(name: &str) -> Result<Self> {
+        let (organ, [depth, height, width], window) = match name {
+            "m3fm-left-lung" => (Organ::LeftLung, [128, 448, 320], "cancer"),
+            "m3fm-right-lung" => (Organ::RightLung, [128, 448, 320], "cancer"),
+            "m3fm-lungs" => (Organ::Lungs, [128, 320, 448], "cancer"),
+            "m3fm-heart" => (Organ::Heart, [128, 192, 224], "heart"),
+            _ => {
+                let names = VOLUME_NAMES.join(", ");
+                return Err(Error::value(
+                    "preset",
+                    format!("expected one of {names}, found {name:?}"),
+                ));
+            }
+        };
+        let HuWindow { low, high } = HuWindow::named(window)?;
+        Ok(Self {
+            steps: vec![
+                Step::CropOrgan { organ, depth, height, width, voxel_size: VoxelSize::True },
+                Step::Rescale { from: Intensity::Fixed { low, high } },
+                Step::Normalize { mean: vec![0.5], std: vec![0.5] },
+            ],
+        })
     }
 }
 
