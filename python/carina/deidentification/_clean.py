@@ -1,7 +1,7 @@
 """A data set without identifiers: what is not known to be harmless is left out.
 
-The tables say what PS3.15 asks of an attribute. What they do not name is kept only when it
-cannot hold text: numbers, pixels, codes that the standard defines, mapped UIDs.
+The tables say what PS3.15 asks of an attribute. What they do not name is kept only
+when it cannot hold text: numbers, pixels, codes of the standard, mapped UIDs.
 """
 
 import re
@@ -143,7 +143,7 @@ def _sequence(
 
 
 def _harmless(element: Any, keyword: str, source: Dataset, context: Context) -> Any:
-    """Return the value of an attribute that no table names, as far as it can tell nothing."""
+    """Return the value of what no table names, as far as it tells nothing."""
     vr, value = element.VR, element.value
     values = list(value) if element.VM > 1 else [value]
     if vr in _PLAIN:

@@ -1,4 +1,4 @@
-"""What takes the place of identifiers: the same for the same key, and without it a riddle."""
+"""What takes the place of identifiers: the same for the same key."""
 
 import hashlib
 import hmac
@@ -54,7 +54,7 @@ class Secret:
 
 
 def shifted(text: str, days: int) -> str | None:
-    """Return a DA or DT value moved by `days`, its time of day kept; None if it is none."""
+    """Return a DA or DT value moved by `days`, or None if it is none."""
     match = re.fullmatch(
         r"(\d{4})(\d\d)(\d\d)((?:\d\d){0,3})(\.\d{1,6})?", text.strip()
     )

@@ -7,7 +7,7 @@ _JPEG_COMMENTS = {0xFE, *range(0xE1, 0xEE), 0xEF}
 
 
 def without_comments(frame: bytes) -> bytes:
-    """Return a JPEG, JPEG-LS or JPEG 2000 codestream without comments and what follows it.
+    """Return a JPEG, JPEG-LS or JPEG 2000 codestream without comments.
 
     Raises
     ------
