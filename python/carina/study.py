@@ -208,7 +208,8 @@ class Volumes(Sequence[CtVolume]):
             return [self[i] for i in range(*index.indices(len(self)))]
         place = range(len(self))[index]
         _, spacing, origin = self._core.scan_grid(place)
-        return CtVolume(self._core.scan(place), tuple(spacing), tuple(origin))
+        (z, y, x), (left, back, head) = spacing, origin
+        return CtVolume(self._core.scan(place), (z, y, x), (left, back, head))
 
     def __iter__(self) -> Iterator[CtVolume]:
         return (self[i] for i in range(len(self)))
@@ -300,8 +301,8 @@ class Study:
     def follow_up(self) -> list[FollowUp]:
         """What came after the visit: one for each outcome that was looked for."""
         return [
-            FollowUp(*fields, partial(self._core.follow_up_targets, i))
-            for i, fields in enumerate(self._core.follow_up)
+            FollowUp(outcome, years, event, partial(self._core.follow_up_targets, i))
+            for i, (outcome, years, event) in enumerate(self._core.follow_up)
         ]
 
     def __repr__(self) -> str:
