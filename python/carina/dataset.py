@@ -249,32 +249,10 @@ class Dataset:
         syntax: str = "explicit",
         progress: bool | None = None,
     ) -> list[Path]:
-        """Write phantoms as DICOM: films as Digital X-Ray images, CT as series.
+        """Write phantoms as DX images and CT series, with identifiers that say so.
 
-        Identifiers are made up and say so (``PHANTOM^000012``). Films are written
-        with 12 bits, CT in whole HU.
-
-        Parameters
-        ----------
-        folder : path-like
-            Where each study gets a folder of its own; a file is whole or absent.
-        syntax : {"explicit", "implicit", "big_endian", "deflated", "rle", \
-"jpeg_lossless", "jpeg_ls"}
-            The transfer syntax; all are lossless.
-        progress : bool, optional
-            Whether to show a bar; in notebooks and terminals by default.
-
-        Returns
-        -------
-        list of Path
-            The files, study by study and from the head down.
-
-        Raises
-        ------
-        InvalidValueError
-            If a study is no phantom.
-        FileError
-            If a file cannot be written.
+        `syntax` is ``explicit``, ``implicit``, ``big_endian``, ``deflated``, ``rle``,
+        ``jpeg_lossless`` or ``jpeg_ls``. Gives the files, each study's in a folder.
         """
         with Bar("writing", show=progress, unit="study") as bar:
             return self._core.write_dicom(Path(folder), syntax, bar)

@@ -298,4 +298,4 @@ def _warn(found: "Dataset", kind: str, context: Any) -> None:
 def _name(kind: str) -> str:
     from pydicom.uid import UID_dictionary
 
-    return UID_dictionary[kind][4]
+    return str(UID_dictionary[kind][4])

@@ -248,4 +248,4 @@ def _pixels(element: Any, source: Dataset, context: Context) -> bytes:
             raise Refused(
                 "the compressed frames are of a kind that is not cleaned"
             ) from None
-    return encapsulate(frames)
+    return bytes(encapsulate(frames))
