@@ -14,6 +14,7 @@ from carina._core import (
 from carina._progress import set_progress
 from carina.classification import classification_result
 from carina.dataset import Dataset
+from carina.deidentification import deidentify
 from carina.doctor import doctor
 from carina.errors import CarinaError
 from carina.evaluation import evaluate
@@ -67,6 +68,7 @@ __all__ = [
     "classification_result",
     "create",
     "decode",
+    "deidentify",
     "doctor",
     "evaluate",
     "hu_windows",

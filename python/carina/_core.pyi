@@ -28,6 +28,7 @@ __all__ = [
     "box_iou",
     "check_disjoint",
     "check_memory",
+    "ct_phantom_findings",
     "decode_dicom",
     "delong",
     "delong_test",
@@ -41,6 +42,7 @@ __all__ = [
     "list_presets",
     "list_prompts",
     "list_stages",
+    "make_ct_phantoms",
     "make_phantoms",
     "mask_overlap",
     "measure",
@@ -120,6 +122,10 @@ class Dataset:
         """One data set of several; `names` go before the ids."""
     def write(self, path: _Path, watch: _Watch | None) -> None:
         """Writes a JSON Lines manifest and, beside it, the pixels that are in memory."""
+    def write_dicom(
+        self, folder: _Path, syntax: str, watch: _Watch | None
+    ) -> list[Path]:
+        """Writes phantoms as DICOM files below `folder`; gives the files."""
     def rows(self) -> tuple[list[str], list[int], list[Image], list[_Bools]]:
         """The rows as JSON, for each place its row, and the images and masks that rows name."""
     def tensors(
@@ -166,7 +172,7 @@ class Study:
         """Finding and corners (x0, y0, x1, y1) of each box."""
     @property
     def attributes(self) -> list[list[str]]:
-        """Finding, side, zone and severity."""
+        """Finding, side, zone, severity, attenuation and margin."""
     @property
     def questions(self) -> list[list[str]]:
         """Question, answer, form and topic."""
@@ -182,6 +188,27 @@ class Study:
         """The findings that have masks."""
     def mask(self, index: int) -> _Bools:
         """Reads the mask at `index` (rows, columns)."""
+    @property
+    def follow_up(self) -> list[tuple[str, float, bool]]:
+        """Outcome, years and whether the event came."""
+    def follow_up_targets(
+        self, index: int, horizon: int
+    ) -> tuple[list[bool], list[bool]]:
+        """For years 1 to `horizon`: whether the event came by then, and whether it is known."""
+    @property
+    def scan_count(self) -> int:
+        """How many volumes there are."""
+    def scan_grid(
+        self, index: int
+    ) -> tuple[list[int], tuple[float, float, float], tuple[float, float, float]]:
+        """Shape and spacing (z, y, x) and origin (x, y, z) of a volume."""
+    def scan(self, index: int) -> _Singles:
+        """Renders the volume at `index` (z, y, x), HU."""
+    @property
+    def scan_mask_names(self) -> list[str]:
+        """What the first volume has masks of."""
+    def scan_mask(self, index: int) -> _Bools:
+        """Renders a mask of the first volume (z, y, x)."""
     def thumbnail(self, side: int) -> bytes:
         """The first film as an 8-bit PNG of at most `side` pixels."""
 
@@ -226,6 +253,10 @@ def film_augmentation() -> str:
     """The amounts of the random changes that suit films, as JSON."""
 def make_phantoms(options: str, watch: _Watch | None) -> Dataset:
     """Synthetic studies with exact truth; `options` is the JSON of the core's `PhantomOptions`."""
+def make_ct_phantoms(options: str, watch: _Watch | None) -> Dataset:
+    """Synthetic chest CT with exact truth; `options` is the JSON of the core's `CtOptions`."""
+def ct_phantom_findings() -> list[str]:
+    """The findings of every CT phantom, in the order of the labels."""
 def phantom_findings() -> list[str]:
     """The findings of every phantom, in the order of the labels."""
 

@@ -242,6 +242,21 @@ class Dataset:
         with Bar("writing", show=progress, unit="study") as bar:
             self._core.write(Path(path), bar)
 
+    def write_dicom(
+        self,
+        folder: PathLike,
+        *,
+        syntax: str = "explicit",
+        progress: bool | None = None,
+    ) -> list[Path]:
+        """Write phantoms as DX images and CT series, with identifiers that say so.
+
+        `syntax` is ``explicit``, ``implicit``, ``big_endian``, ``deflated``, ``rle``,
+        ``jpeg_lossless`` or ``jpeg_ls``. Gives the files, each study's in a folder.
+        """
+        with Bar("writing", show=progress, unit="study") as bar:
+            return self._core.write_dicom(Path(folder), syntax, bar)
+
     def to_frame(self) -> Any:
         """Return ids, splits, reports, labels and record as a pandas DataFrame."""
         import pandas as pd

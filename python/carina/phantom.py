@@ -1,4 +1,4 @@
-"""Synthetic frontal films with exact truth, for learning, testing and teaching."""
+"""Synthetic films and chest CT with exact truth, for learning, testing and teaching."""
 
 import json
 import math
@@ -11,12 +11,16 @@ from carina.dataset import Dataset
 from carina.errors import InvalidValueError
 
 FINDINGS: tuple[str, ...] = tuple(_core.phantom_findings())
-"""The findings of every phantom, in the order of the labels."""
+"""The findings of every film phantom, in the order of the labels."""
+
+CT_FINDINGS: tuple[str, ...] = tuple(_core.ct_phantom_findings())
+"""The findings of every CT phantom, in the order of the labels."""
 
 
 def phantom(
-    n: int = 1000,
+    n: int | None = None,
     *,
+    kind: Literal["film", "ct"] = "film",
     seed: int = 0,
     size: int = 128,
     view: Literal["PA", "AP"] | None = None,
@@ -24,6 +28,10 @@ def phantom(
     missing: float = 0.0,
     normal_share: float = 0.36,
     structures: bool = True,
+    slices: int | None = 64,
+    contrast: float = 0.1,
+    noise: float = 1.0,
+    missing_record: float = 0.05,
     progress: bool | None = None,
 ) -> Dataset:
     """Make synthetic chest studies whose truth is exact.
@@ -35,10 +43,21 @@ def phantom(
     follow from what was drawn. Nothing comes from a patient. What a model scores
     here says nothing about real films.
 
+    With ``kind="ct"`` a study is a chest CT in HU. The body, its lungs and lobes,
+    heart, vessels, airways and bones are smooth shapes and grown trees; a slice is
+    the mean of its thickness, blurred and made noisy as by a scanner. Findings
+    follow from age, habits and illnesses, and :attr:`Study.follow_up` from record
+    and findings, through a hazard that ``src/data/phantom/ct/hazard.rs`` states.
+    Volumes and masks are rendered when they are read, so a data set takes little
+    memory whatever the size of its volumes.
+
     Parameters
     ----------
-    n : int
-        Number of studies. A patient has one to three, so split by patient.
+    n : int, optional
+        Number of studies; 1000 films or 100 CT by default. Patients with films have
+        one to three, so split by patient; those with CT have one.
+    kind : {"film", "ct"}
+        Frontal films, or chest CT.
     seed : int
         Names the world that the patients come from. The same seed gives the same
         studies on every machine, and fewer studies are the first of more.
@@ -54,7 +73,18 @@ def phantom(
     normal_share : float
         Share of patients without any finding.
     structures : bool
-        Whether the masks also hold ``right lung``, ``left lung`` and ``heart``.
+        Whether the masks also hold ``right lung``, ``left lung`` and ``heart``;
+        those of a CT always do, with lobes, aorta and airways.
+    slices : int, optional
+        For CT: slices over the height of the chest, 8 to 2048; None takes as many
+        as the drawn thickness of 0.6 to 5 mm gives. A slice has `size` by `size`
+        pixels (32 to 1024) over 30 to 50 cm; 512 gives 0.6 to 1 mm.
+    contrast : float
+        For CT: share of scans with contrast medium.
+    noise : float
+        For CT: noise against that of the drawn dose; 0 for none.
+    missing_record : float
+        For CT: share of the record's elements that are missing.
     progress : bool, optional
         Show a bar; by default in notebooks and terminals only.
 
@@ -67,6 +97,12 @@ def phantom(
         device. Records have ``age_years``, ``sex``, vital signs, laboratory
         values and complaints, some of them missing.
 
+        CT: ``volumes[0]`` (z, y, x) with spacing and origin in LPS; attributes of
+        nodules give side, lobe, diameter, attenuation and margin; masks are one for
+        each nodule and lesion, then structures. Records have the 47 elements of
+        M3FM: illnesses and cancers as the age at diagnosis, 0 for never.
+        ``follow_up`` has ``lung cancer`` and ``cardiovascular death``.
+
     Raises
     ------
     InvalidValueError
@@ -78,18 +114,32 @@ def phantom(
     >>> ds = carina.phantom(100, seed=1)  # doctest: +SKIP
     >>> train, test = ds.split((0.8, 0.2))  # doctest: +SKIP
     """
-    options = {
-        "studies": _count("n", n, 1),
+    if kind not in ("film", "ct"):
+        raise InvalidValueError(f'kind: found {kind!r}, expected "film" or "ct"')
+    if view not in (None, "PA", "AP"):
+        raise InvalidValueError(f'view: found {view!r}, expected "PA", "AP" or None')
+    usual = {"film": 1000, "ct": 100}
+    options: dict[str, object] = {
+        "studies": _count("n", usual[kind] if n is None else n, 1),
         "seed": _count("seed", seed, 0),
         "size": _count("size", size, 0),
+    }
+    if kind == "ct":
+        options |= {
+            "slices": None if slices is None else _count("slices", slices, 1),
+            "contrast": _share("contrast", contrast),
+            "noise": _share("noise", noise),
+            "missing": _share("missing_record", missing_record),
+        }
+        with Bar("Making phantoms", show=progress, unit="study") as bar:
+            return Dataset(_core.make_ct_phantoms(json.dumps(options), bar))
+    options |= {
         "view": "UNKNOWN" if view is None else view,
         "uncertain": _share("uncertain", uncertain),
         "missing": _share("missing", missing),
         "normal_share": _share("normal_share", normal_share),
         "structures": bool(structures),
     }
-    if view not in (None, "PA", "AP"):
-        raise InvalidValueError(f'view: found {view!r}, expected "PA", "AP" or None')
     with Bar("Making phantoms", show=progress, unit="study") as bar:
         return Dataset(_core.make_phantoms(json.dumps(options), bar))
 

@@ -1,8 +1,9 @@
 """One visit of one patient: films, words, truth and record."""
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import overload
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from carina import _core
 from carina._gallery import caption, picture
+from carina.errors import InvalidValueError
 from carina.image import Image
 
 
@@ -50,6 +52,81 @@ class Attributes:
     side: str = ""
     zone: str = ""
     severity: str = ""
+    attenuation: str = ""
+    margin: str = ""
+
+
+@dataclass(frozen=True)
+class FollowUp:
+    """What came after a visit, as far as it is known.
+
+    Attributes
+    ----------
+    outcome : str
+        What was looked for, as ``"lung cancer"``.
+    years : float
+        From the visit to the event, or to the last time that there was none.
+    event : bool
+        Whether it came.
+    """
+
+    outcome: str
+    years: float
+    event: bool
+    _targets: Callable[[int], tuple[list[bool], list[bool]]] = field(
+        repr=False, compare=False
+    )
+
+    def targets(
+        self, horizon: int = 6
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return labels of yearly risk.
+
+        Parameters
+        ----------
+        horizon : int
+            Number of years, at least 1.
+
+        Returns
+        -------
+        y : ndarray of shape (horizon,), float32
+            1 where the event came within 1, 2, … years.
+        mask : ndarray of shape (horizon,), float32
+            1 where that is known: all years after an event, else those lived through.
+
+        Raises
+        ------
+        InvalidValueError
+            If `horizon` is not 1 to 100.
+        """
+        if not 1 <= horizon <= 100:
+            raise InvalidValueError(f"horizon: found {horizon}, expected 1 to 100")
+        y, mask = self._targets(horizon)
+        return np.array(y, np.float32), np.array(mask, np.float32)
+
+
+@dataclass(frozen=True)
+class CtVolume:
+    """A CT volume: HU, and where the voxels lie in the patient.
+
+    Attributes
+    ----------
+    voxels : ndarray of shape (z, y, x), float32
+        HU; x grows to the patient's left, y to the back, z to the head (LPS).
+    spacing : tuple of float
+        Distance of the voxels (z, y, x) in mm.
+    origin : tuple of float
+        Centre of the first voxel (x, y, z) in mm.
+    """
+
+    voxels: NDArray[np.float32] = field(repr=False)
+    spacing: tuple[float, float, float]
+    origin: tuple[float, float, float]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Slices, rows and columns."""
+        return self.voxels.shape
 
 
 @dataclass(frozen=True)
@@ -64,20 +141,23 @@ class Question:
 
 @dataclass(frozen=True)
 class Mask:
-    """The exact extent of a finding or structure on the first film."""
+    """The exact extent of a finding or structure on the first film or volume."""
 
     finding: str
     _study: _core.Study = field(repr=False, compare=False)
     _index: int = field(repr=False, compare=False)
+    _volume: bool = field(default=False, repr=False, compare=False)
 
     def to_numpy(self) -> NDArray[np.bool_]:
         """Read the mask.
 
         Returns
         -------
-        ndarray of shape (rows, columns), bool
+        ndarray of shape (rows, columns), or (z, y, x) of a volume, bool
             True where the finding is.
         """
+        if self._volume:
+            return self._study.scan_mask(self._index)
         return self._study.mask(self._index)
 
 
@@ -106,6 +186,36 @@ class Films(Sequence[Image]):
 
     def __repr__(self) -> str:
         return f"Films({len(self)})"
+
+
+class Volumes(Sequence[CtVolume]):
+    """The volumes of a study; each is rendered when asked for."""
+
+    __slots__ = ("_core",)
+
+    def __init__(self, core: _core.Study) -> None:
+        self._core = core
+
+    def __len__(self) -> int:
+        return self._core.scan_count
+
+    @overload
+    def __getitem__(self, index: int) -> CtVolume: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[CtVolume]: ...
+    def __getitem__(self, index: int | slice) -> CtVolume | list[CtVolume]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        place = range(len(self))[index]
+        _, spacing, origin = self._core.scan_grid(place)
+        (z, y, x), (left, back, head) = spacing, origin
+        return CtVolume(self._core.scan(place), (z, y, x), (left, back, head))
+
+    def __iter__(self) -> Iterator[CtVolume]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"Volumes({len(self)})"
 
 
 class Study:
@@ -141,6 +251,11 @@ class Study:
         return Films(self._core)
 
     @property
+    def volumes(self) -> Volumes:
+        """The volumes; each is rendered when asked for."""
+        return Volumes(self._core)
+
+    @property
     def labels(self) -> dict[str, float]:
         """Finding to 1 present, 0 absent, -1 uncertain or NaN unknown."""
         return dict(zip(self._findings, self._core.labels, strict=True))
@@ -160,9 +275,12 @@ class Study:
 
     @property
     def masks(self) -> list[Mask]:
-        """Masks on the first film; each is read when asked for."""
-        names = self._core.mask_findings
-        return [Mask(name, self._core, i) for i, name in enumerate(names)]
+        """Masks on the first film, then on the first volume; read when asked for."""
+        flat, deep = self._core.mask_findings, self._core.scan_mask_names
+        return [
+            *(Mask(name, self._core, i) for i, name in enumerate(flat)),
+            *(Mask(name, self._core, i, True) for i, name in enumerate(deep)),
+        ]
 
     @property
     def attributes(self) -> list[Attributes]:
@@ -179,6 +297,14 @@ class Study:
         """The clinical record; what is missing is absent."""
         return self._core.record()
 
+    @property
+    def follow_up(self) -> list[FollowUp]:
+        """What came after the visit: one for each outcome that was looked for."""
+        return [
+            FollowUp(outcome, years, event, partial(self._core.follow_up_targets, i))
+            for i, (outcome, years, event) in enumerate(self._core.follow_up)
+        ]
+
     def __repr__(self) -> str:
         return f"Study({', '.join(self._facts())})"
 
@@ -193,8 +319,10 @@ class Study:
         count = self._core.film_count
         labels = self._core.labels
         words = len(self.report.text.split())
+        volumes = self._core.scan_count
         facts = [
-            (True, f"{count} film{'s' if count != 1 else ''}"),
+            (volumes > 0, f"{volumes} volume{'s' if volumes != 1 else ''}"),
+            (count > 0 or not volumes, f"{count} film{'s' if count != 1 else ''}"),
             (bool(labels), f"{sum(v == 1 for v in labels)} of {len(labels)} findings"),
             (words > 0, f"report of {words} words"),
             (bool(self._core.boxes), f"{len(self._core.boxes)} boxes"),

@@ -3,6 +3,7 @@
 mod augment;
 mod cache;
 mod dataset;
+mod export;
 mod film;
 pub mod index;
 mod loader;
@@ -16,12 +17,13 @@ mod warp;
 
 pub use augment::Augment;
 pub use cache::{Cache, Precision};
+pub use export::write_dicom;
 pub use loader::{
     Ahead, Batch, Epoch, FilmChoice, Loader, LoaderOptions, OnDevice, Prepare, RowError,
 };
 pub use split::{By, check_disjoint};
 pub use study::{
-    Attributes, Dataset, Film, FindingBox, FindingMask, MaskPixels, Pixels, Question, Record,
-    Report, Study, Value,
+    Attributes, Dataset, Film, FindingBox, FindingMask, FollowUp, MaskPixels, Pixels, Question,
+    Record, Report, Study, Value,
 };
 pub use tensors::Tensors;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
+use super::phantom::ct::Scan;
 use crate::imaging::{Image, View};
 
 /// Where the pixels of a film are.
@@ -86,8 +87,14 @@ pub struct Attributes {
     pub side: String,
     /// `upper`, `middle`, `lower`, … or empty.
     pub zone: String,
-    /// `small`, `mild`, `moderate`, `large`, `severe`, … or empty.
+    /// `small`, `mild`, `moderate`, `large`, `severe`, a size as `12 mm`, … or empty.
     pub severity: String,
+    /// How dense a nodule is (`solid`, `part-solid`, `ground glass`), or empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub attenuation: String,
+    /// How a nodule ends (`smooth`, `lobulated`, `spiculated`, `poorly defined`), or empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub margin: String,
 }
 
 /// A question about the study and its answer.
@@ -102,6 +109,30 @@ pub struct Question {
     pub form: String,
     /// What it asks for (`presence`, `size`, …), or empty.
     pub topic: String,
+}
+
+/// What came after the visit, as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FollowUp {
+    /// What was looked for (`lung cancer`, …).
+    pub outcome: String,
+    /// Years from the visit to the event, or to the last time that there was none.
+    pub years: f64,
+    /// Whether it came.
+    pub event: bool,
+}
+
+impl FollowUp {
+    /// For each year t = 1 … `horizon`: whether the event came within t years, and whether that
+    /// is known.
+    ///
+    /// An event is known for all years, its absence for those that were lived through whole.
+    pub fn targets(&self, horizon: usize) -> (Vec<bool>, Vec<bool>) {
+        let within = |year: usize| self.event && self.years <= year as f64;
+        let known = |year: usize| self.event || self.years >= year as f64;
+        ((1..=horizon).map(within).collect(), (1..=horizon).map(known).collect())
+    }
 }
 
 /// A value of the clinical record.
@@ -140,6 +171,10 @@ pub struct Study {
     pub questions: Vec<Question>,
     /// The clinical record.
     pub record: Record,
+    /// What came after the visit.
+    pub follow_up: Vec<FollowUp>,
+    /// Volumes of a phantom, rendered when they are read.
+    pub scans: Vec<Arc<Scan>>,
     /// The part of the data set that the study belongs to (`train`, …); empty when not said.
     pub split: String,
 }

@@ -216,6 +216,18 @@ impl Dataset {
         long(py, watch, |progress| manifest::write(&self.0, &path, progress))
     }
 
+    /// Writes phantoms as DICOM files below `folder`; gives the files.
+    fn write_dicom(
+        &self,
+        py: Python<'_>,
+        folder: PathBuf,
+        syntax: &str,
+        watch: Option<Py<PyAny>>,
+    ) -> PyResult<Vec<PathBuf>> {
+        let syntax = imaging::dicom::write::Syntax::named(syntax)?;
+        long(py, watch, |progress| data::write_dicom(&self.0, &folder, syntax, progress))
+    }
+
     /// The rows as JSON, for each place the number of its row, and the images and masks that the
     /// rows refer to by number.
     fn rows<'py>(&self, py: Python<'py>) -> PyResult<Rows<'py>> {

@@ -44,7 +44,7 @@ mod module {
     #[pymodule_export]
     use super::model::{Model, list_presets, list_prompts, list_stages, prompt_bank, stage_preset};
     #[pymodule_export]
-    use super::phantom::{make_phantoms, phantom_findings};
+    use super::phantom::{ct_phantom_findings, make_ct_phantoms, make_phantoms, phantom_findings};
     #[pymodule_export]
     use super::probe::FittedProbe;
     #[pymodule_export]

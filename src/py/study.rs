@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use numpy::{IntoPyArray, PyArray2};
+use numpy::{IntoPyArray, PyArray2, PyArray3};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::call::quick;
+use super::call::{long, quick};
 use super::imaging::Image;
+use crate::data::phantom::ct::Scan;
 use crate::data::{self, Value};
 use crate::{Error, imaging};
+
+/// Shape and spacing (z, y, x) and origin (x, y, z).
+type ScanGrid = ([usize; 3], [f64; 3], [f64; 3]);
 
 /// One visit of one patient.
 #[pyclass(frozen, module = "carina._core")]
@@ -55,14 +59,66 @@ impl Study {
         self.0.boxes.iter().map(|b| (b.finding.as_str(), b.corners)).collect()
     }
 
-    /// Finding, side, zone and severity.
+    /// Finding, side, zone, severity, attenuation and margin.
     #[getter]
-    fn attributes(&self) -> Vec<[&str; 4]> {
-        self.0
-            .attributes
-            .iter()
-            .map(|a| [&a.finding, &a.side, &a.zone, &a.severity].map(String::as_str))
-            .collect()
+    fn attributes(&self) -> Vec<[&str; 6]> {
+        let all = self.0.attributes.iter();
+        all.map(|a| {
+            [&a.finding, &a.side, &a.zone, &a.severity, &a.attenuation, &a.margin]
+                .map(String::as_str)
+        })
+        .collect()
+    }
+
+    /// Outcome, years and whether the event came.
+    #[getter]
+    fn follow_up(&self) -> Vec<(&str, f64, bool)> {
+        self.0.follow_up.iter().map(|f| (f.outcome.as_str(), f.years, f.event)).collect()
+    }
+
+    /// For years 1 to `horizon`: whether the event of a follow-up came by then, and whether that
+    /// is known.
+    fn follow_up_targets(&self, index: usize, horizon: usize) -> PyResult<(Vec<bool>, Vec<bool>)> {
+        let follow_up = self.0.follow_up.get(index).ok_or_else(|| {
+            let why = format!("found {index}, expected below {} outcomes", self.0.follow_up.len());
+            Error::value("index", why)
+        })?;
+        Ok(follow_up.targets(horizon))
+    }
+
+    /// How many volumes there are.
+    #[getter]
+    fn scan_count(&self) -> usize {
+        self.0.scans.len()
+    }
+
+    /// Spacing (z, y, x) and origin (x, y, z) of the volume at `index`, in mm, and its shape.
+    fn scan_grid(&self, index: usize) -> PyResult<ScanGrid> {
+        let scan = self.scan_at(index)?;
+        Ok((scan.shape(), scan.spacing(), scan.origin()))
+    }
+
+    /// Renders the volume at `index` (z, y, x), HU.
+    fn scan<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyArray3<f32>>> {
+        let scan = self.scan_at(index)?;
+        let volume = long(py, None, |progress| scan.read(progress))?;
+        Ok(volume.voxels.into_pyarray(py))
+    }
+
+    /// What the first volume has masks of.
+    #[getter]
+    fn scan_mask_names(&self) -> Vec<&str> {
+        self.0.scans.first().map_or_else(Vec::new, |scan| scan.mask_names().collect())
+    }
+
+    /// Renders a mask of the first volume (z, y, x).
+    fn scan_mask<'py>(
+        &self,
+        py: Python<'py>,
+        index: usize,
+    ) -> PyResult<Bound<'py, PyArray3<bool>>> {
+        let scan = self.scan_at(0)?;
+        Ok(long(py, None, |progress| scan.mask(index, progress))?.into_pyarray(py))
     }
 
     /// Question, answer, form and topic.
@@ -116,6 +172,15 @@ impl Study {
         let film = self.0.films.first().ok_or_else(|| Error::value("study", "found no film"))?;
         let png = quick(py, || imaging::preview_png(&*film.read()?, side))?;
         Ok(PyBytes::new(py, &png))
+    }
+}
+
+impl Study {
+    fn scan_at(&self, index: usize) -> crate::Result<&Scan> {
+        self.0.scans.get(index).map(AsRef::as_ref).ok_or_else(|| {
+            let why = format!("found {index}, expected below {} volumes", self.0.scans.len());
+            Error::value("index", why)
+        })
     }
 }
 

@@ -38,6 +38,10 @@ pub(super) fn join(study: &mut Study, other: Study) -> std::result::Result<(), S
     agree("split", &mut study.split, other.split)?;
     agree("attributes", &mut study.attributes, other.attributes)?;
     agree("questions", &mut study.questions, other.questions)?;
+    agree("follow-up", &mut study.follow_up, other.follow_up)?;
+    if study.scans.is_empty() {
+        study.scans = other.scans;
+    }
     for (name, value) in other.record {
         if study.record.entry(name).or_insert_with(|| value.clone()) != &value {
             return Err("another record".to_owned());

@@ -57,6 +57,8 @@ pub const COLUMNS: &[&str] = &[
     "questions",
     "split",
     "record",
+    "follow_up",
+    "phantom",
 ];
 
 /// The longest line or record that is read, in bytes: a broken quote must not swallow memory.

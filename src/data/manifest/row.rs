@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json};
 
 use super::cell::{Cell, Place};
 use super::{Arrays, Options};
+use crate::data::phantom::ct::{CtOptions, Scan};
 use crate::data::{
     Film, FindingBox, FindingMask, MaskPixels, Pixels, Record, Report, Study, Value,
 };
@@ -79,6 +80,8 @@ impl<'a> Row<'a> {
             attributes: self.list("attributes", "[{finding, side, zone, severity}]")?,
             questions: self.list("questions", "[{question, answer, form, topic}]")?,
             record: self.record()?,
+            follow_up: self.list("follow_up", "[{outcome, years, event}]")?,
+            scans: self.scans()?,
             split: self.text("split")?.trim().to_owned(),
         })
     }
@@ -87,7 +90,25 @@ impl<'a> Row<'a> {
         self.cell(ours).map_or_else(|| Ok(String::new()), |cell| cell.text())
     }
 
+    /// Volumes of phantoms, which are made anew from their options.
+    fn scans(&self) -> Result<Vec<Arc<Scan>>> {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Recipe {
+            options: CtOptions,
+            number: u64,
+        }
+        let recipes: Vec<Recipe> = self.list("phantom", "[{options, number}]")?;
+        recipes
+            .iter()
+            .map(|recipe| Ok(Arc::new(Scan::reopen(&recipe.options, recipe.number)?)))
+            .collect()
+    }
+
     fn films(&self) -> Result<Vec<Film>> {
+        if self.cell("image").is_none() && self.cell("phantom").is_some() {
+            return Ok(Vec::new());
+        }
         let cell = self.required("image")?;
         let sources = match cell.structure()? {
             None => Vec::new(),

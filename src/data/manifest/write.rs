@@ -136,7 +136,17 @@ fn row(
         Pixels::File(path) => store(Stored::File(path)),
         Pixels::Memory(image) => store(Stored::Image(image)),
     });
-    put("image", Json::Array(films.collect::<Result<_>>()?));
+    let films: Vec<Json> = films.collect::<Result<_>>()?;
+    if !(films.is_empty() && !study.scans.is_empty()) {
+        put("image", Json::Array(films));
+    }
+    if !study.scans.is_empty() {
+        let recipes = study.scans.iter().map(|scan| {
+            let (options, number) = scan.recipe();
+            json!({"options": options, "number": number})
+        });
+        put("phantom", recipes.collect());
+    }
     let views: Vec<View> = study.films.iter().map(Film::view).collect();
     if views.iter().any(|view| *view != View::Unknown) {
         put("view", json!(views));
@@ -169,6 +179,9 @@ fn row(
     }
     if !study.questions.is_empty() {
         put("questions", json!(study.questions));
+    }
+    if !study.follow_up.is_empty() {
+        put("follow_up", json!(study.follow_up));
     }
     if !study.split.is_empty() {
         put("split", json!(study.split));

@@ -149,6 +149,7 @@ impl Lesion {
             side: self.side.name().to_owned(),
             zone: self.zone.name().to_owned(),
             severity,
+            ..Attributes::default()
         }
     }
 }

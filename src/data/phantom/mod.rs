@@ -9,6 +9,7 @@ mod body;
 mod bones;
 mod canvas;
 mod clinic;
+pub mod ct;
 mod devices;
 mod film;
 mod finding;

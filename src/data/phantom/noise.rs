@@ -11,6 +11,23 @@ pub(super) fn smooth(seed: u32, x: f32, y: f32) -> f32 {
     lerp(top, bottom, v)
 }
 
+/// [`smooth`] in space.
+pub(super) fn smooth3(seed: u32, place: [f32; 3]) -> f32 {
+    let floor = place.map(f32::floor);
+    let [u, v, w]: [f32; 3] = std::array::from_fn(|i| {
+        let t = place[i] - floor[i];
+        t * t * (3.0 - 2.0 * t)
+    });
+    let [i, j, k] = floor.map(|f| f as i32);
+    let sheet = |k: i32| {
+        let seed = seed ^ (k as u32).wrapping_mul(0x9e37_79b1);
+        let top = lerp(lattice(seed, i, j), lattice(seed, i + 1, j), u);
+        let bottom = lerp(lattice(seed, i, j + 1), lattice(seed, i + 1, j + 1), u);
+        lerp(top, bottom, v)
+    };
+    lerp(sheet(k), sheet(k + 1), w)
+}
+
 /// Noise of several scales: each octave twice as fine and half as strong; about [-1, 1].
 pub(super) fn cloud(seed: u32, x: f32, y: f32, octaves: u32) -> f32 {
     let (mut sum, mut scale, mut strength) = (0.0, 1.0, 0.6);
@@ -26,7 +43,7 @@ fn lerp(a: f32, b: f32, t: f32) -> f32 {
     a + (b - a) * t
 }
 
-fn lattice(seed: u32, i: i32, j: i32) -> f32 {
+pub(super) fn lattice(seed: u32, i: i32, j: i32) -> f32 {
     let mut h = seed ^ (i as u32).wrapping_mul(0x85eb_ca6b) ^ (j as u32).wrapping_mul(0xc2b2_ae35);
     h = (h ^ (h >> 16)).wrapping_mul(0x7feb_352d);
     h = (h ^ (h >> 15)).wrapping_mul(0x846c_a68b);

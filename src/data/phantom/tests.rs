@@ -239,6 +239,7 @@ fn sentences_are_whole_whatever_is_known() {
                 side: side.to_owned(),
                 zone: zone.to_owned(),
                 severity: severity.to_owned(),
+                ..Attributes::default()
             };
             for _ in 0..20 {
                 let text = sentence(finding, &attributes, &mut random).unwrap();

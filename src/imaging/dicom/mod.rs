@@ -23,6 +23,7 @@ mod stream;
 mod tone;
 mod voi;
 mod walk;
+pub mod write;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
