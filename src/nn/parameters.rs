@@ -10,7 +10,7 @@ use candle::{DType, Device, Shape, Tensor, Var};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 
-use super::Precision;
+use super::{Precision, builder_type};
 use crate::random::Random;
 use crate::{Error, Result};
 
@@ -178,8 +178,7 @@ impl Outline {
     /// that gradients reach them.
     pub fn builder(&self, learning: bool, precision: Precision) -> VarBuilder<'static> {
         let backend = Box::new(Outlined { outline: self.clone(), learning });
-        let dtype = if precision.is_single() { DType::F32 } else { DType::BF16 };
-        VarBuilder::from_backend(backend, dtype, Device::Cpu)
+        VarBuilder::from_backend(backend, builder_type(precision), Device::Cpu)
     }
 
     /// How many numbers those parameters hold whose name `counts`.
