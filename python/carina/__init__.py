@@ -14,6 +14,7 @@ from carina._core import (
 from carina._progress import set_progress
 from carina.classification import classification_result
 from carina.dataset import Dataset
+from carina.decoder import Decoder, create_decoder, list_decoder_sizes, load_decoder
 from carina.doctor import doctor
 from carina.errors import CarinaError
 from carina.evaluation import evaluate
@@ -38,6 +39,7 @@ from carina.training import Run, list_stages, stage, train
 __all__ = [
     "CarinaError",
     "Dataset",
+    "Decoder",
     "Geometry",
     "Image",
     "Index",
@@ -58,14 +60,17 @@ __all__ = [
     "check_memory",
     "classification_result",
     "create",
+    "create_decoder",
     "decode",
     "doctor",
     "evaluate",
+    "list_decoder_sizes",
     "list_presets",
     "list_prompts",
     "list_public",
     "list_stages",
     "load",
+    "load_decoder",
     "metrics",
     "num_threads",
     "open_dataset",

@@ -2,6 +2,9 @@
 
 mod bert;
 mod bert_config;
+mod chat;
+mod decoder;
+mod generate;
 mod llama;
 mod pooling;
 mod sentence;
@@ -10,6 +13,9 @@ mod tokenizer;
 
 pub use bert::Bert;
 pub use bert_config::BertConfig;
+pub use chat::{ChatTemplate, Message};
+pub use decoder::{Decoder, Score, Written};
+pub use generate::{Generated, Generation, Prompts, Stopping};
 pub use llama::{Cache, Family, Llama, LlamaConfig};
 pub use pooling::TextPooling;
 pub use text_encoder::TextEncoder;

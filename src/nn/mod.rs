@@ -71,7 +71,8 @@ pub use patch::{PatchEmbed2d, PatchEmbed2dConfig, PatchEmbed3d, PatchEmbed3dConf
 pub use patch_normed::NormedPatchEmbed3d;
 pub use pool::{adaptive_avg_pool2d, avg_pool2d, max_pool2d, plane_means};
 pub(crate) use pool::{trace_plane_means, trace_pool2d};
-pub use precision::{Precision, builder_type};
+pub(crate) use precision::builder_type;
+pub use precision::{Precision, in_precision};
 pub use rope::{Rope, RopeLayout, RopeScaling};
 pub use shadow::{Shadow, Work};
 pub use softmax::softmax;

@@ -171,7 +171,7 @@ impl SimpleBackend for Frozen {
 
 /// Parameters without numbers: which there would be, and layers around them that can only trace.
 #[derive(Clone, Debug, Default)]
-pub struct Outline(Arc<Mutex<BTreeMap<String, usize>>>);
+pub struct Outline(Arc<Mutex<BTreeMap<String, Vec<usize>>>>);
 
 impl Outline {
     /// What layers that compute in `precision` take their weights from; with `learning`, such
@@ -183,8 +183,13 @@ impl Outline {
 
     /// How many numbers those parameters hold whose name `counts`.
     pub fn count(&self, counts: impl Fn(&str) -> bool) -> usize {
-        let sizes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sizes.iter().filter(|(name, _)| counts(name)).map(|(_, size)| size).sum()
+        let counted = self.shapes().into_iter().filter(|(name, _)| counts(name));
+        counted.map(|(_, shape)| shape.iter().product::<usize>()).sum()
+    }
+
+    /// The shapes of the parameters by name.
+    pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -202,8 +207,8 @@ impl SimpleBackend for Outlined {
         _: DType,
         device: &Device,
     ) -> candle::Result<Tensor> {
-        let mut sizes = self.outline.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sizes.insert(name.to_owned(), shape.elem_count());
+        let mut shapes = self.outline.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shapes.insert(name.to_owned(), shape.dims().to_vec());
         // One number that stands for all.
         let one = if self.learning {
             Var::zeros((), DType::F32, device)?.as_tensor().clone()

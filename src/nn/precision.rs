@@ -18,28 +18,26 @@ impl Parameters {
     /// which gradients reach the parameters. The copies are those of now, so a step that has
     /// changed the parameters is followed by new ones.
     pub fn builder_in(&self, precision: Precision) -> VarBuilder<'static> {
-        self.cast(self.builder(), precision)
+        in_precision(self.builder(), precision)
     }
 
     /// As [`Self::frozen`], for layers that compute in `precision`.
     pub fn frozen_in(&self, precision: Precision) -> VarBuilder<'static> {
-        self.cast(self.frozen(), precision)
-    }
-
-    fn cast(&self, source: VarBuilder<'static>, precision: Precision) -> VarBuilder<'static> {
-        match precision {
-            Precision::F32 => source,
-            Precision::Bf16 | Precision::Q8_0 => {
-                let backend = Box::new(Cast { source, precision });
-                let named = builder_type(precision);
-                VarBuilder::from_backend(backend, named, self.device().clone())
-            }
-        }
+        in_precision(self.frozen(), precision)
     }
 }
 
+/// The builder `source` of float32 for layers that compute in `precision`.
+pub fn in_precision(source: VarBuilder<'static>, precision: Precision) -> VarBuilder<'static> {
+    if precision.is_single() {
+        return source;
+    }
+    let (named, device) = (builder_type(precision), source.device().clone());
+    VarBuilder::from_backend(Box::new(Cast { source, precision }), named, device)
+}
+
 /// The type that a builder names for layers to multiply in `precision`.
-pub fn builder_type(precision: Precision) -> DType {
+pub(crate) fn builder_type(precision: Precision) -> DType {
     match precision {
         Precision::F32 => DType::F32,
         Precision::Bf16 => DType::BF16,
