@@ -264,9 +264,9 @@ class Decoder:
         return self._core.report
 
     def __repr__(self) -> str:
-        config = self.config
+        config, millions = self.config, self.parameters / 1e6
         return (
-            f"Decoder({config['model_type']}, {self.parameters / 1e6:.0f} M parameters, "
+            f"Decoder({config['model_type']}, {millions:.1f} M parameters, "
             f"precision={self.precision!r}, "
             f"positions={config['max_position_embeddings']}, device={self._device!r})"
         )
@@ -301,8 +301,8 @@ def load_decoder(
         Holds ``config.json`` (Hugging Face), ``tokenizer.json`` or ``vocab.txt``, and
         ``model.safetensors`` or shards with their index.
     precision : {"f32", "bf16", "q8_0"}, default="f32"
-        What matrices are multiplied in. In ``"bf16"`` and ``"q8_0"`` (eight bits, on the
-        CPU) weights are kept in half and a quarter of the memory, and cannot be saved.
+        What matrices are multiplied in. In ``"bf16"`` and ``"q8_0"`` (eight bits, on
+        the CPU) weights take half and a quarter of the memory, and cannot be saved.
     device : str, default="auto"
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:n"``.
 

@@ -8,7 +8,7 @@ use crate::Result;
 const BLOCK: usize = 128;
 
 /// What one attention layer remembers of the tokens so far; empty at first.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct KeyValues {
     /// Keys and values, (B, Hkv, room, D) each.
     room: Option<(Tensor, Tensor)>,
@@ -45,6 +45,11 @@ impl KeyValues {
         let all = (keys.narrow(2, 0, len)?, values.narrow(2, 0, len)?);
         (self.room, self.len) = (Some((keys, values)), len);
         Ok(all)
+    }
+
+    /// Forgets all tokens after the first `len`.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
     }
 
     /// Keeps `rows` of the batch, in this order; one may come several times.

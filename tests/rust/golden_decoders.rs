@@ -86,6 +86,13 @@ impl Case {
             let logits = self.real(&Tensor::cat(&parts, 1).unwrap());
             assert!(!logits.track_op());
             assert_close("logits in pieces", &logits, &self.expected.get("logits"));
+            cache.truncate(9).unwrap();
+            let rest = |x: &Tensor| x.narrow(1, 9, 4).unwrap();
+            let states = model.forward_after(&mut cache, &rest(&x), Some(&rest(&mask))).unwrap();
+            let again = model.logits(&states).unwrap();
+            let real = rest(&mask).to_dtype(DType::F32).unwrap().unsqueeze(2).unwrap();
+            let again = again.broadcast_mul(&real).unwrap();
+            assert_close("logits read again", &again, &rest(&self.expected.get("logits")));
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::nn::KeyValues;
 use crate::{Error, Result};
 
 /// Keys and values of every layer for a batch of texts that grow together; empty at first.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Cache {
     layers: Vec<KeyValues>,
     len: usize,
@@ -24,6 +24,16 @@ impl Cache {
     /// Whether nothing was read yet.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Forgets all tokens after the first `len`.
+    pub fn truncate(&mut self, len: usize) -> Result<()> {
+        self.len = self.len.min(len);
+        self.layers.iter_mut().for_each(|layer| layer.truncate(self.len));
+        if let Some(mask) = &mut self.mask {
+            *mask = mask.narrow(1, 0, self.len)?;
+        }
+        Ok(())
     }
 
     /// Keeps the texts at these places of the batch, in this order; one may come several times.
@@ -51,7 +61,8 @@ impl Cache {
     ) -> Result<Option<Tensor>> {
         let (rows, tokens, _) = x.dims3()?;
         if self.is_empty() {
-            (self.layers, self.rows) = (vec![KeyValues::default(); depth], rows);
+            let layer = |_| KeyValues::default();
+            (self.layers, self.rows) = ((0..depth).map(layer).collect(), rows);
         }
         if rows != self.rows {
             return Err(Error::shape("token vectors", format!("({}, N, D)", self.rows), x.dims()));

@@ -54,7 +54,11 @@ def generations(model, generator):
         "beam4": {"num_beams": 4},
         "beam3_long": {"num_beams": 3, "length_penalty": 2.0},
         "beam3_short": {"num_beams": 3, "length_penalty": -1.0},
-        "beam3_early": {"num_beams": 3, "early_stopping": True, "no_repeat_ngram_size": 3},
+        "beam3_early": {
+            "num_beams": 3,
+            "early_stopping": True,
+            "no_repeat_ngram_size": 3,
+        },
         "beam3_never": {"num_beams": 3, "early_stopping": "never"},
     }
     written = {"prompts": prompts, "prompt_mask": mask}
@@ -83,9 +87,7 @@ def make(name, model, seed):
     mask[1, 10:], mask[2, 12:] = 0, 0
     labels = ids.masked_fill(mask == 0, -100)
     places = torch.arange(13).repeat(3, 1)
-    out = model(
-        input_ids=ids, attention_mask=mask, position_ids=places, labels=labels
-    )
+    out = model(input_ids=ids, attention_mask=mask, position_ids=places, labels=labels)
     out.loss.backward()
     tensors |= {
         "ids": ids,
@@ -96,7 +98,8 @@ def make(name, model, seed):
     }
     tensors = {key: x.contiguous() for key, x in tensors.items()}
     save_file(tensors, folder / "expected.safetensors")
-    gradients = {key: x.grad.float().contiguous() for key, x in model.named_parameters()}
+    learnt = model.named_parameters()
+    gradients = {key: x.grad.float().contiguous() for key, x in learnt}
     save_file(gradients, folder / "gradients.safetensors")
     model.float().save_pretrained(folder)
     (folder / "generation_config.json").unlink()
