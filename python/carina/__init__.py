@@ -14,6 +14,7 @@ from carina._core import (
 from carina._progress import set_progress
 from carina.classification import classification_result
 from carina.dataset import Dataset
+from carina.decoder import Decoder, create_decoder, list_decoder_sizes, load_decoder
 from carina.deidentification import deidentify
 from carina.doctor import doctor
 from carina.errors import CarinaError
@@ -43,6 +44,7 @@ from carina.volume_geometry import VolumeGeometry
 __all__ = [
     "CarinaError",
     "Dataset",
+    "Decoder",
     "Geometry",
     "Image",
     "Index",
@@ -67,16 +69,19 @@ __all__ = [
     "check_memory",
     "classification_result",
     "create",
+    "create_decoder",
     "decode",
     "deidentify",
     "doctor",
     "evaluate",
     "hu_windows",
+    "list_decoder_sizes",
     "list_presets",
     "list_prompts",
     "list_public",
     "list_stages",
     "load",
+    "load_decoder",
     "metrics",
     "num_threads",
     "open_dataset",

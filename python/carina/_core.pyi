@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 __all__ = [
     "Batches",
     "Dataset",
+    "Decoder",
     "FittedProbe",
     "Geometry",
     "Image",
@@ -30,6 +31,7 @@ __all__ = [
     "check_memory",
     "ct_phantom_findings",
     "decode_dicom",
+    "decoder_sizes",
     "delong",
     "delong_test",
     "doctor_facts",
@@ -625,6 +627,60 @@ class LoadReport:
     def _repr_html_(self) -> str: ...
 
 @final
+class Decoder:
+    """A decoder: tokenizer, weights and perhaps a chat template."""
+    @staticmethod
+    def load(folder: _Path, precision: str, device: str) -> Decoder:
+        """Opens a folder with options, tokenizer and weights."""
+    @staticmethod
+    def create(
+        size: str, *, seed: int, device: str, overrides: str | None = None
+    ) -> Decoder:
+        """Makes an untrained decoder from a preset."""
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        options: str,
+        batch_size: int,
+        watch: _Watch | None = None,
+    ) -> list[tuple[str, int, bool]]:
+        """Writes after each prompt; `options` are JSON."""
+    def chat(
+        self,
+        messages: Sequence[tuple[str, str]],
+        *,
+        options: str,
+        watch: _Watch | None = None,
+    ) -> tuple[str, int, bool]:
+        """Answers a conversation of (role, content); `options` are JSON."""
+    def logits(self, text: str) -> _Singles:
+        """The logits after each token of a text, (T, V)."""
+    def score(
+        self, texts: Sequence[str], *, batch_size: int, watch: _Watch | None = None
+    ) -> tuple[_Doubles, _Integers]:
+        """Mean log-probability and number of the tokens after the first of each text."""
+    def tokenize(self, text: str) -> list[str]:
+        """The pieces that a prompt is read as."""
+    def save(self, folder: _Path) -> None:
+        """Writes options, tokenizer and weights in the layout of published decoders."""
+    @property
+    def report(self) -> LoadReport | None:
+        """What the checkpoint gave, if there was one."""
+    @property
+    def config(self) -> str:
+        """Its options, as JSON in the layout of published decoders."""
+    @property
+    def precision(self) -> str:
+        """What its matrices are multiplied in."""
+    @property
+    def parameters(self) -> int:
+        """How many numbers its parameters hold."""
+    @property
+    def chats(self) -> bool:
+        """Whether it knows how conversations are written."""
+
+@final
 class TextEncoder:
     """A text encoder in a folder."""
     @staticmethod
@@ -878,3 +934,5 @@ def check_memory(check: bool) -> None:
     """
 def doctor_facts() -> dict[str, str]:
     """What `carina doctor` prints about the core: names and values as text."""
+def decoder_sizes() -> list[str]:
+    """The sizes that decoders can be created in."""

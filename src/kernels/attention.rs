@@ -41,6 +41,8 @@ pub(super) struct Plan {
 pub(crate) struct Scores {
     scale: f32,
     causal: bool,
+    /// How many keys a query sees, its own the last of them; all when absent.
+    window: Option<usize>,
     /// Whether each key is hidden, (B, M).
     hidden: Option<Vec<bool>>,
     bias: Option<Bias>,
@@ -59,7 +61,7 @@ impl Scores {
     pub(crate) fn new(
         shape: [usize; 4],
         scale: f64,
-        causal: bool,
+        (causal, window): (bool, Option<usize>),
         mask: Option<&Tensor>,
         bias: Option<&Tensor>,
     ) -> Result<Self> {
@@ -74,7 +76,7 @@ impl Scores {
             None => None,
             Some(bias) => Some(Bias::new(&bias.detach(), shape)?),
         };
-        Ok(Self { scale: scale as f32, causal, hidden, bias })
+        Ok(Self { scale: scale as f32, causal, window, hidden, bias })
     }
 }
 
@@ -163,9 +165,12 @@ impl Plan {
                 }
             }
         }
+        let seen = (query + 1 + self.keys).saturating_sub(self.queries).min(self.keys);
         if self.scores.causal {
-            let seen = (query + 1 + self.keys).saturating_sub(self.queries);
-            row[seen.min(self.keys)..].fill(f32::NEG_INFINITY);
+            row[seen..].fill(f32::NEG_INFINITY);
+        }
+        if let Some(window) = self.scores.window {
+            row[..seen.saturating_sub(window)].fill(f32::NEG_INFINITY);
         }
     }
 }

@@ -162,7 +162,7 @@ proptest! {
         let heads = |rows: usize, seed| Guarded::noise(2 * rows * dim, seed);
         let (q, k, v) = (heads(queries, 1), heads(keys, 2), heads(keys, 3));
         let view = |data| Heads { data, batch: 0, head: dim, row: 2 * dim };
-        let scores = Scores::new([1, 2, queries, keys], 0.3, false, None, None).unwrap();
+        let scores = Scores::new([1, 2, queries, keys], 0.3, (false, None), None, None).unwrap();
         let plan = Plan {
             batch: 1, heads: 2, kv_heads: 2, queries, keys, dim, value_dim: dim, scores,
         };

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::activation::Forward;
 use super::buffer::{large_block_of_rows, read, read_any, slice, tensor, total};
+use super::few;
 use super::lines::Lines;
 use super::packed::{Packed, Precision, product, product_once};
 use super::product::Finish;
@@ -53,6 +54,33 @@ pub(crate) fn linear_prepared(x: &Tensor, weight: &Packed, then: Following) -> R
         })
     })???;
     Tensor::from_vec(out, shape, x.device())
+}
+
+/// As [`linear_prepared`] for few rows (at most [`few::FEW`]) and a `weight` (O, I) that is read as
+/// it lies; `None` for more.
+pub(crate) fn linear_as_it_lies(
+    x: &Tensor,
+    weight: &Tensor,
+    then: Following,
+) -> Result<Option<Tensor>> {
+    let (columns, depth) = weight.dims2()?;
+    let mut shape = x.dims().to_vec();
+    if let Some(last) = shape.last_mut() {
+        *last = columns;
+    }
+    if shape[..shape.len() - 1].iter().product::<usize>() > few::FEW {
+        return Ok(None);
+    }
+    let out = read(x, |x| {
+        read(weight, |weight| {
+            read_any(then.bias, |bias| {
+                read_any(then.residual, |residual| {
+                    few::product(x, weight, depth, Finish { bias, map: then.map, residual })
+                })
+            })
+        })
+    })????;
+    Tensor::from_vec(out, shape, x.device()).map(Some)
 }
 
 struct Linear {

@@ -18,6 +18,9 @@ mod conv_product;
 mod cross_entropy;
 mod dense;
 mod depthwise;
+mod few;
+#[cfg(target_arch = "x86_64")]
+mod few_short;
 mod gemm;
 #[cfg(all(test, unix))]
 mod guard;
@@ -43,6 +46,8 @@ mod place;
 mod planes;
 mod pool;
 mod product;
+mod q8;
+mod q8_sums;
 mod rope;
 mod simd;
 mod softmax;
@@ -65,11 +70,11 @@ pub(crate) use conv::{
 pub(crate) use cross_entropy::{Classes, Targets, cross_entropy};
 pub(crate) use dense::{DenseWeights, dense_block, dense_workspace, halve_activated};
 pub(crate) use join::join;
-pub(crate) use linear::{Following, linear, linear_prepared};
+pub(crate) use linear::{Following, linear, linear_as_it_lies, linear_prepared};
 pub(crate) use linear_cross_entropy::linear_cross_entropy;
 pub(crate) use norm::{layer_norm, rms_norm};
 pub(crate) use optimiser::{AdamWStep, adamw, blend, change, sum_of_squares};
-pub(crate) use packed::{Packed, preparing};
+pub(crate) use packed::{Packed, in_eight_bits, preparing};
 pub(crate) use patches::patchify;
 pub(crate) use pool::{Pool, avg_pool2d, max_pool2d};
 pub(crate) use rope::rope;

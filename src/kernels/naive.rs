@@ -188,7 +188,7 @@ proptest! {
     fn queries_attend_as_defined(
         batch in 0usize..3, kv_heads in 1usize..3, group in 1usize..3, n in size(),
         m in size(), dim in 1usize..20, value_dim in 1usize..20, causal: bool, masked: bool,
-        biased: bool, seed: u64,
+        biased: bool, window in prop_oneof![Just(None), (1usize..9).prop_map(Some)], seed: u64,
     ) {
         let heads = kv_heads * group;
         let q = noise(seed, &[batch, heads, n, dim]);
@@ -206,7 +206,8 @@ proptest! {
                 let query = &queries[((b * heads + h) * n + i) * dim..][..dim];
                 let first = (b * kv_heads + h / group) * m;
                 let score = |j: usize| {
-                    let hidden = causal && j + n > i + m;
+                    let hidden = (causal && j + n > i + m)
+                        || window.is_some_and(|window| j + n + window <= i + m);
                     if hidden || seen.as_ref().is_some_and(|seen| seen[b * m + j] == 0.0) {
                         return f64::NEG_INFINITY;
                     }
@@ -222,7 +223,7 @@ proptest! {
                 }
             }
         }
-        let scores = Scores::new([batch, heads, n, m], 0.3, causal, mask, bias).unwrap();
+        let scores = Scores::new([batch, heads, n, m], 0.3, (causal, window), mask, bias).unwrap();
         close(&super::attend(&q, &k, &v, scores).unwrap(), &expected)?;
     }
 }
@@ -235,7 +236,7 @@ fn bits_of_a_step() -> Vec<u32> {
     let y = super::conv2d(&x, &w, geometry).unwrap();
     let y = super::max_pool2d(&y, Pool { kernel: 3, stride: 2, padding: 1 }).unwrap();
     let tokens = y.flatten_from(2).unwrap().reshape((5, 3, 11, 120)).unwrap();
-    let scores = Scores::new([5, 3, 120, 120], 0.3, false, None, None).unwrap();
+    let scores = Scores::new([5, 3, 120, 120], 0.3, (false, None), None, None).unwrap();
     let heads = tokens.transpose(2, 3).unwrap();
     let seen = super::attend(&heads, &heads, &heads, scores).unwrap();
     let store = (&seen * noise(3, seen.dims())).unwrap().sum_all().unwrap().backward().unwrap();

@@ -6,12 +6,15 @@ use candle::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::buffer::{block_of_rows, filled, read};
+#[cfg(target_arch = "x86_64")]
+use super::few::FEW;
 use super::gemm::{Into, Matrix, Threads, multiply};
 use super::lines::Lines;
 use super::panels::Columns;
 #[cfg(target_arch = "x86_64")]
 use super::parts::Parts;
 use super::product::{self, Finish};
+use super::q8::{self, Q8};
 use super::simd::level;
 #[cfg(target_arch = "x86_64")]
 use super::unit::{Unit, unit};
@@ -38,6 +41,10 @@ pub enum Precision {
     /// bfloat16: several times faster on GPUs and on processors with units for it; on others
     /// linear maps stay in float32.
     Bf16,
+    /// Weights of eight bits, 32 of which share a factor, times numbers rounded likewise: for
+    /// decoders in use. Nothing learns in it.
+    #[serde(rename = "q8_0")]
+    Q8_0,
 }
 
 impl Precision {
@@ -54,6 +61,7 @@ pub(crate) struct Packed(Layout);
 #[derive(Debug)]
 enum Layout {
     Panels(Columns),
+    Bytes(Q8),
     #[cfg(target_arch = "x86_64")]
     Parts(Unit, Parts),
 }
@@ -68,6 +76,9 @@ impl Packed {
     /// Lays out the columns.
     #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))] // float32 only
     pub(super) fn of(columns: Lines, precision: Precision) -> Self {
+        if precision == Precision::Q8_0 && columns.along {
+            return Self(Layout::Bytes(Q8::new(columns)));
+        }
         #[cfg(target_arch = "x86_64")]
         if let Some((unit, parts)) = served(precision) {
             // SAFETY: a processor with such a unit has AVX-512 with bfloat16.
@@ -78,8 +89,23 @@ impl Packed {
         Self(Layout::Panels(Columns::of(level(), columns)))
     }
 
+    /// Whether the layout of this precision is smaller than the weight.
+    pub(crate) fn is_short(precision: Precision) -> bool {
+        match precision {
+            Precision::F32 => false,
+            #[cfg(target_arch = "x86_64")]
+            Precision::Bf16 => served(precision).is_some(),
+            #[cfg(not(target_arch = "x86_64"))]
+            Precision::Bf16 => false,
+            Precision::Q8_0 => true,
+        }
+    }
+
     /// The bytes that the layout of a weight (`columns`, `depth`) takes.
     pub(crate) fn bytes(columns: usize, depth: usize, precision: Precision) -> usize {
+        if precision == Precision::Q8_0 {
+            return Q8::bytes(columns, depth);
+        }
         #[cfg(target_arch = "x86_64")]
         if let Some((_, parts)) = served(precision) {
             return Parts::bytes(columns, depth, parts);
@@ -91,6 +117,7 @@ impl Packed {
     pub(super) fn columns(&self) -> usize {
         match &self.0 {
             Layout::Panels(panels) => panels.view().columns,
+            Layout::Bytes(bytes) => bytes.count,
             #[cfg(target_arch = "x86_64")]
             Layout::Parts(_, parts) => parts.count,
         }
@@ -104,7 +131,15 @@ fn served(precision: Precision) -> Option<(Unit, usize)> {
         (Unit::Amx, Precision::F32) => Some((Unit::Amx, 3)),
         (Unit::Dot, Precision::F32) => None, // six products would take longer than one
         (unit, Precision::Bf16) => Some((unit, 1)),
+        (_, Precision::Q8_0) => None,
     }
+}
+
+/// The numbers of `weight` (N, K) as [`Precision::Q8_0`] holds them.
+pub(crate) fn in_eight_bits(weight: &Tensor) -> Result<Tensor> {
+    let (_, depth) = weight.dims2()?;
+    let near = read(weight, |weight| q8::restored(weight, depth))?;
+    Tensor::from_vec(near, weight.shape(), weight.device())
 }
 
 /// `a` (M, K) times `b` (K, N), finished: (M, N).
@@ -114,6 +149,13 @@ pub(super) fn product(a: Lines, b: &Packed, finish: Finish) -> Vec<f32> {
     assert!(finish.residual.is_none_or(|residual| residual.len() == size), "size of the residual");
     match &b.0 {
         Layout::Panels(panels) => product::product(a, panels.view(), finish),
+        Layout::Bytes(bytes) => q8::product(a, bytes, finish),
+        #[cfg(target_arch = "x86_64")]
+        #[allow(unsafe_code)]
+        Layout::Parts(_, parts) if parts.split == 1 && a.along && a.count <= FEW => {
+            // SAFETY: a processor with a unit for such parts has AVX-512 with bfloat16.
+            unsafe { super::few_short::product(a.values, parts, finish) }
+        }
         #[cfg(target_arch = "x86_64")]
         Layout::Parts(unit, parts) => super::parts_product::product(*unit, a, parts, finish),
     }

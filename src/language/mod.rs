@@ -1,7 +1,11 @@
-//! Text: tokenizers and text encoders.
+//! Text: tokenizers, text encoders and decoders.
 
 mod bert;
 mod bert_config;
+mod chat;
+mod decoder;
+mod generate;
+mod llama;
 mod pooling;
 mod sentence;
 mod text_encoder;
@@ -9,6 +13,10 @@ mod tokenizer;
 
 pub use bert::Bert;
 pub use bert_config::BertConfig;
+pub use chat::{ChatTemplate, Message};
+pub use decoder::{Decoder, Score, Written};
+pub use generate::{Generated, Generation, Prompts, Stopping};
+pub use llama::{Cache, Family, Llama, LlamaConfig};
 pub use pooling::TextPooling;
 pub use text_encoder::TextEncoder;
 pub use tokenizer::{TokenBatch, Tokenizer};

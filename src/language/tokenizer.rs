@@ -150,6 +150,17 @@ impl Tokenizer {
         Ok(batch)
     }
 
+    /// The tokens of one text, uncut where the greatest length allows; with the special tokens of
+    /// the tokenizer or, for texts that name their own, without.
+    pub fn tokens(&self, text: &str, special: bool) -> Result<Vec<u32>> {
+        if text.len() > LONGEST_TEXT {
+            let why = format!("found {} bytes, at most {LONGEST_TEXT}", text.len());
+            return Err(Error::value("text", why));
+        }
+        let encoding = self.inner.encode_fast(text, special).map_err(wrong)?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
     /// The pieces that `text` is read as, special ones included.
     pub fn pieces(&self, text: &str) -> Result<Vec<String>> {
         let ids = self.encode(&[text])?.ids;

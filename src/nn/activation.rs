@@ -43,6 +43,17 @@ impl Activation {
         })
     }
 
+    /// What Hugging Face's `hidden_act` calls it.
+    pub fn hf_name(self) -> &'static str {
+        match self {
+            Self::Relu => "relu",
+            Self::Gelu => "gelu",
+            Self::GeluTanh => "gelu_pytorch_tanh",
+            Self::QuickGelu => "quick_gelu",
+            Self::Silu => "silu",
+        }
+    }
+
     /// Applies the function to every value of `x`.
     pub fn apply(self, x: &Tensor) -> Result<Tensor> {
         if let Some(y) = widened("activation", [("input", x)], |[x]| self.apply(x))? {

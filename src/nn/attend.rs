@@ -17,6 +17,10 @@ pub struct Attend<'a> {
     pub scale: Option<f64>,
     /// Query i sees keys up to i + M − N: the last query sees every key.
     pub causal: bool,
+    /// Query i sees keys from i + M − N − window + 1 on.
+    ///
+    /// Source: Jiang et al. 2023, "Mistral 7B", arXiv:2310.06825.
+    pub window: Option<usize>,
     /// Added to the scores, broadcastable to (B, H, N, M); values of −1e30 and below mask.
     pub bias: Option<&'a Tensor>,
     /// Which keys are real, (B, M): not zero = seen.
@@ -41,7 +45,14 @@ pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, options: &Attend) -> Result<Te
     if let Some(y) = wide {
         return Ok(y);
     }
-    let dim = q.dim(3)?;
+    let (batch, heads, queries, dim) = q.dims4()?;
+    let kv_heads = k.dim(1)?;
+    if queries == 1 && heads > kv_heads && options.bias.is_none() && options.window.is_none() {
+        // The heads of a group are queries of the same keys; the last query sees all of them.
+        let q = q.reshape((batch, kv_heads, heads / kv_heads, dim))?;
+        let y = attend(&q, k, v, &Attend { causal: false, ..*options })?;
+        return Ok(y.reshape((batch, heads, 1, v.dim(3)?))?);
+    }
     if options.fixed() && kernels::serve(&[q, k, v]) {
         let scores = options.scores([q.dim(0)?, q.dim(1)?, q.dim(2)?, k.dim(2)?], dim)?;
         return Ok(kernels::attend(q, k, v, scores)?.transpose(1, 2)?);
@@ -78,7 +89,8 @@ impl Attend<'_> {
     }
 
     fn scores(&self, shape: [usize; 4], dim: usize) -> Result<Scores> {
-        Ok(Scores::new(shape, self.factor(dim), self.causal, self.mask, self.bias)?)
+        let factor = self.factor(dim);
+        Ok(Scores::new(shape, factor, (self.causal, self.window), self.mask, self.bias)?)
     }
 }
 

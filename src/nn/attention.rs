@@ -6,7 +6,7 @@ use candle::Tensor;
 use candle_nn::VarBuilder;
 
 use super::attend::attend_packed;
-use super::{Attend, Bias, Linear, Rope, Shadow, Work, attend};
+use super::{Attend, Bias, KeyValues, Linear, Rope, Shadow, Work, attend};
 use crate::{Error, Result};
 
 /// The sizes of an [`Attention`] and the names of its parameters.
@@ -93,13 +93,21 @@ pub struct AttentionInput<'a> {
     pub bias: Option<&'a Tensor>,
     /// Whether a query sees only keys up to its own place.
     pub causal: bool,
+    /// How many keys a query sees, its own the last of them; all when absent.
+    pub window: Option<usize>,
     /// Rotary positions and the place of the first token.
     pub rope: Option<(&'a Rope, usize)>,
 }
 
 impl<'a> AttentionInput<'a> {
     fn options(&self) -> Attend<'a> {
-        Attend { scale: None, causal: self.causal, bias: self.bias, mask: self.mask }
+        Attend {
+            scale: None,
+            causal: self.causal,
+            window: self.window,
+            bias: self.bias,
+            mask: self.mask,
+        }
     }
 }
 
@@ -156,6 +164,34 @@ impl Attention {
         residual: &Tensor,
     ) -> Result<Tensor> {
         self.out.forward_onto(&self.attended(x, input)?, residual)
+    }
+
+    /// As [`Self::forward_onto`] for the tokens that follow those of `seen`, which then has them
+    /// too. The mask covers all tokens; rotary positions go on from those seen, whatever
+    /// `input` says.
+    pub fn forward_after(
+        &self,
+        seen: &mut KeyValues,
+        x: &Tensor,
+        input: &AttentionInput,
+        residual: &Tensor,
+    ) -> Result<Tensor> {
+        let (mut q, mut k, v) = self.project(x, None)?;
+        if let Some((rope, _)) = input.rope {
+            (q, k) = rope.apply(&q, &k, seen.len())?;
+        }
+        let (mut k, mut v) = seen.append(&k, &v)?;
+        let (tokens, all) = (q.dim(2)?, k.dim(2)?);
+        let mut mask = input.mask.cloned();
+        if let Some(window) = input.window {
+            // What no query sees any more need not be looked at.
+            let past = (all + 1).saturating_sub(window.saturating_add(tokens));
+            (k, v) = (k.narrow(2, past, all - past)?, v.narrow(2, past, all - past)?);
+            mask = mask.map(|mask| mask.narrow(1, past, all - past)).transpose()?;
+        }
+        let window = input.window.filter(|_| tokens > 1);
+        let options = Attend { mask: mask.as_ref(), window, ..input.options() };
+        self.out.forward_onto(&join(&attend(&q, &k, &v, &options)?)?, residual)
     }
 
     /// What the heads gathered, side by side (B, N, H·D).

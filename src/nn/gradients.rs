@@ -140,7 +140,8 @@ fn attention_has_true_gradients() {
                 attend(&x[0], &x[1], &x[2], &Attend { causal, mask, ..Attend::default() })
             });
             check_gradients(&shapes, |x, _| {
-                let options = Attend { scale: Some(0.7), causal, bias: Some(&x[3]), mask };
+                let options =
+                    Attend { scale: Some(0.7), causal, bias: Some(&x[3]), mask, window: None };
                 attend(&x[0], &x[1], &x[2], &options)
             });
         }

@@ -32,11 +32,13 @@ impl Bias {
 /// `y = x Wᵀ + b` over the last axis; parameters `weight` (O, I) and `bias` (O).
 #[derive(Clone, Debug)]
 pub struct Linear {
+    /// NaN in its shape once the layer was sealed.
     weight: Tensor,
     bias: Option<Tensor>,
     lora: Option<Lora>,
     precision: Precision,
     prepared: Prepared,
+    sealed: bool,
 }
 
 /// A low-rank update `alpha / rank · B A` of a frozen weight; parameters `lora_A.weight` (R, I)
@@ -62,7 +64,39 @@ impl Linear {
 
     /// A layer around existing tensors: `weight` (O, I), `bias` (O).
     pub fn from_tensors(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight, bias, lora: None, precision: Precision::F32, prepared: Prepared::default() }
+        Self {
+            weight,
+            bias,
+            lora: None,
+            precision: Precision::F32,
+            prepared: Prepared::default(),
+            sealed: false,
+        }
+    }
+
+    /// A layer without bias around a table (O, I) that another layer owns, which computes as those
+    /// built on `vb` do.
+    pub fn tied(table: &Tensor, vb: &VarBuilder) -> Self {
+        Self { precision: precision(vb), ..Self::from_tensors(table.clone(), None) }
+    }
+
+    /// Lays the weight out for products and lets go of it, where the layer's precision takes less
+    /// memory than the weight. Nothing can learn from the layer or read its weight afterwards.
+    pub fn seal(&mut self) -> Result<()> {
+        if self.weight.track_op() || self.lora.is_some() {
+            let why = "found a weight that learns, expected a frozen one without adapters";
+            return Err(Error::value("linear layer to seal", why));
+        }
+        if self.precision == Precision::Q8_0 && !kernels::reach(&self.weight) {
+            self.weight = kernels::in_eight_bits(&self.weight)?;
+            return Ok(());
+        }
+        if !self.sealed && self.prepared.alone(&self.weight, self.precision)? {
+            let (shape, device) = (self.weight.shape().clone(), self.weight.device());
+            self.weight = Tensor::full(f32::NAN, (), device)?.broadcast_as(shape)?;
+            self.sealed = true;
+        }
+        Ok(())
     }
 
     /// Freezes weight and bias and adds a trainable adapter of `rank`.
@@ -70,7 +104,7 @@ impl Linear {
         if rank == 0 {
             return Err(Error::config("lora.rank", "found 0, expected at least 1"));
         }
-        let (out_dim, in_dim) = self.weight.dims2()?;
+        let (out_dim, in_dim) = self.weight()?.dims2()?;
         let down = vb.get_with_hints((rank, in_dim), "lora_A.weight", uniform(in_dim))?;
         let up = vb.get_with_hints((out_dim, rank), "lora_B.weight", Init::Const(0.0))?;
         self.weight = self.weight.detach();
@@ -124,8 +158,15 @@ impl Linear {
     }
 
     /// The weight (O, I), without the adapter.
-    pub fn weight(&self) -> &Tensor {
-        &self.weight
+    ///
+    /// # Errors
+    /// When the layer was sealed.
+    pub fn weight(&self) -> Result<&Tensor> {
+        if self.sealed {
+            let why = "found a sealed layer, expected one that still has its weight";
+            return Err(Error::value("linear layer", why));
+        }
+        Ok(&self.weight)
     }
 
     /// The bias (O).
@@ -141,8 +182,8 @@ impl Linear {
     /// The weight (O, I) with the adapter added in: what to save for use without adapters.
     pub fn merged_weight(&self) -> Result<Tensor> {
         match &self.lora {
-            None => Ok(self.weight.clone()),
-            Some(lora) => Ok((&self.weight + lora.delta()?)?),
+            None => Ok(self.weight()?.clone()),
+            Some(lora) => Ok((self.weight()? + lora.delta()?)?),
         }
     }
 }
@@ -181,7 +222,9 @@ impl Prepared {
     ) -> Result<Tensor> {
         let parts = [Some(x), Some(weight), bias, residual];
         let served = parts.iter().flatten().all(|t| !t.track_op() && kernels::serve(&[t]));
-        if !served || !kernels::preparing() {
+        let prepared = kernels::preparing() || self.0.get().is_some();
+        let lies = served && !kernels::Packed::is_short(precision);
+        if !(lies || served && prepared) {
             return finish(linear_in(precision, x, weight, bias)?, activation, residual);
         }
         check(x, weight)?;
@@ -191,15 +234,33 @@ impl Prepared {
                 return Err(Error::shape("residual", format!("{expected:?}"), residual.dims()));
             }
         }
-        let packed = if let Some(packed) = self.0.get() {
-            packed
-        } else {
-            let packed = kernels::Packed::new(weight, precision)?;
-            self.0.get_or_init(|| packed)
-        };
         let map = activation.map(Activation::on_slices);
         let then = kernels::Following { bias, map, residual };
+        if lies && let Some(y) = kernels::linear_as_it_lies(x, weight, then)? {
+            return Ok(y);
+        }
+        if !prepared {
+            return finish(linear_in(precision, x, weight, bias)?, activation, residual);
+        }
+        let packed = self.packed(weight, precision)?;
         Ok(kernels::linear_prepared(x, packed, then)?)
+    }
+
+    /// Lays the weight out, if that takes less memory than the weight and serves all products.
+    fn alone(&self, weight: &Tensor, precision: Precision) -> Result<bool> {
+        let smaller = kernels::serve(&[weight]) && kernels::Packed::is_short(precision);
+        if smaller {
+            self.packed(weight, precision)?;
+        }
+        Ok(smaller)
+    }
+
+    fn packed(&self, weight: &Tensor, precision: Precision) -> Result<&kernels::Packed> {
+        if let Some(packed) = self.0.get() {
+            return Ok(packed);
+        }
+        let packed = kernels::Packed::new(weight, precision)?;
+        Ok(self.0.get_or_init(|| packed))
     }
 
     /// The memory of [`Self::linear`].

@@ -22,6 +22,7 @@ mod embedding;
 #[cfg(test)]
 mod gradients;
 mod half;
+mod key_values;
 mod layer_scale;
 mod linear;
 mod mlp;
@@ -59,6 +60,7 @@ pub use cross_entropy::{CrossEntropy, shared_cross_entropy};
 pub use dense::{DenseBlock, DenseBlockConfig, DenseTransition};
 pub use dropout::{DropPath, Dropout};
 pub use embedding::Embedding;
+pub use key_values::KeyValues;
 pub use layer_scale::LayerScale;
 pub use linear::{Bias, Linear, Lora, linear};
 pub use mlp::{GatedMlp, Mlp, MlpConfig};
@@ -69,8 +71,9 @@ pub use patch::{PatchEmbed2d, PatchEmbed2dConfig, PatchEmbed3d, PatchEmbed3dConf
 pub use patch_normed::NormedPatchEmbed3d;
 pub use pool::{adaptive_avg_pool2d, avg_pool2d, max_pool2d, plane_means};
 pub(crate) use pool::{trace_plane_means, trace_pool2d};
-pub use precision::Precision;
-pub use rope::{Rope, RopeLayout};
+pub(crate) use precision::builder_type;
+pub use precision::{Precision, in_precision};
+pub use rope::{Rope, RopeLayout, RopeScaling};
 pub use shadow::{Shadow, Work};
 pub use softmax::softmax;
 pub use squeeze_excite::SqueezeExcite;

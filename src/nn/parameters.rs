@@ -10,7 +10,7 @@ use candle::{DType, Device, Shape, Tensor, Var};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 
-use super::Precision;
+use super::{Precision, builder_type};
 use crate::random::Random;
 use crate::{Error, Result};
 
@@ -171,21 +171,25 @@ impl SimpleBackend for Frozen {
 
 /// Parameters without numbers: which there would be, and layers around them that can only trace.
 #[derive(Clone, Debug, Default)]
-pub struct Outline(Arc<Mutex<BTreeMap<String, usize>>>);
+pub struct Outline(Arc<Mutex<BTreeMap<String, Vec<usize>>>>);
 
 impl Outline {
     /// What layers that compute in `precision` take their weights from; with `learning`, such
     /// that gradients reach them.
     pub fn builder(&self, learning: bool, precision: Precision) -> VarBuilder<'static> {
         let backend = Box::new(Outlined { outline: self.clone(), learning });
-        let dtype = if precision.is_single() { DType::F32 } else { DType::BF16 };
-        VarBuilder::from_backend(backend, dtype, Device::Cpu)
+        VarBuilder::from_backend(backend, builder_type(precision), Device::Cpu)
     }
 
     /// How many numbers those parameters hold whose name `counts`.
     pub fn count(&self, counts: impl Fn(&str) -> bool) -> usize {
-        let sizes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sizes.iter().filter(|(name, _)| counts(name)).map(|(_, size)| size).sum()
+        let counted = self.shapes().into_iter().filter(|(name, _)| counts(name));
+        counted.map(|(_, shape)| shape.iter().product::<usize>()).sum()
+    }
+
+    /// The shapes of the parameters by name.
+    pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -203,8 +207,8 @@ impl SimpleBackend for Outlined {
         _: DType,
         device: &Device,
     ) -> candle::Result<Tensor> {
-        let mut sizes = self.outline.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sizes.insert(name.to_owned(), shape.elem_count());
+        let mut shapes = self.outline.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shapes.insert(name.to_owned(), shape.dims().to_vec());
         // One number that stands for all.
         let one = if self.learning {
             Var::zeros((), DType::F32, device)?.as_tensor().clone()

@@ -9,7 +9,7 @@ use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 
 use super::{Parameters, is_statistic};
-use crate::kernels;
+use crate::{Error, Result, kernels};
 
 pub use crate::kernels::Precision;
 
@@ -18,42 +18,68 @@ impl Parameters {
     /// which gradients reach the parameters. The copies are those of now, so a step that has
     /// changed the parameters is followed by new ones.
     pub fn builder_in(&self, precision: Precision) -> VarBuilder<'static> {
-        self.cast(self.builder(), precision)
+        in_precision(self.builder(), precision)
     }
 
     /// As [`Self::frozen`], for layers that compute in `precision`.
     pub fn frozen_in(&self, precision: Precision) -> VarBuilder<'static> {
-        self.cast(self.frozen(), precision)
+        in_precision(self.frozen(), precision)
     }
+}
 
-    fn cast(&self, source: VarBuilder<'static>, precision: Precision) -> VarBuilder<'static> {
-        match precision {
-            Precision::F32 => source,
-            Precision::Bf16 => {
-                let backend = Box::new(Cast { source, dtype: DType::BF16 });
-                VarBuilder::from_backend(backend, DType::BF16, self.device().clone())
-            }
-        }
+/// The builder `source` of float32 for layers that compute in `precision`.
+pub fn in_precision(source: VarBuilder<'static>, precision: Precision) -> VarBuilder<'static> {
+    if precision.is_single() {
+        return source;
+    }
+    let (named, device) = (builder_type(precision), source.device().clone());
+    VarBuilder::from_backend(Box::new(Cast { source, precision }), named, device)
+}
+
+/// The type that a builder names for layers to multiply in `precision`.
+pub(crate) fn builder_type(precision: Precision) -> DType {
+    match precision {
+        Precision::F32 => DType::F32,
+        Precision::Bf16 => DType::BF16,
+        Precision::Q8_0 => DType::U8,
     }
 }
 
 /// What layers built on `vb` multiply in: the type that their builder names.
 pub(super) fn precision(vb: &VarBuilder) -> Precision {
-    if vb.dtype() == DType::BF16 { Precision::Bf16 } else { Precision::F32 }
+    match vb.dtype() {
+        DType::BF16 => Precision::Bf16,
+        DType::U8 => Precision::Q8_0,
+        _ => Precision::F32,
+    }
+}
+
+impl Precision {
+    /// Refuses what a model cannot learn in, and what only decoders are used in.
+    pub fn learns(self) -> Result<()> {
+        if self == Self::Q8_0 {
+            let why = "found q8_0, expected f32 or bf16: eight bits are for decoders in use";
+            return Err(Error::value("precision", why));
+        }
+        Ok(())
+    }
 }
 
 /// The tensors of `source`, matrices in another type.
 struct Cast {
     source: VarBuilder<'static>,
-    dtype: DType,
+    precision: Precision,
 }
 
 impl Cast {
     /// Vectors (biases, scales, statistics) stay exact: they cost nothing. The kernels take
-    /// float32 and round what they multiply themselves.
+    /// float32 and round what they multiply themselves; elsewhere there is no type of eight bits.
     fn cast(&self, name: &str, tensor: Tensor) -> candle::Result<Tensor> {
         let exact = tensor.rank() < 2 || is_statistic(name) || kernels::serve(&[&tensor]);
-        if exact { Ok(tensor) } else { tensor.to_dtype(self.dtype) }
+        if exact || self.precision != Precision::Bf16 {
+            return Ok(tensor);
+        }
+        tensor.to_dtype(DType::BF16)
     }
 }
 

@@ -56,8 +56,10 @@ pub(super) fn spans(
 #[derive(Clone)]
 struct Span {
     factor: f64,
-    /// The number of the first query and of all, where query i sees keys up to i + M − N.
-    causal: Option<(usize, usize)>,
+    /// The number of the first query, and of all.
+    place: [usize; 2],
+    causal: bool,
+    window: Option<usize>,
     bias: Option<Tensor>,
     mask: Option<Tensor>,
 }
@@ -71,7 +73,9 @@ impl Span {
         });
         Ok(Self {
             factor: options.factor(dim),
-            causal: options.causal.then_some((first, queries)),
+            place: [first, queries],
+            causal: options.causal,
+            window: options.window,
             bias: bias.transpose()?,
             mask: options.mask.cloned(),
         })
@@ -111,9 +115,13 @@ impl Span {
         if let Some(mask) = &self.mask {
             both(mask.ne(&mask.zeros_like()?)?.reshape((batch, 1, 1, m))?)?;
         }
-        if let Some((first, queries)) = self.causal {
-            let row = |i| (0..m).map(move |j| u8::from(j + queries <= first + i + m));
-            let rows = (0..n).flat_map(row).collect();
+        if self.causal || self.window.is_some() {
+            let [first, queries] = self.place;
+            let sees = |i: usize, j: usize| {
+                let past = |window| j + queries + window > first + i + m;
+                (!self.causal || j + queries <= first + i + m) && self.window.is_none_or(past)
+            };
+            let rows = (0..n).flat_map(|i| (0..m).map(move |j| u8::from(sees(i, j)))).collect();
             both(Tensor::from_vec(rows, (1, 1, n, m), scores.device())?)?;
         }
         if let Some(bias) = self.bias.as_ref().filter(|bias| may_mask(bias)) {
@@ -170,6 +178,8 @@ mod tests {
             Attend { causal: true, ..Attend::default() },
             Attend { mask: Some(&mask), scale: Some(0.3), ..Attend::default() },
             Attend { bias: Some(&bias), causal: true, ..Attend::default() },
+            Attend { causal: true, window: Some(3), ..Attend::default() },
+            Attend { mask: Some(&mask), window: Some(2), ..Attend::default() },
             Attend { bias: Some(&key_bias), mask: Some(&mask), ..Attend::default() },
         ];
         for options in &all {

@@ -5,6 +5,7 @@
 
 mod call;
 mod data;
+mod decoder;
 mod encoders;
 mod error;
 mod imaging;
@@ -30,6 +31,8 @@ mod module {
     use super::data::{
         Batches, Dataset, ManifestBuilder, check_disjoint, film_augmentation, open_manifest,
     };
+    #[pymodule_export]
+    use super::decoder::{Decoder, decoder_sizes};
     #[pymodule_export]
     use super::encoders::{LoadReport, TextEncoder};
     #[pymodule_export]

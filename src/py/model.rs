@@ -50,7 +50,7 @@ impl Model {
 }
 
 /// Parses a name as serde spells it, naming the argument when it is unknown.
-fn named<T: serde::de::DeserializeOwned>(argument: &str, name: &str) -> Result<T> {
+pub(super) fn named<T: serde::de::DeserializeOwned>(argument: &str, name: &str) -> Result<T> {
     serde_json::from_value(serde_json::Value::from(name))
         .map_err(|error| Error::value(argument, error.to_string()))
 }

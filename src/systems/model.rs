@@ -196,22 +196,23 @@ impl Model {
 
     /// The towers, whose parameters gather gradients, for one pass that multiplies in `precision`.
     pub fn towers_in(&self, precision: Precision) -> Result<Elixr> {
-        match precision {
-            Precision::F32 => Ok(self.towers.clone()),
-            Precision::Bf16 => {
-                Elixr::new(self.spec.elixr(), &self.parameters.builder_in(precision))
-            }
+        precision.learns()?;
+        if precision.is_single() {
+            return Ok(self.towers.clone());
         }
+        Elixr::new(self.spec.elixr(), &self.parameters.builder_in(precision))
     }
 
     /// The towers without a graph, as they are now: weights that change later may or may not
     /// show in them.
     pub fn frozen_towers(&self, precision: Precision) -> Result<Elixr> {
+        precision.learns()?;
         Elixr::new(self.spec.elixr(), &self.parameters.frozen_in(precision))
     }
 
     /// The towers without a graph, for use. Built once; [`Self::changed`] lets go of them.
     pub fn still(&self, precision: Precision) -> Result<&Elixr> {
+        precision.learns()?;
         let place = &self.still[precision as usize];
         if let Some(still) = place.get() {
             return Ok(still);

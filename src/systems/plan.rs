@@ -59,6 +59,7 @@ impl Sketch {
     }
 
     fn of(config: &ElixrConfig, shape: [usize; 3], precision: Precision) -> Result<Self> {
+        precision.learns()?;
         let (outline, unused) = (Outline::default(), Outline::default());
         Ok(Self {
             learning: Elixr::new(config, &outline.builder(true, precision))?,

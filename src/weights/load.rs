@@ -3,7 +3,7 @@
 use candle::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::name_map::{Resolved, Source};
+use super::name_map::Source;
 use super::{Checkpoint, LoadReport, Misshapen, NameMap};
 use crate::nn::Parameters;
 use crate::{Error, Result};
@@ -44,12 +44,10 @@ pub fn load(
     map: &NameMap,
     strictness: Strictness,
 ) -> Result<LoadReport> {
-    let path = checkpoint.path();
-    let fits_no_map = |error: Error| Error::checkpoint(path, error.to_string());
-    let resolved = map.resolve(checkpoint.keys()).map_err(fits_no_map)?;
-    let (report, plan) = compare(parameters, checkpoint, map, resolved)?;
+    let shapes = parameters.all().into_iter().map(|(name, var)| (name, var.dims().to_vec()));
+    let (report, plan) = compare(shapes, checkpoint, map)?;
     if !strictness.accepts(&report) {
-        return Err(Error::checkpoint(path, report.complaint()));
+        return Err(Error::checkpoint(checkpoint.path(), report.complaint()));
     }
     for (name, source, shape) in &plan {
         let values = read(checkpoint, source, parameters.device())?.reshape(shape.as_slice())?;
@@ -58,14 +56,17 @@ pub fn load(
     Ok(report)
 }
 
-type Plan = Vec<(String, Source, Vec<usize>)>;
+/// Parameters that are filled: name, where from, shape.
+pub(super) type Plan = Vec<(String, Source, Vec<usize>)>;
 
-fn compare(
-    parameters: &Parameters,
+/// What the parameters of these names and shapes would take from `checkpoint`.
+pub(super) fn compare(
+    parameters: impl IntoIterator<Item = (String, Vec<usize>)>,
     checkpoint: &Checkpoint,
     map: &NameMap,
-    mut resolved: Resolved,
 ) -> Result<(LoadReport, Plan)> {
+    let fits_no_map = |error: Error| Error::checkpoint(checkpoint.path(), error.to_string());
+    let mut resolved = map.resolve(checkpoint.keys()).map_err(fits_no_map)?;
     let mut report = LoadReport {
         source: checkpoint.path().display().to_string(),
         dropped: resolved.dropped,
@@ -73,7 +74,7 @@ fn compare(
         ..LoadReport::default()
     };
     let mut plan = Vec::new();
-    for (name, var) in parameters.all() {
+    for (name, expected) in parameters {
         if !name.starts_with(map.target()) {
             continue;
         }
@@ -81,7 +82,6 @@ fn compare(
             report.missing.push(name);
             continue;
         };
-        let expected = var.dims().to_vec();
         let found = shape(checkpoint, &source)?;
         let same =
             found == expected || (source.ones && without_ones(&found) == without_ones(&expected));
@@ -91,7 +91,7 @@ fn compare(
         }
         let short = name.strip_prefix(map.target()).unwrap_or(&name);
         report.renamed += usize::from(source.keys.len() != 1 || source.keys[0] != short);
-        report.numbers += var.elem_count();
+        report.numbers += expected.iter().product::<usize>();
         report.matched.push(name.clone());
         plan.push((name, source, expected));
     }
@@ -133,7 +133,7 @@ fn shape(checkpoint: &Checkpoint, source: &Source) -> Result<Vec<usize>> {
     Ok(shape)
 }
 
-fn read(checkpoint: &Checkpoint, source: &Source, device: &Device) -> Result<Tensor> {
+pub(super) fn read(checkpoint: &Checkpoint, source: &Source, device: &Device) -> Result<Tensor> {
     let parts: Vec<Tensor> =
         source.keys.iter().map(|key| checkpoint.tensor(key, device)).collect::<Result<_>>()?;
     let whole = if let [one] = parts.as_slice() { one.clone() } else { Tensor::cat(&parts, 0)? };

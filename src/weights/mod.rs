@@ -10,9 +10,11 @@ mod name_map;
 mod pattern;
 mod report;
 mod save;
+mod stream;
 
 pub use checkpoint::{Checkpoint, TensorInfo};
 pub use load::{Strictness, load};
 pub use name_map::NameMap;
 pub use report::{LoadReport, Misshapen};
 pub use save::save;
+pub use stream::stream;

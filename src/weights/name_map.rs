@@ -20,6 +20,8 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("densenet", include_str!("maps/densenet.toml")),
     ("dinov2_hf", include_str!("maps/dinov2_hf.toml")),
     ("efficientnet", include_str!("maps/efficientnet.toml")),
+    ("llama", include_str!("maps/llama.toml")),
+    ("llama_tied", include_str!("maps/llama_tied.toml")),
     ("perceiver", include_str!("maps/perceiver.toml")),
     ("plain", include_str!("maps/plain.toml")),
     ("siglip_vision", include_str!("maps/siglip_vision.toml")),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use candle::{D, DType, Device, Tensor, Var};
-use carina::language::{Bert, BertConfig};
+use carina::language::{Bert, BertConfig, Cache, Llama, LlamaConfig};
 use carina::nn::{
     Attend, Bias, Conv2d, Conv2dConfig, LayerNorm, Linear, Parameters, Pass, Precision, attend,
     record,
@@ -47,6 +47,14 @@ enum Row {
     CtTokenizer { config: CtVitConfig },
     /// Token ids to states.
     Bert,
+    /// A decoder: the logits after a prompt or, with `steps`, after so many tokens that follow it
+    /// one by one.
+    Llama {
+        #[serde(default)]
+        steps: usize,
+        #[serde(default)]
+        precision: Precision,
+    },
     /// Queries, keys and values to their mix.
     Attention,
     /// One norm over the last axis.
@@ -82,6 +90,7 @@ fn prepare(folder: &Path) -> Result<Run> {
         Row::Trunk { map, config } => trunk(folder, &map, &config, get("x")?)?,
         Row::CtTokenizer { config } => ct_tokenizer(folder, &config, get("x")?)?,
         Row::Bert => bert(folder, get("ids")?)?,
+        Row::Llama { steps, precision } => llama(folder, get("ids")?, steps, precision)?,
         Row::Attention => {
             let (q, k, v) = (get("q")?, get("k")?, get("v")?);
             // The kernel's result is (B, N, H, E) in memory; both sides give what they make.
@@ -197,6 +206,34 @@ fn bert(folder: &Path, ids: Tensor) -> Result<Run> {
     load(&parameters, &weights, &NameMap::named("bert")?, Strictness::AllowUnexpected)?;
     let model = Bert::new(&config, parameters.frozen())?;
     Ok(Box::new(move || model.forward(&ids, None, &Pass::inference())))
+}
+
+fn llama(folder: &Path, ids: Tensor, steps: usize, precision: Precision) -> Result<Run> {
+    let config = LlamaConfig::from_hf_file(&folder.join("config.json"))?;
+    let parameters = Parameters::blank(&device()?);
+    Llama::new(&config, parameters.builder())?; // declares what to load
+    let weights = Checkpoint::open(folder.join("model.safetensors"))?;
+    load(&parameters, &weights, &NameMap::named("llama")?, Strictness::Strict)?;
+    let model = Llama::sealed(&config, parameters.frozen_in(precision))?;
+    let prompt = ids.dim(1)? - steps;
+    let mut cache = Cache::default();
+    if steps > 0 {
+        model.forward_after(&mut cache, &model.embed(&ids.narrow(1, 0, prompt)?)?, None)?;
+    }
+    Ok(Box::new(move || {
+        cache.truncate(if steps > 0 { prompt } else { 0 })?;
+        let mut states = None;
+        for (first, count) in if steps > 0 {
+            (prompt..prompt + steps).map(|i| (i, 1)).collect()
+        } else {
+            vec![(0, prompt)]
+        } {
+            let x = model.embed(&ids.narrow(1, first, count)?)?;
+            states = Some(model.forward_after(&mut cache, &x, None)?);
+        }
+        let states = states.ok_or_else(|| Error::value("row", "no token"))?;
+        model.logits(&states.narrow(1, states.dim(1)? - 1, 1)?)
+    }))
 }
 
 fn adamw(input: &Checkpoint, rate: f64) -> Result<Run> {

@@ -17,6 +17,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
+from speed_decoder import DECODER, Decoder
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
@@ -149,6 +150,19 @@ def bert_row() -> Row:
     )
 
 
+def decoder_row(tokens: int, steps: int, precision: str = "f32") -> Row:
+    row = Row(
+        ("torch_eager",),
+        {"kind": "llama", "steps": steps, "precision": precision},
+        lambda: {"ids": torch.randint(3, 32000, (1, tokens + steps))},
+        lambda model, data: model(data["ids"]),
+        lambda: Decoder(steps),
+        DECODER,
+    )
+    # Eight bits of a factor: the logits agree to a few parts in a hundred.
+    return row if precision == "f32" else replace(row, tolerance=1e-1)
+
+
 def attention_row(tokens: int) -> Row:
     heads = 12
     shape = (8 if tokens < 1000 else 1, heads, tokens, 64)
@@ -253,6 +267,12 @@ ROWS: dict[str, Row] = {
     "bert_base_b8": bert_row(),
     "ctvit_tokenizer": ctvit_row(0, 1024, (128, 448, 320)),
     "ctvit_base_crop": ctvit_row(12, 768, (128, 192, 224)),
+    "llama_246m_decode_f32": decoder_row(64, 8),
+    "llama_246m_decode_bf16": replace(
+        decoder_row(64, 8, "bf16"), peers=("torch_bf16",), half=True
+    ),
+    "llama_246m_decode_q8_0": decoder_row(64, 8, "q8_0"),
+    "llama_246m_prefill256_f32": decoder_row(256, 0),
     "adamw_20m": adamw_row(),
     "attention_197": attention_row(197),
     "attention_1024": attention_row(1024),
@@ -294,7 +314,7 @@ def opened(name: str, folder: Path) -> tuple[nn.Module | None, dict[str, Tensor]
         return None, data
     model = row.model()
     state = load_file(folder / "model.safetensors")
-    if isinstance(model, Trained):
+    if isinstance(model, Trained | Decoder):
         state = {
             k if k.startswith("head.") else f"trunk.{k}": x for k, x in state.items()
         }
@@ -318,7 +338,8 @@ def torch_run(
     short = row.half and row.kind == "infers"
     data = {key: x.to(device) for key, x in data.items()}
     if short:
-        data = {key: x.to(torch.bfloat16) for key, x in data.items()}
+        floats = [key for key, x in data.items() if x.is_floating_point()]
+        data |= {key: data[key].to(torch.bfloat16) for key in floats}
     if model is not None:
         model = model.to(device, torch.bfloat16 if short else None)
     call = torch.compile(model) if compiled and model is not None else model

@@ -13,7 +13,7 @@ use carina::vision::{
 };
 use carina::weights::{Checkpoint, NameMap, Strictness, load};
 
-use stored::{Expected, assert_close, assert_gradients, device, folder, root};
+use stored::{Expected, assert_close, assert_gradients, cases, device, folder};
 
 fn check_vit(case: &str, config: &VitConfig, layout: VitLayout) {
     let folder = folder("vit", case);
@@ -314,14 +314,6 @@ fn densenet_of_torchvision() {
 #[test]
 fn densenet_on_one_channel() {
     check_trunk("densenet", "one_channel", &thin_densenet(1, 16, &[3, 2]));
-}
-
-/// What stands in the golden folder of `kind`: a folder or a file for each case.
-fn cases(kind: &str) -> Vec<String> {
-    let folder = root().join("tests/golden").join(kind);
-    let entries = std::fs::read_dir(&folder).into_iter().flatten().map(|entry| entry.unwrap());
-    let stored = entries.filter(|entry| entry.path().extension().is_none_or(|e| e != "py"));
-    stored.map(|entry| entry.path().file_stem().unwrap().to_str().unwrap().to_owned()).collect()
 }
 
 #[test]

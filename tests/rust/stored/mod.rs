@@ -1,4 +1,4 @@
-//! The golden files of encoders: where they lie, and how near to them is near enough.
+//! The golden files of whole models: where they lie, and how near to them is near enough.
 #![allow(dead_code)] // not every test uses all of it
 
 use std::path::{Path, PathBuf};
@@ -65,4 +65,12 @@ pub(crate) fn assert_gradients(
         let gradient = got.get(&var).unwrap_or_else(|| panic!("{name} received no gradient"));
         assert_close(&name, gradient, expected.get(&name).unwrap().as_tensor());
     }
+}
+
+/// What stands in the golden folder of `kind`: a folder or a file for each case.
+pub(crate) fn cases(kind: &str) -> Vec<String> {
+    let folder = root().join("tests/golden").join(kind);
+    let entries = std::fs::read_dir(&folder).into_iter().flatten().map(|entry| entry.unwrap());
+    let stored = entries.filter(|entry| entry.path().extension().is_none_or(|e| e != "py"));
+    stored.map(|entry| entry.path().file_stem().unwrap().to_str().unwrap().to_owned()).collect()
 }

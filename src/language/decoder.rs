@@ -1,0 +1,338 @@
+//! A decoder in a folder: texts in, texts and their probabilities out.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle::{Device, Tensor};
+
+use super::{ChatTemplate, Generation, Llama, LlamaConfig, Message, Prompts, Tokenizer};
+use crate::nn::{Outline, Parameters, Pass, Precision, in_precision};
+use crate::progress::Progress;
+use crate::weights::{Checkpoint, LoadReport, NameMap, Strictness, load, save, stream};
+use crate::{Error, Result, files};
+
+/// Larger batches only cost memory.
+const LARGEST_BATCH: usize = 4096;
+
+/// No tokenizer cuts a prompt: one that is too long is refused instead.
+const UNCUT: usize = 1 << 40;
+
+/// Logits that are held at once when texts are scored, in numbers.
+const LOGITS: usize = 1 << 22;
+
+/// Tokenizer, decoder and perhaps a chat template, ready to write.
+#[derive(Debug)]
+pub struct Decoder {
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+    model: Llama,
+    /// What is saved and trained; a decoder opened in fewer bits keeps none.
+    parameters: Option<Parameters>,
+    precision: Precision,
+    report: Option<LoadReport>,
+}
+
+/// A text that was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Written {
+    /// The text, without special tokens.
+    pub text: String,
+    /// Tokens written.
+    pub tokens: usize,
+    /// Whether the decoder ended it; if not, there was no more room.
+    pub ended: bool,
+}
+
+/// How likely a text is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Score {
+    /// Tokens that were predicted: all but the first.
+    pub tokens: usize,
+    /// The mean of their log-probabilities.
+    pub mean_log_probability: f64,
+}
+
+impl Decoder {
+    /// Opens a folder with `config.json` (Hugging Face: `LLaMA`, Mistral, Qwen2),
+    /// `tokenizer.json` or `vocab.txt`, and safetensors, whole or in shards.
+    ///
+    /// Strict: every key of the checkpoint must be used or be known to be of no use. In bfloat16
+    /// and in eight bits no copy in float32 is kept, and one weight at a time is read.
+    pub fn open(folder: impl AsRef<Path>, precision: Precision, device: &Device) -> Result<Self> {
+        let folder = folder.as_ref();
+        if precision == Precision::Q8_0 && !device.is_cpu() {
+            let why = "found q8_0, expected f32 or bf16: eight bits are for the CPU";
+            return Err(Error::value("precision", why));
+        }
+        let path = folder.join("config.json");
+        let config = LlamaConfig::from_hf_file(&path)?;
+        let tokenizer = Tokenizer::open(folder, UNCUT)?;
+        fits(&tokenizer, &config).map_err(|why| Error::format(&path, why))?;
+        let template = ChatTemplate::open(folder)?;
+        let checkpoint = Checkpoint::open(folder)?;
+        let map = NameMap::named(if config.tied { "llama_tied" } else { "llama" })?;
+        if precision.is_single() {
+            let parameters = Parameters::blank(device);
+            Llama::new(&config, parameters.builder())?; // declares what to load
+            let report = load(&parameters, &checkpoint, &map, Strictness::Strict)?;
+            let model = Llama::new(&config, parameters.frozen())?;
+            let (parameters, report) = (Some(parameters), Some(report));
+            return Ok(Self { tokenizer, template, model, parameters, precision, report });
+        }
+        let outline = Outline::default();
+        Llama::new(&config, outline.builder(false, precision))?;
+        let (source, report) = stream(checkpoint, &map, &outline, device)?;
+        let model = Llama::sealed(&config, in_precision(source, precision))?;
+        let report = Some(report);
+        Ok(Self { tokenizer, template, model, parameters: None, precision, report })
+    }
+
+    /// An untrained decoder with the tokenizer compiled in, whose tokens `config` is given.
+    pub fn create(config: &LlamaConfig, seed: u64, device: &Device) -> Result<Self> {
+        let tokenizer = Tokenizer::builtin()?.with_max_length(UNCUT)?;
+        let config = LlamaConfig {
+            bos: tokenizer.id("[CLS]"),
+            eos: tokenizer.id("[SEP]").into_iter().collect(),
+            pad: Some(tokenizer.pad_id()),
+            ..config.clone()
+        };
+        fits(&tokenizer, &config).map_err(|why| Error::config("vocab_size", why))?;
+        let parameters = Parameters::new(seed, device);
+        Llama::new(&config, parameters.builder())?;
+        let model = Llama::new(&config, parameters.frozen())?;
+        let (parameters, precision) = (Some(parameters), Precision::F32);
+        Ok(Self { tokenizer, template: None, model, parameters, precision, report: None })
+    }
+
+    /// Writes after each of `texts`, in their order, `batch_size` at a time.
+    pub fn generate<T: AsRef<str>>(
+        &self,
+        texts: &[T],
+        options: &Generation,
+        batch_size: usize,
+        progress: &Progress,
+    ) -> Result<Vec<Written>> {
+        let prompts = self.read_all(texts)?;
+        self.write(&prompts, options, batch_size, progress)
+    }
+
+    /// The assistant's answer to a conversation.
+    pub fn chat(
+        &self,
+        messages: &[Message],
+        options: &Generation,
+        progress: &Progress,
+    ) -> Result<Written> {
+        let template = self.template.as_ref().ok_or_else(|| {
+            let why = "found none in the decoder's folder, expected chat_template in \
+                       tokenizer_config.json; generate() takes plain prompts";
+            Error::value("chat template", why)
+        })?;
+        // The template names the special tokens itself.
+        let prompt = self.tokenizer.tokens(&template.render(messages, true)?, false)?;
+        let written = self.write(&[prompt], options, 1, progress)?.pop();
+        written.ok_or_else(|| Error::Internal("no answer to a conversation".to_owned()))
+    }
+
+    fn write(
+        &self,
+        prompts: &[Vec<u32>],
+        options: &Generation,
+        batch_size: usize,
+        progress: &Progress,
+    ) -> Result<Vec<Written>> {
+        options.validate()?;
+        check_batch(batch_size)?;
+        progress.set_total(prompts.len().div_ceil(batch_size) * options.max_new_tokens);
+        let mut all = Vec::with_capacity(prompts.len());
+        for (i, batch) in prompts.chunks(batch_size).enumerate() {
+            let before = progress.counts().0;
+            let prompts = Prompts::of_tokens(&self.model, batch)?;
+            for one in self.model.generate(&prompts, options, i * batch_size, progress)? {
+                let text = self.tokenizer.decode(&one.tokens)?;
+                all.push(Written { text, tokens: one.tokens.len(), ended: one.ended });
+            }
+            let written = progress.counts().0 - before;
+            progress.tick(options.max_new_tokens.saturating_sub(written))?;
+        }
+        Ok(all)
+    }
+
+    /// The logits (T, V) after each of the T tokens of `text`, row by row, with T.
+    pub fn logits(&self, text: &str) -> Result<(Vec<f32>, usize)> {
+        let tokens = self.read(text)?;
+        self.within_room(0, &tokens)?;
+        let ids = Tensor::from_slice(&tokens, (1, tokens.len()), self.model.device())?;
+        let states = self.model.forward(&self.model.embed(&ids)?, None, &Pass::inference())?;
+        let logits = self.model.logits(&states)?.flatten_all()?.to_vec1()?;
+        Ok((logits, tokens.len()))
+    }
+
+    /// How likely each of `texts` is, in their order.
+    pub fn score<T: AsRef<str>>(
+        &self,
+        texts: &[T],
+        batch_size: usize,
+        progress: &Progress,
+    ) -> Result<Vec<Score>> {
+        check_batch(batch_size)?;
+        let all = self.read_all(texts)?;
+        for (i, tokens) in all.iter().enumerate() {
+            self.within_room(i, tokens)?;
+            if tokens.len() < 2 {
+                let why = "found one token, expected at least one after the first";
+                return Err(Error::value(format!("text {i}"), why));
+            }
+        }
+        progress.set_total(all.len());
+        let mut scores = Vec::with_capacity(all.len());
+        for batch in all.chunks(batch_size) {
+            let longest = batch.iter().map(Vec::len).max().unwrap_or(0);
+            let padded = |tokens: &Vec<u32>| {
+                let padding = longest - tokens.len();
+                tokens.iter().copied().chain(std::iter::repeat_n(0, padding)).collect::<Vec<_>>()
+            };
+            // Padding on the right is seen by no token before it.
+            let ids: Vec<u32> = batch.iter().flat_map(padded).collect();
+            let ids = Tensor::from_vec(ids, (batch.len(), longest), self.model.device())?;
+            let states = self.model.forward(&self.model.embed(&ids)?, None, &Pass::inference())?;
+            for (row, tokens) in batch.iter().enumerate() {
+                let sum = self.log_probability(&states.get(row)?, tokens)?;
+                let tokens = tokens.len() - 1;
+                scores.push(Score { tokens, mean_log_probability: sum / tokens as f64 });
+            }
+            progress.tick(batch.len())?;
+        }
+        Ok(scores)
+    }
+
+    /// The sum of log-probabilities of all `tokens` but the first, by the states (T, D) before
+    /// them.
+    fn log_probability(&self, states: &Tensor, tokens: &[u32]) -> Result<f64> {
+        let step = (LOGITS / self.config().vocab_size).max(1);
+        let mut sum = 0.0;
+        for first in (0..tokens.len() - 1).step_by(step) {
+            let count = step.min(tokens.len() - 1 - first);
+            let logits = self.model.logits(&states.narrow(0, first, count)?)?;
+            for (row, token) in logits.to_vec2::<f32>()?.iter().zip(&tokens[first + 1..]) {
+                let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let all: f64 = row.iter().map(|x| f64::from(x - top).exp()).sum();
+                sum += f64::from(row[*token as usize] - top) - all.ln();
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Writes what [`Self::open`] reads: options, tokenizer, chat template and weights in float32.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        let Some(parameters) = &self.parameters else {
+            let why = "found a decoder without its weights in float32, expected one opened in f32";
+            return Err(Error::value("precision", why));
+        };
+        files::create_folder(folder)?;
+        let text = |value: &serde_json::Value| format!("{value:#}\n").into_bytes();
+        let write = |name: &str, text: Vec<u8>| files::write_atomic(&folder.join(name), &text);
+        write("tokenizer.json", self.tokenizer.to_json()?.into_bytes())?;
+        if let Some(template) = &self.template {
+            write("tokenizer_config.json", text(&template.to_json()))?;
+        }
+        write("config.json", text(&self.config().to_hf()))?;
+        let tensors = parameters.all().into_iter();
+        let tensors: Vec<_> = tensors.map(|(name, var)| (name, var.as_tensor().clone())).collect();
+        let format = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        save(&tensors, &folder.join("model.safetensors"), &format)
+    }
+
+    /// The options of the model.
+    pub fn config(&self) -> &LlamaConfig {
+        self.model.config()
+    }
+
+    /// The model as it is used: nothing learns in it.
+    pub fn model(&self) -> &Llama {
+        &self.model
+    }
+
+    /// The model whose parameters gather gradients, and those; `None` when opened in fewer bits.
+    pub fn learning(&self) -> Result<Option<(Llama, &Parameters)>> {
+        let Some(parameters) = &self.parameters else { return Ok(None) };
+        Ok(Some((Llama::new(self.config(), parameters.builder())?, parameters)))
+    }
+
+    /// Lets go of what was made of the weights. To be called by whoever changes them.
+    pub fn changed(&mut self) -> Result<()> {
+        if let Some(parameters) = &self.parameters {
+            self.model = Llama::new(self.model.config(), parameters.frozen())?;
+        }
+        Ok(())
+    }
+
+    /// What its matrices are multiplied in.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Whether it knows how conversations are written.
+    pub fn chats(&self) -> bool {
+        self.template.is_some()
+    }
+
+    /// What the checkpoint gave, if there was one.
+    pub fn report(&self) -> Option<&LoadReport> {
+        self.report.as_ref()
+    }
+
+    /// How many numbers its parameters hold.
+    pub fn count(&self) -> Result<usize> {
+        let outline = Outline::default();
+        Llama::new(self.config(), outline.builder(false, Precision::F32))?;
+        Ok(outline.count(|_| true))
+    }
+
+    /// The tokens of a text that goes on: with what begins a text and without what ends one.
+    pub fn read(&self, text: &str) -> Result<Vec<u32>> {
+        let mut tokens = self.tokenizer.tokens(text, true)?;
+        while tokens.len() > 1 && tokens.last().is_some_and(|last| self.config().eos.contains(last))
+        {
+            tokens.pop();
+        }
+        Ok(tokens)
+    }
+
+    fn read_all<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Vec<u32>>> {
+        texts.iter().map(|text| self.read(text.as_ref())).collect()
+    }
+
+    fn within_room(&self, i: usize, tokens: &[u32]) -> Result<()> {
+        let (found, room) = (tokens.len(), self.config().max_positions);
+        if (1..=room).contains(&found) {
+            return Ok(());
+        }
+        Err(Error::value(
+            format!("text {i}"),
+            format!("found {found} tokens, expected 1 to {room}"),
+        ))
+    }
+}
+
+/// Refuses a tokenizer whose tokens the model has no rows for.
+fn fits(tokenizer: &Tokenizer, config: &LlamaConfig) -> std::result::Result<(), String> {
+    let (pieces, rows) = (tokenizer.vocab_size(), config.vocab_size);
+    if pieces > rows {
+        return Err(format!("found vocab_size {rows}, expected at least the tokenizer's {pieces}"));
+    }
+    Ok(())
+}
+
+fn check_batch(batch_size: usize) -> Result<()> {
+    if !(1..=LARGEST_BATCH).contains(&batch_size) {
+        let why = format!("found {batch_size}, expected 1 to {LARGEST_BATCH}");
+        return Err(Error::value("batch_size", why));
+    }
+    Ok(())
+}
