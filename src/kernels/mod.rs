@@ -15,6 +15,7 @@ mod buffer;
 mod conv;
 mod conv_gradient;
 mod conv_product;
+mod crew;
 mod cross_entropy;
 mod dense;
 mod depthwise;
@@ -54,6 +55,8 @@ mod unit;
 pub(crate) use activation::{
     Forward, GELU, GELU_TANH, Nonlinearity, QUICK_GELU, RELU, SILU, activate, gate,
 };
+#[cfg(test)]
+pub(crate) use crew::with_threads;
 pub(crate) use attention::Scores;
 pub(crate) use attention_ops::{attend, attend_packed};
 pub(crate) use batch_norm::{Statistics, batch_norm, batch_statistics};
