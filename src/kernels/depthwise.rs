@@ -7,7 +7,6 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 
-
 use super::activation::Forward;
 use super::buffer::{filled, filled_with};
 use super::conv::Sizes;

@@ -79,7 +79,9 @@ impl<'a> Map<'a> {
             None => Into::Fresh,
             Some(bias) => {
                 let bias = &bias[first..][..count];
-                each(parts(logits, count), block_of_rows(count) / count, |_, row| row.copy_from_slice(bias));
+                each(parts(logits, count), block_of_rows(count) / count, |_, row| {
+                    row.copy_from_slice(bias);
+                });
                 Into::Sum
             }
         };

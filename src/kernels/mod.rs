@@ -55,8 +55,6 @@ mod unit;
 pub(crate) use activation::{
     Forward, GELU, GELU_TANH, Nonlinearity, QUICK_GELU, RELU, SILU, activate, gate,
 };
-#[cfg(test)]
-pub(crate) use crew::with_threads;
 pub(crate) use attention::Scores;
 pub(crate) use attention_ops::{attend, attend_packed};
 pub(crate) use batch_norm::{Statistics, batch_norm, batch_statistics};
@@ -64,6 +62,8 @@ pub(crate) use buffer::{reach, read, serve};
 pub(crate) use conv::{
     ConvFollowing, Geometry, conv2d, conv2d_finished, conv2d_workspace, depthwise_finished,
 };
+#[cfg(test)]
+pub(crate) use crew::with_threads;
 pub(crate) use cross_entropy::{Classes, Targets, cross_entropy};
 pub(crate) use dense::{DenseWeights, dense_block, halve_activated};
 pub(crate) use linear::{Following, linear, linear_prepared};

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-
 use super::crew::{each, parts};
 use super::lines::Lines;
 use super::simd::{Level, level};

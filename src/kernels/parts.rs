@@ -19,7 +19,6 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-
 use super::crew::{self, each};
 use super::lines::Lines;
 
