@@ -7,9 +7,9 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use candle::{Result, Tensor};
-use rayon::prelude::*;
 
 use super::buffer::read;
+use super::crew::{each, parallel, parts, threads};
 use super::gemm::{Into, Matrix, Threads, multiply};
 use super::lines::Lines;
 use super::panels::Panels;
@@ -184,9 +184,9 @@ pub(super) fn forward(plan: &Plan, q: Heads, k: Heads, v: Heads) -> Vec<f32> {
     let heads = plan.batch * plan.heads;
     // Few heads: the queries are cut as well, so that every thread has some tasks.
     let blocks = plan.queries.div_ceil(ROWS);
-    let cuts = (2 * rayon::current_num_threads()).div_ceil(heads.max(1)).clamp(1, blocks.max(1));
+    let cuts = (2 * threads()).div_ceil(heads.max(1)).clamp(1, blocks.max(1));
     let cells = Cells(out.as_mut_ptr());
-    (0..heads * cuts).into_par_iter().with_max_len(1).for_each(|task| {
+    parallel(heads * cuts, |task| {
         let (cut, b, h) = (task % cuts, task / cuts / plan.heads, task / cuts % plan.heads);
         let queries = plan.queries * cut / cuts..plan.queries * (cut + 1) / cuts;
         plan.head((q, k, v), (b, h), queries, &cells);
@@ -260,10 +260,12 @@ pub(super) fn backward(plan: &Plan, (q, k, v): (Heads, Heads, Heads), g: &[f32])
     let mut dq = vec![0.0; tasks * plan.group() * plan.queries * dim];
     let mut dk = vec![0.0; tasks * plan.keys * dim];
     let mut dv = vec![0.0; tasks * plan.keys * e];
-    let parts = dq.par_chunks_mut((plan.group() * plan.queries * dim).max(1));
-    let parts = parts.zip(dk.par_chunks_mut((plan.keys * dim).max(1)));
-    let parts = parts.zip(dv.par_chunks_mut((plan.keys * e).max(1)));
-    parts.enumerate().for_each(|(task, ((dq, dk), dv))| {
+    let all = (
+        parts(&mut dq, plan.group() * plan.queries * dim),
+        parts(&mut dk, plan.keys * dim),
+        parts(&mut dv, plan.keys * e),
+    );
+    each(all, 1, |task, (dq, dk, dv)| {
         let (b, kv) = (task / plan.kv_heads, task % plan.kv_heads);
         for (i, dq) in dq.chunks_mut((plan.queries * dim).max(1)).enumerate() {
             let head = (b, kv * plan.group() + i);

@@ -1,9 +1,9 @@
 //! Batch norm of feature maps with its backward, through the statistics or past them.
 
 use candle::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
 
 use super::buffer::{filled, read, slice, tensor};
+use super::crew::map;
 use super::simd::{fma, kernel, sum, sum_pairs};
 use super::tape::apply3;
 
@@ -80,7 +80,7 @@ pub(crate) fn batch_statistics(x: &Tensor) -> Result<Statistics> {
             let deviations = maps.planes(x, channel).map(|plane| plane_deviation(plane, mean));
             (mean, deviations.sum::<f32>() / count)
         };
-        (0..maps.channels).into_par_iter().map(one).unzip()
+        map(maps.channels, one).into_iter().unzip()
     })?;
     Ok(Statistics { mean, variance })
 }
@@ -158,7 +158,7 @@ impl BatchNorm {
             let product = pairs.map(|(x, g)| plane_product(x, g, self.mean[c])).sum::<f32>();
             (product * self.scale[c], maps.planes(g, c).map(plane_sum).sum::<f32>())
         };
-        let (dw, db): (Vec<f32>, Vec<f32>) = (0..maps.channels).into_par_iter().map(one).unzip();
+        let (dw, db): (Vec<f32>, Vec<f32>) = map(maps.channels, one).into_iter().unzip();
         let share = if self.through { maps.channels as f32 / x.len() as f32 } else { 0.0 };
         let dx = filled(x.len(), maps.area, |i, out| {
             let (c, place) = (i % maps.channels, i * maps.area..i * maps.area + out.len());

@@ -7,7 +7,8 @@ use std::mem::MaybeUninit;
 use std::sync::LazyLock;
 
 use candle::{CpuStorage, DType, Device, Layout, Result, Storage, Tensor};
-use rayon::prelude::*;
+
+use super::crew::{each, parts};
 
 /// Numbers a thread should get at least; less is not worth the handing out.
 const GRAIN: usize = 1 << 14;
@@ -116,17 +117,16 @@ pub(super) unsafe fn written_with<T: Send>(
     block: usize,
     fill: impl Fn(usize, &mut [Blank]) -> T + Sync,
 ) -> (Vec<f32>, Vec<T>) {
+    let block = block.max(1);
     let mut values: Vec<f32> = Vec::with_capacity(n);
-    let spare = &mut values.spare_capacity_mut()[..n];
-    let results = spare
-        .par_chunks_mut(block.max(1))
-        .enumerate()
-        .with_min_len(GRAIN / block.max(1))
-        .map(|(i, part)| fill(i, part))
-        .collect();
+    let mut results: Vec<Option<T>> = (0..n.div_ceil(block)).map(|_| None).collect();
+    let blocks = parts(&mut values.spare_capacity_mut()[..n], block);
+    each((blocks, parts(&mut results, 1)), GRAIN / block, |i, (part, result)| {
+        result[0] = Some(fill(i, part));
+    });
     // SAFETY: the blocks cover all `n` numbers, and the caller promises that each was written.
     unsafe { values.set_len(n) };
-    (values, results)
+    (values, results.into_iter().flatten().collect())
 }
 
 /// Two times `n` numbers, written side by side as in [`filled`].
@@ -138,11 +138,8 @@ pub(super) fn filled_pair(
 ) -> (Vec<f32>, Vec<f32>) {
     let (mut first, mut second) = (Vec::with_capacity(n), Vec::with_capacity(n));
     let (a, b) = (first.spare_capacity_mut(), second.spare_capacity_mut());
-    let blocks = a[..n].par_chunks_mut(block.max(1)).zip(b[..n].par_chunks_mut(block.max(1)));
-    blocks
-        .enumerate()
-        .with_min_len(GRAIN / block.max(1))
-        .for_each(|(i, (a, b))| fill(i, zeroed(a), zeroed(b)));
+    let blocks = (parts(&mut a[..n], block), parts(&mut b[..n], block));
+    each(blocks, GRAIN / block.max(1), |i, (a, b)| fill(i, zeroed(a), zeroed(b)));
     // SAFETY: the blocks cover all `n` numbers of both, and each was written.
     unsafe {
         first.set_len(n);

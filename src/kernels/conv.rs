@@ -5,11 +5,11 @@
 //! blocks by a product, then folded back. The other ways are in `conv_product`, `conv_gradient` and `depthwise`.
 
 use candle::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
 
 use super::activation::Forward;
 use super::buffer::{filled, read, read_any, slice, tensor, total};
 use super::conv_product::Finish;
+use super::crew::{map, threads};
 use super::gemm::{Into, Matrix, Threads, multiply};
 use super::planes::Planes;
 use super::simd::level;
@@ -217,7 +217,7 @@ impl Sizes {
         let parts = self.batch.div_ceil(images);
         // Taps are summed each by itself, so that cutting them changes no result.
         let most = self.taps().div_ceil(tile::size(level()).0);
-        let cuts = (2 * rayon::current_num_threads()).div_ceil(parts.max(1)).clamp(1, most);
+        let cuts = (2 * threads()).div_ceil(parts.max(1)).clamp(1, most);
         (images, parts, cuts)
     }
 
@@ -331,12 +331,12 @@ fn weight_gradient(x: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32> {
     let planes = Planes::new(x, sizes);
     let (images, parts, cuts) = sizes.shares();
     let some = |cut: usize| sizes.taps() * cut / cuts..sizes.taps() * (cut + 1) / cuts;
-    let tasks = (0..cuts * parts).into_par_iter().with_max_len(1).map(|task| {
+    let tasks = map(cuts * parts, |task| {
         let (cut, first) = (task / parts, task % parts * images);
         let images = first..(first + images).min(sizes.batch);
         conv_gradient::weight_gradient(&planes, g, images, &some(cut), (sizes, level))
     });
-    let mut tasks = tasks.collect::<Vec<_>>().into_iter();
+    let mut tasks = tasks.into_iter();
     let outputs = sizes.outputs.next_multiple_of(tile::size(level).1);
     let mut dw = vec![0.0; sizes.groups * sizes.outputs * sizes.taps()];
     for cut in 0..cuts {

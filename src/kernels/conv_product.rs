@@ -7,10 +7,9 @@ use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::activation::Forward;
 use super::conv::Sizes;
+use super::crew::{parallel, threads};
 use super::planes::{Planes, copy};
 use super::product::Cells;
 use super::simd::{Level, fma, kernel, level};
@@ -117,11 +116,11 @@ pub(super) fn convolve(
     let places = sizes.batch * sizes.groups * chunks;
     // Few places: the output channels are cut as well, so that every thread has some tasks.
     // What is changed before the product would be changed anew for each cut.
-    let tasks = if finish.before.is_some() { 1 } else { TASKS } * rayon::current_num_threads();
+    let tasks = if finish.before.is_some() { 1 } else { TASKS } * threads();
     let cuts = tasks.div_ceil(places).clamp(1, blocks);
     let out = Cells(out.as_mut_ptr().cast());
     let work = Work { planes, weight, sizes, level, finish, out, target };
-    (0..places * cuts).into_par_iter().with_max_len(1).for_each(|task| {
+    parallel(places * cuts, |task| {
         let (cut, task) = (task % cuts, task / cuts);
         let (chunk, group) = (task % chunks, task / chunks);
         let end = ((chunk + 1) * rows).min(sizes.out_height);

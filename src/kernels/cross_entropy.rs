@@ -4,9 +4,9 @@
 //! arXiv:1805.02867.
 
 use candle::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
 
 use super::buffer::{block_of_rows, filled, read, tensor};
+use super::crew::{each, parts};
 use super::simd::{exp, fma, kernel, max, sum, sum_pairs};
 use super::tape::apply1;
 
@@ -200,9 +200,10 @@ impl Compared {
     pub(super) fn absorb(&mut self, first: usize, logits: &[f32]) {
         let (width, targets) = (self.width, &self.targets);
         let count = (logits.len() / self.rows.len().max(1)).max(1);
-        let rows = self.rows.par_iter_mut().zip(logits.par_chunks_exact(count)).enumerate();
-        rows.with_min_len(block_of_rows(count) / count).for_each(|(row, (running, x))| {
-            running.absorb(x, targets.score(row, width, first, x));
+        each(parts(&mut self.rows, 1), block_of_rows(count) / count, |row, running| {
+            if let Some(x) = logits.get(row * count..(row + 1) * count) {
+                running[0].absorb(x, targets.score(row, width, first, x));
+            }
         });
     }
 

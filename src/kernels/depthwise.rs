@@ -7,11 +7,10 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 
-use rayon::prelude::*;
-
 use super::activation::Forward;
 use super::buffer::{filled, filled_with};
 use super::conv::Sizes;
+use super::crew::{each, parts};
 use super::planes::{Places, copy_rows};
 use super::simd::{fma, kernel, sum};
 
@@ -216,7 +215,7 @@ pub(super) fn weight_gradient(x: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32> {
     let plan = Plan::new(sizes);
     let (plane, area, taps) = areas(sizes);
     let mut dw = vec![0.0; sizes.groups * sizes.outputs * taps];
-    dw.par_chunks_exact_mut(sizes.outputs * taps).enumerate().for_each(|(channel, dw)| {
+    each(parts(&mut dw, sizes.outputs * taps), 1, |channel, dw| {
         SCRATCH.with_borrow_mut(|[split, spread, _]| {
             spread.clear();
             spread.resize(plan.span, 0.0);

@@ -2,6 +2,7 @@
 
 use gemm::Parallelism;
 
+use super::crew::threads;
 use super::lines::Lines;
 
 /// A matrix inside a slice.
@@ -79,7 +80,7 @@ pub(super) enum Threads {
 impl Threads {
     /// One thread for each of `tasks` when they keep the pool busy, else all for each.
     pub(super) fn beside(tasks: usize) -> Self {
-        if tasks >= rayon::current_num_threads() { Self::One } else { Self::All }
+        if tasks >= threads() { Self::One } else { Self::All }
     }
 }
 

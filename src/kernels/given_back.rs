@@ -13,6 +13,7 @@ pub fn give_back_freed_memory() {
         let collect = || unsafe { libmimalloc_sys::mi_collect(true) };
         collect();
         // Each worker has a heap of its own; nobody waits for those that are busy.
+        super::crew::on_each_worker(collect);
         rayon::spawn_broadcast(move |_| collect());
     }
 }

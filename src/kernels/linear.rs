@@ -1,10 +1,10 @@
 //! The affine map of the last axis with its backward: each one product into its result.
 
 use candle::{CpuStorage, CustomOp2, CustomOp3, D, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
 
 use super::activation::Forward;
 use super::buffer::{large_block_of_rows, read, read_any, slice, tensor, total};
+use super::crew::map;
 use super::few;
 use super::lines::Lines;
 use super::packed::{Packed, Precision, product, product_once};
@@ -146,12 +146,14 @@ kernel! {
 
 /// The sum of the rows of `width` numbers.
 pub(super) fn sum_rows(rows: &[f32], width: usize) -> Vec<f32> {
-    let one = |part: &[f32]| {
+    let block = large_block_of_rows(width);
+    let one = |i: usize| {
+        let part = &rows[i * block..rows.len().min((i + 1) * block)];
         let mut sum = vec![0.0; width];
         add_rows(part, &mut sum);
         sum
     };
-    total(rows.par_chunks(large_block_of_rows(width)).map(one).collect(), width)
+    total(map(rows.len().div_ceil(block), one), width)
 }
 
 impl CustomOp2 for Linear {

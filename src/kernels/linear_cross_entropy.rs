@@ -5,9 +5,9 @@
 //! arXiv:2411.09009.
 
 use candle::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
 
 use super::buffer::{block_of_rows, read, read_any, tensor};
+use super::crew::{each, parts};
 use super::cross_entropy::{Compared, Targets};
 use super::gemm::{Into, Matrix, Threads, multiply};
 use super::linear::sum_rows;
@@ -79,7 +79,9 @@ impl<'a> Map<'a> {
             None => Into::Fresh,
             Some(bias) => {
                 let bias = &bias[first..][..count];
-                logits.par_chunks_exact_mut(count).for_each(|row| row.copy_from_slice(bias));
+                each(parts(logits, count), block_of_rows(count) / count, |_, row| {
+                    row.copy_from_slice(bias);
+                });
                 Into::Sum
             }
         };
@@ -132,11 +134,9 @@ impl OfProducts {
         let mut map = Map::new(hidden, weight, bias, depth);
         while let Some((first, weight, slopes)) = map.next() {
             let count = weight.len() / depth;
-            slopes
-                .par_chunks_exact_mut(count)
-                .enumerate()
-                .with_min_len(block_of_rows(count) / count)
-                .for_each(|(row, x)| self.0.slope(row, first, scale, x));
+            each(parts(slopes, count), block_of_rows(count) / count, |row, x| {
+                self.0.slope(row, first, scale, x);
+            });
             let of_rows = Matrix::new(slopes, rows, count);
             if let Some(dh) = &mut dh {
                 let weight = Matrix::new(weight, count, depth);

@@ -15,6 +15,7 @@ mod buffer;
 mod conv;
 mod conv_gradient;
 mod conv_product;
+mod crew;
 mod cross_entropy;
 mod dense;
 mod depthwise;
@@ -67,6 +68,8 @@ pub(crate) use buffer::{reach, read, serve};
 pub(crate) use conv::{
     ConvFollowing, Geometry, conv2d, conv2d_finished, conv2d_workspace, depthwise_finished,
 };
+#[cfg(test)]
+pub(crate) use crew::with_threads;
 pub(crate) use cross_entropy::{Classes, Targets, cross_entropy};
 pub(crate) use dense::{DenseWeights, dense_block, dense_workspace, halve_activated};
 pub(crate) use join::join;

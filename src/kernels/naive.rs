@@ -4,6 +4,7 @@ use candle::{Device, Tensor};
 use proptest::prelude::*;
 
 use super::conv::Geometry;
+use super::crew::with_threads;
 use super::{Pool, Precision, Scores};
 use crate::random::Random;
 
@@ -247,12 +248,8 @@ fn bits_of_a_step() -> Vec<u32> {
 
 /// Asserts that the number of threads does not change the result.
 pub(super) fn same_for_any_threads<T: PartialEq + Send>(run: impl Fn() -> T + Sync) {
-    let on = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(&run)
-    };
-    let one = on(1);
-    assert!([2, 3, 5, 7].into_iter().all(|threads| on(threads) == one));
+    let one = with_threads(1, &run);
+    assert!([2, 3, 5, 7].into_iter().all(|threads| with_threads(threads, &run) == one));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use candle::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
-use rayon::prelude::*;
 
+use super::crew::{each, map, parts};
 use super::simd::{fma, kernel, sum};
 
 /// Numbers that one thread handles at a time; fixed, so that results do not depend on threads.
@@ -77,9 +77,10 @@ kernel! {
 /// Moves `parameter` against `gradient` by way of its moments: the means, then the mean squares.
 pub(crate) fn adamw(step: AdamWStep, parameter: &mut [f32], moments: &mut [f32], gradient: &[f32]) {
     let (m, v) = moments.split_at_mut(parameter.len());
-    let blocks = parameter.par_chunks_mut(BLOCK).zip(m.par_chunks_mut(BLOCK));
-    let blocks = blocks.zip(v.par_chunks_mut(BLOCK)).zip(gradient.par_chunks(BLOCK));
-    blocks.for_each(|(((p, m), v), g)| adamw_block(step, p, m, v, g));
+    let blocks = (parts(parameter, BLOCK), parts(m, BLOCK), parts(v, BLOCK));
+    each(blocks, 1, |i, (p, m, v)| {
+        adamw_block(step, p, m, v, &gradient[i * BLOCK..][..p.len()]);
+    });
 }
 
 kernel! {
@@ -92,8 +93,9 @@ kernel! {
 
 /// `mean · keep + now · (1 − keep)`, in place.
 pub(crate) fn blend(mean: &mut [f32], now: &[f32], keep: f32) {
-    let blocks = mean.par_chunks_mut(BLOCK).zip(now.par_chunks(BLOCK));
-    blocks.for_each(|(mean, now)| blend_block(mean, now, keep));
+    each(parts(mean, BLOCK), 1, |i, mean| {
+        blend_block(mean, &now[i * BLOCK..][..mean.len()], keep);
+    });
 }
 
 kernel! {
@@ -104,8 +106,8 @@ kernel! {
 
 /// The sum of the squares.
 pub(crate) fn sum_of_squares(x: &[f32]) -> f64 {
-    let blocks: Vec<f64> = x.par_chunks(BLOCK).map(|x| f64::from(squares_block(x))).collect();
-    blocks.iter().sum()
+    let block = |i| f64::from(squares_block(&x[i * BLOCK..x.len().min((i + 1) * BLOCK)]));
+    map(x.len().div_ceil(BLOCK), block).iter().sum()
 }
 
 #[cfg(test)]

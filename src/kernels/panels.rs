@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
+use super::crew::{each, parts};
 use super::lines::Lines;
 use super::simd::{Level, level};
 use super::tile;
@@ -38,8 +37,8 @@ impl Columns {
         let size = right.count.div_ceil(width) * width * right.depth;
         let lines = vec![Line([0.0; 16]); size.div_ceil(16)];
         let mut columns = Self { lines, depth: right.depth, count: right.count, level };
-        let panels = columns.values_mut()[..size].par_chunks_mut((width * right.depth).max(1));
-        panels.enumerate().for_each(|(p, panel)| fill(right, p * width, width, panel));
+        let panels = parts(&mut columns.values_mut()[..size], width * right.depth);
+        each(panels, 1, |p, panel| fill(right, p * width, width, panel));
         columns
     }
 

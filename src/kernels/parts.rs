@@ -17,9 +17,9 @@ use std::arch::x86_64::{
 };
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rayon::prelude::*;
-
+use super::crew::{self, each};
 use super::lines::Lines;
 
 /// Numbers of the shared axis in one step.
@@ -77,12 +77,13 @@ impl Parts {
         let block = steps * step_rows(parts);
         let size = lines.count.div_ceil(SIDE) * block;
         let mut rows: Vec<Row> = Vec::with_capacity(size);
-        let finite = rows.spare_capacity_mut()[..size]
-            .par_chunks_mut(block.max(1))
-            .enumerate()
+        let finite = AtomicBool::new(true);
+        each(crew::parts(&mut rows.spare_capacity_mut()[..size], block), 1, |i, out| {
             // SAFETY: as the caller promises.
-            .map(|(i, out)| unsafe { lay(lines, i * SIDE, 0..steps, parts, Side::Right, out) })
-            .reduce(|| true, |a, b| a & b);
+            let all = unsafe { lay(lines, i * SIDE, 0..steps, parts, Side::Right, out) };
+            finite.fetch_and(all, Ordering::Relaxed);
+        });
+        let finite = finite.into_inner();
         // SAFETY: each block was laid out in full.
         unsafe { rows.set_len(size) };
         Self { rows, count: lines.count, depth: lines.depth, split: parts, finite }

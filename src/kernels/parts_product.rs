@@ -9,9 +9,8 @@ use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::amx::{Sums, Terms, Tiles};
+use super::crew::{parallel, threads};
 use super::lines::Lines;
 use super::parts::{Parts, Row, SIDE, STEP, Side, lay, step_rows};
 use super::place::{Place, fetch};
@@ -46,14 +45,14 @@ pub(super) fn product(unit: Unit, a: Lines, b: &Parts, finish: Finish) -> Vec<f3
     let steps = a.depth.div_ceil(STEP);
     let pieces = steps.div_ceil(STEPS).max(1);
     let block = steps.div_ceil(pieces).max(1) * step_rows(b.split) * size_of::<Row>();
-    let threads = rayon::current_num_threads();
+    let threads = threads();
     // Equal cuts of the rows, as many as are handed out evenly; few rows: the columns are cut too.
     let cuts = rows.div_ceil((ROWS_BYTES / block).max(1));
     let cuts = cuts.max((rows / FEW).min(TASKS * threads));
     let cuts = if cuts > 1 { cuts.next_multiple_of(threads).min(rows) } else { 1 };
     let groups = (TASKS * threads).div_ceil(cuts).min(columns);
     let work = Work { a, b, finish, steps, pieces, out: Cells(out.as_mut_ptr()) };
-    (0..cuts * groups).into_par_iter().with_max_len(1).for_each(|task| {
+    parallel(cuts * groups, |task| {
         let (cut, group) = (task / groups, task % groups);
         let part = |all: usize, i: usize, n: usize| all * i / n..all * (i + 1) / n;
         // SAFETY: `unit` is this processor's; a task runs nothing that others hand out.

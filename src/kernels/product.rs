@@ -8,9 +8,8 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::activation::Forward;
+use super::crew::{parallel, threads};
 use super::linear::add_rows;
 use super::lines::Lines;
 use super::panels::Panels;
@@ -82,7 +81,7 @@ pub(super) fn product(a: Lines, b: Panels, finish: Finish) -> Vec<f32> {
     let (blocks, panels) = (rows.div_ceil(high), b.columns.div_ceil(width));
     let groups = panels.div_ceil(GROUP);
     // With few groups of panels the rows are cut as well, so that every thread has some tasks.
-    let cuts = (3 * rayon::current_num_threads()).div_ceil(groups).min(blocks);
+    let cuts = (3 * threads()).div_ceil(groups).min(blocks);
     let left = Left { rows: a, scale: None };
     let work = Work { a: left, b, finish, out: Cells(out.as_mut_ptr()), stride: b.columns };
     let run = |task: usize| {
@@ -94,7 +93,7 @@ pub(super) fn product(a: Lines, b: Panels, finish: Finish) -> Vec<f32> {
     if size * b.depth <= SMALL {
         (0..groups * cuts).for_each(run);
     } else {
-        (0..groups * cuts).into_par_iter().with_max_len(1).for_each(run);
+        parallel(groups * cuts, run);
     }
     // SAFETY: the tasks cover all rows and all panels, and each wrote all of its part.
     unsafe { out.set_len(size) };

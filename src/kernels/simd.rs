@@ -47,6 +47,7 @@ pub(super) fn level() -> Level {
 pub(super) mod forced {
     use std::cell::Cell;
 
+    use super::super::crew::with_own;
     use super::Level;
 
     thread_local! {
@@ -56,10 +57,11 @@ pub(super) mod forced {
     /// Runs `work` once for each level, in a pool of threads that all keep to it.
     pub(in crate::kernels) fn on_every_path<R: Send>(work: impl Fn() -> R + Sync) -> Vec<R> {
         let one = |level: Level| {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(2)
-                .start_handler(move |_| LEVEL.set(Some(level)));
-            pool.build().unwrap().install(&work)
+            let force = move || LEVEL.set(Some(level));
+            force();
+            let result = with_own(2, force, &work);
+            LEVEL.set(None);
+            result
         };
         let levels = match super::level() {
             #[cfg(target_arch = "x86_64")]

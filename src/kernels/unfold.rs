@@ -1,8 +1,7 @@
 //! The way back from windows side by side to the feature map they came from.
 
-use rayon::prelude::*;
-
 use super::conv::Sizes;
+use super::crew::{each, parts};
 use super::gemm::Threads;
 
 /// Adds `unfolded` (C·K·K, `count` · W') to the places in `dx` that its windows came from.
@@ -16,7 +15,8 @@ pub(super) fn fold_rows(
 ) {
     let (plane, kernel) = (sizes.height * sizes.width, sizes.kernel);
     let channel = kernel * kernel * count * sizes.out_width;
-    let one = |(unfolded, dx): (&[f32], &mut [f32])| {
+    let one = |i: usize, dx: &mut [f32]| {
+        let unfolded = &unfolded[i * channel..][..channel];
         for (tap, part) in unfolded.chunks_exact(count * sizes.out_width).enumerate() {
             for (row, part) in part.chunks_exact(sizes.out_width).enumerate() {
                 if let Some(y) = source_row(sizes, first + row, tap / kernel) {
@@ -27,10 +27,10 @@ pub(super) fn fold_rows(
     };
     match threads {
         Threads::One => {
-            unfolded.chunks_exact(channel).zip(dx.chunks_exact_mut(plane)).for_each(one);
+            dx.chunks_exact_mut(plane).enumerate().for_each(|(i, dx)| one(i, dx));
         }
         Threads::All => {
-            unfolded.par_chunks_exact(channel).zip(dx.par_chunks_exact_mut(plane)).for_each(one);
+            each(parts(dx, plane), 1, one);
         }
     }
 }

@@ -10,6 +10,7 @@ use super::{
     PatchEmbed3dConfig, RmsNorm, Rope, RopeLayout, adaptive_avg_pool2d, attend, avg_pool2d,
     max_pool2d, position, softmax,
 };
+use crate::kernels::with_threads;
 use crate::random::Random;
 
 #[test]
@@ -357,7 +358,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
             let learnt = parameters.trainable();
             learnt.iter().map(|(_, var)| bits(store.get(var).unwrap())).chain([bits(&x)]).collect()
         };
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
+        with_threads(threads, work)
     };
     let one = run(1);
     assert!(one == run(2) && one == run(5));

@@ -41,6 +41,7 @@ impl Drop for GiveBack {
 
 impl Model {
     fn new(inner: systems::Model) -> Self {
+        crate::kernels::give_back_freed_memory(); // what its weights were drawn or read in
         Self { inner: RwLock::new(inner), _after: GiveBack }
     }
 

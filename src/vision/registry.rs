@@ -100,6 +100,7 @@ mod tests {
 
     use super::*;
     use crate::Error;
+    use crate::kernels::with_threads;
     use crate::nn::{Parameters, record};
     use crate::random::Random;
 
@@ -151,10 +152,7 @@ mod tests {
     #[test]
     fn trunks_do_not_depend_on_the_number_of_threads_but_on_the_seed() {
         for config in trunks() {
-            let run = |threads| {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                pool.install(|| step(&config, 1))
-            };
+            let run = |threads| with_threads(threads, || step(&config, 1));
             let one = run(1);
             assert!([2, 3, 7].into_iter().all(|threads| run(threads) == one));
             assert_ne!(step(&config, 2), one);
