@@ -76,7 +76,8 @@ impl Finish<'_> {
                 *x += bias;
             }
             if let Some(map) = self.map {
-                map(&row.to_vec(), row);
+                let before = row.to_vec();
+                map(&before, row);
             }
             if let Some(residual) = self.residual {
                 let residual = &residual[i * columns..][..columns];

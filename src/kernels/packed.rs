@@ -129,9 +129,9 @@ impl Packed {
 fn served(precision: Precision) -> Option<(Unit, usize)> {
     match (unit()?, precision) {
         (Unit::Amx, Precision::F32) => Some((Unit::Amx, 3)),
-        (Unit::Dot, Precision::F32) => None, // six products would take longer than one
         (unit, Precision::Bf16) => Some((unit, 1)),
-        (_, Precision::Q8_0) => None,
+        // Six products would take longer than one.
+        (Unit::Dot, Precision::F32) | (_, Precision::Q8_0) => None,
     }
 }
 

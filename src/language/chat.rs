@@ -46,8 +46,8 @@ impl ChatTemplate {
             let text = String::from_utf8(files::read(&alone)?);
             (Some(text.map_err(|why| Error::format(&alone, why.to_string()))?), alone)
         } else {
-            let wrong = || Error::format(&path, "chat_template: expected a text or named texts");
-            (source(&json["chat_template"]).ok_or_else(wrong)?, path)
+            let wrong = |why| Error::format(&path, why);
+            (source(&json["chat_template"]).map_err(wrong)?, path)
         };
         let Some(source) = source else { return Ok(None) };
         let template = Self::new(source, token(&json["bos_token"]), token(&json["eos_token"]));
@@ -111,19 +111,18 @@ fn told(why: &minijinja::Error) -> String {
     why.line().map_or_else(|| what.clone(), |line| format!("{what} (line {line})"))
 }
 
-/// The text of the template; the one called `default` where there are several. `None` where the
-/// field is something else.
-fn source(field: &Value) -> Option<Option<String>> {
-    match field {
-        Value::Null => Some(None),
-        Value::String(text) => Some(Some(text.clone())),
+/// The text of the template; the one called `default` where there are several.
+fn source(field: &Value) -> std::result::Result<Option<String>, &'static str> {
+    let text = match field {
+        Value::Null => return Ok(None),
         Value::Array(named) => {
             let is_default = |one: &&Value| one["name"] == "default";
-            let default = named.iter().find(is_default).or(named.first())?;
-            Some(Some(default["template"].as_str()?.to_owned()))
+            named.iter().find(is_default).or(named.first()).and_then(|one| one["template"].as_str())
         }
-        _ => None,
-    }
+        field => field.as_str(),
+    };
+    let text = text.ok_or("chat_template: expected a text or named texts")?;
+    Ok(Some(text.to_owned()))
 }
 
 /// A token as the file says it: a text, or an object with one.

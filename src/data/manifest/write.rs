@@ -137,7 +137,7 @@ fn row(
         Pixels::Memory(image) => store(Stored::Image(image)),
     });
     let films: Vec<Json> = films.collect::<Result<_>>()?;
-    if !(films.is_empty() && !study.scans.is_empty()) {
+    if !films.is_empty() || study.scans.is_empty() {
         put("image", Json::Array(films));
     }
     if !study.scans.is_empty() {

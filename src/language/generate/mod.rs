@@ -83,6 +83,9 @@ impl Llama {
     ) -> Result<Vec<Generated>> {
         options.validate()?;
         let (rows, read, _) = prompts.vectors.dims3()?;
+        if rows == 0 {
+            return Ok(Vec::new());
+        }
         let room = self.config().max_positions;
         if options.max_new_tokens > room.saturating_sub(read) {
             let (found, most) = (options.max_new_tokens, room.saturating_sub(read));
@@ -91,9 +94,6 @@ impl Llama {
                  the decoder has {room} positions"
             );
             return Err(Error::value("max_new_tokens", why));
-        }
-        if rows == 0 {
-            return Ok(Vec::new());
         }
         progress.check()?;
         let stops = [self.config().eos.as_slice(), &options.stop].concat();

@@ -49,9 +49,10 @@ enum OneOrMore {
 
 #[derive(Deserialize)]
 struct Rope {
-    #[serde(alias = "type")]
-    rope_type: Option<String>,
-    rope_theta: Option<f64>,
+    #[serde(rename = "rope_type", alias = "type")]
+    kind: Option<String>,
+    #[serde(rename = "rope_theta")]
+    theta: Option<f64>,
     factor: Option<f64>,
     low_freq_factor: Option<f64>,
     high_freq_factor: Option<f64>,
@@ -66,7 +67,7 @@ impl Rope {
             value.ok_or_else(field)
         };
         let factor = || need("factor", self.factor);
-        Ok(match self.rope_type.as_deref().unwrap_or("default") {
+        Ok(match self.kind.as_deref().unwrap_or("default") {
             // Up to the greatest length, which is enforced, the dynamic frequencies are the plain
             // ones; beyond it they would depend on what the keys before were turned by.
             "default" | "dynamic" => RopeScaling::Plain,
@@ -113,7 +114,7 @@ impl LlamaConfig {
             .map_err(|why| Error::config("config.json", why.to_string()))?;
         let (window, window_from) = raw.window(family, json)?;
         let rope = raw.rope_parameters.as_ref().or(raw.rope_scaling.as_ref());
-        let theta = rope.and_then(|rope| rope.rope_theta).or(raw.rope_theta);
+        let theta = rope.and_then(|rope| rope.theta).or(raw.rope_theta);
         let positions = [2048, 131_072, 32_768][family as usize];
         let kv_heads = if family == Family::Llama {
             raw.num_attention_heads

@@ -252,7 +252,7 @@ impl Level<'_> {
             let r = ((x - centre) / 76.0).powi(2) + ((y + 10.0) / 82.0).powi(2);
             top + breath - 58.0 * r
         };
-        let wave = 3.0 * smooth3(self.body.seed ^ 77, [x * 0.02, y * 0.02, 0.0]);
+        let wave = 3.0 * smooth3(self.body.seed ^ 0x4d, [x * 0.02, y * 0.02, 0.0]);
         let middle = -103.0 + breath - 0.02 * ((x - 20.0).powi(2) + (y + 20.0).powi(2));
         let top = -blend(-blend_max(dome(-63.0, -80.0), dome(64.0, -90.0)), -middle, 12.0);
         self.z - top - wave

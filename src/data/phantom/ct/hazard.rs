@@ -4,14 +4,14 @@
 //! draw. Nothing else decides it, so a model that reads record and scan has all there is to know.
 //!
 //! Lung cancer: H(t) = a·t·(1 + 0.05 t) + Σ −ln(1 − pᵢ)·(1 − e^(−t/1.5)) over the nodules.
-//! a = 0.0016·exp(0.055 (age − 62) + 0.018 (pack-years − 30) − 0.03 years since quitting
-//! + 0.3 COPD + 0.2 grade of emphysema + 0.15 grade of fibrosis + 0.35 family + 0.5 own cancer).
+//! a = 0.0016·exp(0.055 (age − 62) + 0.018 (pack-years − 30) − 0.03 years since quitting +
+//! 0.3 COPD + 0.2 grade of emphysema + 0.15 grade of fibrosis + 0.35 family + 0.5 own cancer).
 //! pᵢ follows the size, density, margin and lobe of nodule i in the manner of the Brock model
-//! (McWilliams et al. 2013, N Engl J Med 369:910), with 0.012 for a pack-year.
+//! (`McWilliams` et al. 2013, N Engl J Med 369:910), with 0.012 for a pack-year.
 //!
-//! Cardiovascular death: H(t) = b·t·(1 + 0.04 t), b = 0.0022·exp(0.08 (age − 62) + 0.3 ln(1 + score/10)
-//! + 0.6 heart disease + 0.45 stroke + 0.4 diabetes + 0.2 hypertension + 0.35 smoking now
-//! + 0.3 male + 0.3 grade of the heart's size + 0.2 grade of effusion).
+//! Cardiovascular death: H(t) = b·t·(1 + 0.04 t), b = 0.0022·exp(0.08 (age − 62) + 0.3 ln(1 + score/10) +
+//! 0.6 heart disease + 0.45 stroke + 0.4 diabetes + 0.2 hypertension + 0.35 smoking now +
+//! 0.3 male + 0.3 grade of the heart's size + 0.2 grade of effusion).
 //!
 //! Other deaths and the end of follow-up (a fifth is lost early) censor both.
 

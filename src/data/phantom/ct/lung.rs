@@ -17,7 +17,7 @@ pub(super) struct Air {
 }
 
 /// The lesions that may reach a level, each with the bit of its truth.
-pub(super) fn near<'a>(lesions: &'a [Lesion], first: u32, z: f32) -> Vec<(&'a Lesion, u32)> {
+pub(super) fn near(lesions: &[Lesion], first: u32, z: f32) -> Vec<(&Lesion, u32)> {
     let reaches = |lesion: &Lesion| {
         let local = matches!(
             lesion.finding,
@@ -41,7 +41,7 @@ pub(super) fn lung(
 ) -> Air {
     let seed = level.body.seed;
     let place = [x, y, level.z];
-    let texture = smooth3(seed ^ 41, place.map(|v| v * 0.11));
+    let texture = smooth3(seed ^ 0x29, place.map(|v| v * 0.11));
     // Blood sinks to the back of someone who lies.
     let gravity = 0.35 * y + 0.8 * level.body.breath * ramp(-60.0, 80.0, y);
     let fissure = 150.0 * (-(level.fissure(x, y) / 0.8).powi(2)).exp();

@@ -107,7 +107,7 @@ fn abdomen(level: &Level<'_>, x: f32, y: f32, coarse: f32, blood: Blood) -> f32 
     let left_lobe = -ellipsoid([x - 6.0, y + 42.0, z + 140.0], [58.0, 34.0, 46.0]);
     if right_lobe > 0.0 || left_lobe > 0.0 {
         let vein =
-            ramp(0.55, 0.7, smooth3(level.body.seed ^ 21, [x * 0.045, y * 0.045, z * 0.045]));
+            ramp(0.55, 0.7, smooth3(level.body.seed ^ 0x15, [x * 0.045, y * 0.045, z * 0.045]));
         return 58.0 + 5.0 * coarse + 0.2 * enhanced - 14.0 * vein;
     }
     if ellipsoid([x - 88.0, y - 36.0, z + 142.0], [32.0, 42.0, 44.0]) < 0.0 {

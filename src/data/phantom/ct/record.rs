@@ -46,8 +46,12 @@ pub(super) fn record(patient: &Patient, missing: f64, random: &mut Random) -> Re
         ("cigarettes_per_day", patient.cigarettes),
         ("years_since_quit", patient.quit_years),
     ];
-    words.iter().for_each(|(name, value)| put((*name).to_owned(), word(value)));
-    numbers.iter().for_each(|(name, value)| put((*name).to_owned(), Value::Number(*value)));
+    for (name, value) in &words {
+        put((*name).to_owned(), word(value));
+    }
+    for (name, value) in &numbers {
+        put((*name).to_owned(), Value::Number(*value));
+    }
     for ((name, ..), at) in DISEASES.iter().zip(patient.diseases) {
         put(format!("{name}_at_age"), Value::Number(at.unwrap_or(0.0)));
     }

@@ -75,7 +75,9 @@ pub(super) fn blur(slice: &mut [f32], columns: usize, sigma: f32) {
     let mut weights: Vec<f32> =
         (0..=reach).map(|i| (-0.5 * (i as f32 / sigma).powi(2)).exp()).collect();
     let total = weights[0] + 2.0 * weights[1..].iter().sum::<f32>();
-    weights.iter_mut().for_each(|w| *w /= total);
+    for weight in &mut weights {
+        *weight /= total;
+    }
     let rows = slice.len() / columns;
     let mut line = vec![0.0f32; rows.max(columns)];
     let mut pass = |start: usize, step: usize, count: usize| {
@@ -114,7 +116,9 @@ pub(super) fn expose(slice: &mut [f32], columns: usize, scanner: &Scanner, rando
             *v += share * strength * n;
         });
     }
-    slice.iter_mut().for_each(|v| *v = v.clamp(-1024.0, 3071.0));
+    for v in slice.iter_mut() {
+        *v = v.clamp(-1024.0, 3071.0);
+    }
 }
 
 /// Nearly normal, from one draw: the sum of four parts of it.

@@ -30,7 +30,7 @@ fn clean(case: &Case) -> Array3<f32> {
 /// The first case that has a finding, with fine enough voxels to see it.
 fn with(finding: Finding) -> Case {
     let options = CtOptions { size: 128, slices: Some(96), ..options(1) };
-    (0..).map(|number| Case::draw(&options, number)).find(|case| case.has(finding)).unwrap()
+    (0..10_000).map(|number| Case::draw(&options, number)).find(|case| case.has(finding)).unwrap()
 }
 
 #[test]
