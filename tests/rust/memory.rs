@@ -43,12 +43,16 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The most bytes that `work` held beyond what was there before.
-fn peak(work: impl FnOnce()) -> usize {
-    let before = LIVE.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
-    work();
-    PEAK.load(Ordering::Relaxed) - before
+/// The most bytes that `work` held beyond what was there before: the least of some runs, for a
+/// thread that joins in for the first time takes what it keeps for itself.
+fn peak(work: impl Fn()) -> usize {
+    let run = || {
+        let before = LIVE.load(Ordering::Relaxed);
+        PEAK.store(before, Ordering::Relaxed);
+        work();
+        PEAK.load(Ordering::Relaxed) - before
+    };
+    [run(), run(), run()].into_iter().min().unwrap_or_default()
 }
 
 fn small(overrides: &str) -> ModelSpec {

@@ -1,4 +1,7 @@
 //! The box of the heart: soft tissue between the lungs, in front of the spine.
+//!
+//! Upwards the great vessels, and downwards the liver, are as wide as the heart in many people:
+//! the box may reach beyond it there.
 
 use ndarray::{Array3, ArrayView2, Axis};
 
