@@ -13,6 +13,7 @@ from carina import _core
 from carina._gallery import caption, picture
 from carina.errors import InvalidValueError
 from carina.image import Image
+from carina.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -106,30 +107,6 @@ class FollowUp:
 
 
 @dataclass(frozen=True)
-class CtVolume:
-    """A CT volume: HU, and where the voxels lie in the patient.
-
-    Attributes
-    ----------
-    voxels : ndarray of shape (z, y, x), float32
-        HU; x grows to the patient's left, y to the back, z to the head (LPS).
-    spacing : tuple of float
-        Distance of the voxels (z, y, x) in mm.
-    origin : tuple of float
-        Centre of the first voxel (x, y, z) in mm.
-    """
-
-    voxels: NDArray[np.float32] = field(repr=False)
-    spacing: tuple[float, float, float]
-    origin: tuple[float, float, float]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Slices, rows and columns."""
-        return self.voxels.shape
-
-
-@dataclass(frozen=True)
 class Question:
     """A question about a study, with its answer."""
 
@@ -188,7 +165,7 @@ class Films(Sequence[Image]):
         return f"Films({len(self)})"
 
 
-class Volumes(Sequence[CtVolume]):
+class Volumes(Sequence[Volume]):
     """The volumes of a study; each is rendered when asked for."""
 
     __slots__ = ("_core",)
@@ -200,18 +177,18 @@ class Volumes(Sequence[CtVolume]):
         return self._core.scan_count
 
     @overload
-    def __getitem__(self, index: int) -> CtVolume: ...
+    def __getitem__(self, index: int) -> Volume: ...
     @overload
-    def __getitem__(self, index: slice) -> list[CtVolume]: ...
-    def __getitem__(self, index: int | slice) -> CtVolume | list[CtVolume]:
+    def __getitem__(self, index: slice) -> list[Volume]: ...
+    def __getitem__(self, index: int | slice) -> Volume | list[Volume]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         place = range(len(self))[index]
         _, spacing, origin = self._core.scan_grid(place)
-        (z, y, x), (left, back, head) = spacing, origin
-        return CtVolume(self._core.scan(place), (z, y, x), (left, back, head))
+        voxels = self._core.scan(place)
+        return Volume.from_array(voxels, spacing=spacing, origin=origin, modality="CT")
 
-    def __iter__(self) -> Iterator[CtVolume]:
+    def __iter__(self) -> Iterator[Volume]:
         return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:

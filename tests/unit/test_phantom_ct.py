@@ -17,12 +17,14 @@ def ds():
 def test_a_volume_is_rendered_alike_each_time_and_knows_its_place(ds):
     first, other = ds[0].volumes[0], ds[1].volumes[0]
     again = ds[0].volumes[0]
-    assert first.voxels.shape == first.shape == (48, 96, 96)
-    assert first.voxels.dtype == np.float32
-    np.testing.assert_array_equal(first.voxels, again.voxels)
-    assert not np.array_equal(first.voxels, other.voxels)
-    assert -1024 <= first.voxels.min() < -900
-    assert first.voxels.max() > 300
+    voxels = first.to_numpy()
+    assert voxels.shape == first.shape == (48, 96, 96)
+    assert voxels.dtype == np.float32
+    assert (first.orientation, first.modality) == ("LPS", "CT")
+    np.testing.assert_array_equal(voxels, again.to_numpy())
+    assert not np.array_equal(voxels, other.to_numpy())
+    assert -1024 <= voxels.min() < -900
+    assert voxels.max() > 300
     assert first.spacing[1] == first.spacing[2]
     assert 260 < first.spacing[0] * 48 < 340
     assert repr(ds[0]).startswith("Study(1 volume, ")
@@ -31,7 +33,7 @@ def test_a_volume_is_rendered_alike_each_time_and_knows_its_place(ds):
 def test_structures_are_named_and_lie_where_they_should(ds):
     study = ds[0]
     masks = {mask.finding: mask.to_numpy() for mask in study.masks}
-    voxels = study.volumes[0].voxels
+    voxels = study.volumes[0].to_numpy()
     assert voxels[masks["left lung"]].mean() < -700
     assert abs(voxels[masks["heart"]].mean()) < 100
     x = {name: np.argwhere(masks[name])[:, 2].mean() for name in masks}
@@ -91,7 +93,9 @@ def test_a_data_set_pickles_as_its_options(ds):
     assert again.findings == list(CT_FINDINGS)
     assert again[2].follow_up == ds[2].follow_up
     assert again[2].attributes == ds[2].attributes
-    np.testing.assert_array_equal(again[2].volumes[0].voxels, ds[2].volumes[0].voxels)
+    np.testing.assert_array_equal(
+        again[2].volumes[0].to_numpy(), ds[2].volumes[0].to_numpy()
+    )
 
 
 def test_fewer_studies_are_the_first_of_more(ds):

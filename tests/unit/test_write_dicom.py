@@ -139,7 +139,7 @@ def test_a_film_comes_back(tmp_path, film, syntax):
 def test_a_scan_comes_back_in_order_and_in_place(tmp_path, scan, syntax):
     paths = scan.write_dicom(tmp_path, syntax=syntax, progress=False)
     volume = scan[0].volumes[0]
-    assert len(paths) == len(volume.voxels) == 12
+    assert len(paths) == len(volume.to_numpy()) == 12
     files = [pydicom.dcmread(path) for path in paths]
     assert [ds.InstanceNumber for ds in files] == list(range(1, 13))
     assert len({ds.SOPInstanceUID for ds in files}) == 12
@@ -147,7 +147,7 @@ def test_a_scan_comes_back_in_order_and_in_place(tmp_path, scan, syntax):
     for number, (path, ds) in enumerate(zip(paths, files, strict=True)):
         check(ds, "CT")
         # From the head down; the volume goes from the feet up.
-        slice_ = volume.voxels[11 - number]
+        slice_ = volume.to_numpy()[11 - number]
         hu = ca.read(path).to_numpy()
         assert (hu == np.round(hu)).all()
         np.testing.assert_allclose(hu, slice_, rtol=0, atol=0.5)
@@ -155,6 +155,15 @@ def test_a_scan_comes_back_in_order_and_in_place(tmp_path, scan, syntax):
         expected = volume.origin[2] + (11 - number) * volume.spacing[0]
         np.testing.assert_allclose([x, y, z], [*volume.origin[:2], expected], atol=1e-5)
         np.testing.assert_allclose(ds.PixelSpacing, volume.spacing[1:], rtol=1e-6)
+
+
+def test_a_written_series_is_read_as_the_volume_it_was(tmp_path, scan):
+    paths = scan.write_dicom(tmp_path, syntax="jpeg_ls", progress=False)
+    volume, read = scan[0].volumes[0], ca.read(paths[0].parent)
+    np.testing.assert_allclose(read.to_numpy(), volume.to_numpy(), rtol=0, atol=0.5)
+    np.testing.assert_allclose(read.spacing, volume.spacing, atol=1e-5)
+    np.testing.assert_allclose(read.origin, volume.origin, atol=1e-5)
+    assert read.orientation == "LPS"
 
 
 def test_the_same_phantom_gives_the_same_bytes(tmp_path, film):
