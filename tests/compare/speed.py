@@ -82,7 +82,8 @@ class Worker:
 def serve(peer: str, root: Path, threads: int) -> None:
     """Be the worker of a peer."""
     import torch
-    from speed_rows import onnx_run, torch_run
+    from speed_onnx import onnx_run
+    from speed_rows import torch_run
 
     torch.set_num_threads(threads)
     if peer == "torch_sdpa":

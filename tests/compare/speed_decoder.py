@@ -34,7 +34,8 @@ class Decoder(nn.Module):
         if self.seen is None:
             self.seen = DynamicCache(config=DECODER)
             self.trunk(ids[:, :prompt], past_key_values=self.seen, logits_to_keep=1)
-        self.seen.crop(prompt)
+        else:
+            self.seen.crop(-self.steps)  # forgets what the last call read
         for i in range(prompt, ids.shape[1]):
             out = self.trunk(ids[:, i : i + 1], past_key_values=self.seen)
         return out.logits
