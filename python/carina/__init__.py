@@ -38,8 +38,9 @@ from carina.study import Study
 from carina.table import Table
 from carina.text_encoder import TextEncoder
 from carina.training import Run, list_stages, stage, train
-from carina.volume import Volume, hu_windows, read_volume
+from carina.volume import Volume, hu_windows
 from carina.volume_geometry import VolumeGeometry
+from carina.volume_reading import read_volume
 
 __all__ = [
     "CarinaError",

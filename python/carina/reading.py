@@ -10,7 +10,8 @@ from carina import _core
 from carina._files import PathLike
 from carina.errors import InvalidValueError
 from carina.image import Image, read_film
-from carina.volume import Volume, read_volume
+from carina.volume import Volume
+from carina.volume_reading import read_volume
 
 
 def read(

@@ -7,7 +7,8 @@ from typing import Any, overload
 from carina import _core
 from carina._files import PathLike
 from carina._progress import Bar
-from carina.volume import Volume, read_options
+from carina.volume import Volume
+from carina.volume_reading import read_options
 
 
 class Series:
@@ -106,7 +107,8 @@ class SeriesList(Sequence[Series]):
         return iter(self._series)
 
     def __repr__(self) -> str:
-        head = f"{len(self)} series of {self.patients} patients in {self.files} files"
+        people = "1 patient" if self.patients == 1 else f"{self.patients} patients"
+        head = f"{len(self)} series of {people} in {self.files} files"
         counts = [
             (self.not_dicom, "not DICOM"),
             (self.without_pixels, "without pixels"),

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from carina import _core
 from carina._arrays import cube
 from carina._files import PathLike
-from carina._progress import Bar
 from carina.errors import InvalidValueError
+from carina.organs import Organs
 from carina.volume_geometry import VolumeGeometry
 
 Box = Sequence[int] | NDArray[Any]
@@ -276,7 +276,7 @@ class Volume:
         boxes = self._core.tiles(_three("size", size), overlap)
         return (Volume(self._core.crop(box, fill)) for box in boxes)
 
-    def organs(self) -> "Organs":
+    def organs(self) -> Organs:
         """Find the lungs and the heart of a chest CT, without a learnt model.
 
         Returns
@@ -328,46 +328,6 @@ class Volume:
         return _rebuild, (np.array(self.to_numpy()), self._core.grid_json(), facts)
 
 
-class Organs:
-    """Organs found in a volume, in its own voxels.
-
-    Attributes
-    ----------
-    boxes : dict of str to tuple or None
-        (z0, y0, x0, z1, y1, x1), the last ones not included; None where not found.
-    """
-
-    def __init__(
-        self, labels: NDArray[np.uint8], boxes: dict[str, Sequence[int] | None]
-    ) -> None:
-        self._labels = labels
-        self.boxes = {
-            name: None if box is None else tuple(box) for name, box in boxes.items()
-        }
-
-    def mask(self, organ: str) -> NDArray[np.bool_]:
-        """Return the mask of a lung or of both.
-
-        Parameters
-        ----------
-        organ : {"left_lung", "right_lung", "lungs"}
-
-        Returns
-        -------
-        ndarray of shape (z, y, x), bool
-        """
-        numbers = {"right_lung": (1,), "left_lung": (2,), "lungs": (1, 2)}
-        if organ not in numbers:
-            raise InvalidValueError(
-                f"organ: expected one of {', '.join(numbers)}, found {organ!r}"
-            )
-        return np.isin(self._labels, numbers[organ])
-
-    def __repr__(self) -> str:
-        found = [f"{name} {box}" for name, box in self.boxes.items() if box is not None]
-        return f"Organs({', '.join(found) or 'none found'})"
-
-
 def _rebuild(voxels: NDArray[np.float32], grid: str, facts: dict[str, Any]) -> Volume:
     return Volume(_core.Volume(voxels, grid, **facts))
 
@@ -391,78 +351,3 @@ def _three(what: str, values: Any) -> list[int]:
 def hu_windows() -> dict[str, tuple[float, float]]:
     """Return the windows of Hounsfield units that have a name: lowest and highest."""
     return dict(_core.hu_windows())
-
-
-def read_options(
-    *,
-    orientation: str = "LPS",
-    repair: str | Sequence[str] = (),
-    fill: float | None = None,
-    assume_orientation: str | None = None,
-    series: int | None = None,
-) -> dict[str, Any]:
-    """Gather how to read a volume for the core; see :func:`read_volume`."""
-    if series is not None and series < 0:
-        raise InvalidValueError(f"series: expected 0 or more, found {series}")
-    return {
-        "orientation": orientation,
-        "repair": [repair] if isinstance(repair, str) else list(repair),
-        "fill": None if fill is None else float(fill),
-        "assume": assume_orientation,
-        "series": series,
-    }
-
-
-def read_volume(
-    path: PathLike, *, progress: bool | None = None, **options: Any
-) -> Volume:
-    """Read a CT or another volume from a folder of slices, a DICOM or a NIfTI file.
-
-    Slices are ordered by their place along their normal, never by name or number;
-    the spacing comes from the places too. Each slice is rescaled by its own slope
-    and intercept. What is doubtful is an error unless you allow a repair, and every
-    repair is told in ``history``.
-
-    Parameters
-    ----------
-    path : path-like
-        A folder, with what lies in the folders below it; an enhanced (multi-frame)
-        DICOM file; or ``.nii`` and ``.nii.gz``.
-    progress : bool, optional
-        Whether to show a progress bar.
-    orientation : str, default="LPS"
-        Where x, y and z are to point, or ``"stored"`` for the order of the file.
-    repair : str or sequence of str, optional
-        Any of ``"missing"`` (interpolate slices that are missing), ``"duplicates"``
-        (keep the first of several at one place), ``"size"`` and ``"orientation"``
-        (keep the commonest), ``"position"`` (leave out slices without a place),
-        ``"uneven"`` (interpolate to even distances) and ``"tilt"`` (shift the slices
-        of a tilted gantry). Slices missing at the ends cannot be noticed.
-    fill : float, optional
-        For padding and what no slice covers: by default -1024 for CT and the lowest
-        other value for the rest. NaN in NIfTI is an error without it.
-    assume_orientation : str, optional
-        Where i, j and k point in a NIfTI file that does not say, ``"RAS"`` for
-        example.
-    series : int, optional
-        Which series of a folder, as :func:`read_series` lists them.
-
-    Returns
-    -------
-    Volume
-        In HU for CT.
-
-    Raises
-    ------
-    MissingFileError, FileError
-        If a file cannot be opened.
-    FormatError
-        If there is no one volume in it, or a damaged one.
-
-    References
-    ----------
-    DICOM PS3.3, C.7.6.2 (image plane) and C.7.6.16 (functional groups).
-    """
-    chosen = read_options(**options)
-    with Bar("reading", show=progress, unit="slice") as bar:
-        return Volume(_core.read_volume(Path(path), chosen, bar))

@@ -8,6 +8,7 @@ use candle::Tensor;
 use candle_nn::{Init, VarBuilder};
 use serde::{Deserialize, Serialize};
 
+use crate::nn::limits::{small, within};
 use crate::nn::{
     Activation, Attention, AttentionConfig, AttentionInput, AttentionLayout, Bias, LayerNorm, Mlp,
     MlpConfig, Shadow, join, trace_join,
@@ -60,15 +61,9 @@ impl PerceiverConfig {
             ("mlp_ratio", self.mlp_ratio, 64),
         ];
         for (field, found, most) in sizes {
-            if !(1..=most).contains(&found) {
-                let why = format!("found {found}, expected 1 to {most}");
-                return Err(Error::config(format!("perceiver.{field}"), why));
-            }
+            within(format!("perceiver.{field}"), found, most)?;
         }
-        if !(self.norm_eps > 0.0 && self.norm_eps < 1.0) {
-            let why = format!("found {}, expected a small positive number", self.norm_eps);
-            return Err(Error::config("perceiver.norm_eps", why));
-        }
+        small("perceiver.norm_eps", self.norm_eps)?;
         Ok(())
     }
 }

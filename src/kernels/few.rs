@@ -3,8 +3,7 @@
 //! With one row, as when a decoder writes, a product is as fast as memory: there is nothing to
 //! win by laying the weight out, and a layout of several parts a number would only be read longer.
 
-use rayon::prelude::*;
-
+use super::crew::{each, parts};
 use super::product::Finish;
 use super::simd::{LANES, fma, fold, kernel};
 
@@ -51,14 +50,11 @@ pub(super) fn product(x: &[f32], weight: &[f32], depth: usize, finish: Finish) -
     if sums.is_empty() {
         return sums;
     }
-    let lines = (TASK / depth).max(1);
-    let tasks = weight.chunks(lines * depth);
-    if weight.len() <= SMALL {
-        tasks.zip(sums.chunks_mut(lines * rows)).for_each(|(w, out)| dots(x, w, depth, out));
-    } else {
-        let tasks = weight.par_chunks(lines * depth).zip(sums.par_chunks_mut(lines * rows));
-        tasks.for_each(|(w, out)| dots(x, w, depth, out));
-    }
+    let lines = if weight.len() <= SMALL { columns } else { (TASK / depth).max(1) };
+    each(parts(&mut sums, lines * rows), 1, |i, out| {
+        let own = &weight[i * lines * depth..][..out.len() / rows * depth];
+        dots(x, own, depth, out);
+    });
     let mut out = if rows == 1 {
         sums
     } else {
@@ -71,7 +67,7 @@ pub(super) fn product(x: &[f32], weight: &[f32], depth: usize, finish: Finish) -
 impl Finish<'_> {
     /// Finishes a product (M, N) that was written before.
     pub(super) fn apply(&self, out: &mut [f32], columns: usize) {
-        let one = |(i, row): (usize, &mut [f32])| {
+        let one = |i: usize, row: &mut [f32]| {
             for (x, bias) in row.iter_mut().zip(self.bias.unwrap_or_default()) {
                 *x += bias;
             }
@@ -84,11 +80,8 @@ impl Finish<'_> {
                 row.iter_mut().zip(residual).for_each(|(x, residual)| *x += residual);
             }
         };
-        if out.len() <= SMALL {
-            out.chunks_mut(columns.max(1)).enumerate().for_each(one);
-        } else {
-            out.par_chunks_mut(columns.max(1)).enumerate().for_each(one);
-        }
+        let least = SMALL.div_ceil(columns.max(1));
+        each(parts(out, columns), least, one);
     }
 }
 

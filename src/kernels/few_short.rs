@@ -6,8 +6,8 @@ use std::arch::x86_64::{
 };
 
 use half::bf16;
-use rayon::prelude::*;
 
+use super::crew::{each, parts};
 use super::few::FEW;
 use super::parts::{Parts, Row, SIDE, STEP};
 use super::product::Finish;
@@ -30,7 +30,7 @@ pub(super) unsafe fn product(x: &[f32], b: &Parts, finish: Finish) -> Vec<f32> {
     let pairs: Vec<Vec<u32>> = x.chunks_exact(b.depth).map(|row| paired(row, steps)).collect();
     let blocks = b.count.div_ceil(SIDE);
     let group = (TASK / (SIDE * steps * STEP)).max(1);
-    let one = |(i, out): (usize, &mut [[f32; SIDE]])| {
+    let one = |i: usize, out: &mut [[f32; SIDE]]| {
         let rows_of = b.block(i, &(0..steps));
         // SAFETY: the caller vouches for the processor.
         unsafe {
@@ -43,7 +43,7 @@ pub(super) unsafe fn product(x: &[f32], b: &Parts, finish: Finish) -> Vec<f32> {
         }
     };
     let mut found = vec![[0.0; SIDE]; blocks * rows]; // (block, row)
-    found.par_chunks_mut(rows.max(1)).enumerate().with_min_len(group).for_each(one);
+    each(parts(&mut found, rows), group, one);
     let place = |i: usize| {
         let (row, column) = (i / b.count, i % b.count);
         found[column / SIDE * rows + row][column % SIDE]

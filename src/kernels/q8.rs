@@ -6,8 +6,8 @@
 //! with a float32 factor, when the product is formed: sums within a block are exact.
 
 use half::f16;
-use rayon::prelude::*;
 
+use super::crew::{each, map, parallel, parts};
 use super::lines::Lines;
 use super::product::{Cells, Finish};
 use super::q8_sums::{Path, Sums, path};
@@ -55,9 +55,8 @@ impl Q8 {
         // 128 stands for zero, which fills up the last panel and the last block.
         let mut quads = vec![Quads([[128; 4]; LINES]); panels * blocks * DEPTH];
         let mut factors = vec![[0; LINES]; panels * blocks];
-        let of_panel = quads.par_chunks_mut((blocks * DEPTH).max(1));
-        let of_panel = of_panel.zip(factors.par_chunks_mut(blocks.max(1)));
-        of_panel.enumerate().for_each(|(panel, (quads, factors))| {
+        let of_panel = (parts(&mut quads, blocks * DEPTH), parts(&mut factors, blocks));
+        each(of_panel, 1, |panel, (quads, factors)| {
             for lane in 0..LINES.min(lines.count - panel * LINES) {
                 let line = &lines.values[(panel * LINES + lane) * lines.stride..][..lines.depth];
                 for (b, block) in line.chunks(BLOCK).enumerate() {
@@ -155,15 +154,11 @@ pub(super) fn product_on(path: Path, x: Lines, b: &Q8, finish: Finish) -> Vec<f3
         return out;
     }
     let row = |i: usize| Row::new(&x.values[i * x.stride..][..x.depth], blocks);
-    let left: Vec<Row> = if rows <= ROWS {
-        (0..rows).map(row).collect()
-    } else {
-        (0..rows).into_par_iter().map(row).collect()
-    };
+    let left: Vec<Row> = if rows <= ROWS { (0..rows).map(row).collect() } else { map(rows, row) };
     let panels = b.count.div_ceil(LINES);
     let group = (TASK / (blocks * DEPTH * size_of::<Quads>()).max(1)).max(1);
     let cells = Cells(out.as_mut_ptr());
-    (0..panels.div_ceil(group)).into_par_iter().for_each(|task| {
+    parallel(panels.div_ceil(group), |task| {
         let panels = task * group..panels.min((task + 1) * group);
         for (i, rows) in left.chunks(ROWS).enumerate() {
             for panel in panels.clone() {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::nn::Activation;
+use crate::nn::limits::{chance, small, within};
 use crate::{Error, Result, files};
 
 /// Body types whose encoder is BERT's; the last two count positions from `pad_token_id` + 1.
@@ -63,12 +64,6 @@ impl Default for BertConfig {
 impl BertConfig {
     /// Refuses what no model can be built from, naming the field.
     pub fn validate(&self) -> Result<()> {
-        let within = |field: &str, value: usize, most: usize| {
-            if (1..=most).contains(&value) {
-                return Ok(());
-            }
-            Err(Error::config(field, format!("found {value}, expected 1 to {most}")))
-        };
         within("vocab_size", self.vocab_size, 1 << 20)?;
         within("dim", self.dim, 16_384)?;
         within("depth", self.depth, 256)?;
@@ -85,14 +80,8 @@ impl BertConfig {
             let why = format!("found {offset}, expected less than max_positions {rows}");
             return Err(Error::config("position_offset", why));
         }
-        if !(self.norm_eps > 0.0 && self.norm_eps < 1.0) {
-            let why = format!("found {}, expected a small positive number", self.norm_eps);
-            return Err(Error::config("norm_eps", why));
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            let why = format!("found {}, expected 0 ≤ p < 1", self.dropout);
-            return Err(Error::config("dropout", why));
-        }
+        small("norm_eps", self.norm_eps)?;
+        chance("dropout", self.dropout)?;
         Ok(())
     }
 

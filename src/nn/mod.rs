@@ -24,6 +24,7 @@ mod gradients;
 mod half;
 mod key_values;
 mod layer_scale;
+pub(crate) mod limits;
 mod linear;
 mod mlp;
 mod norm;

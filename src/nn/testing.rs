@@ -10,7 +10,7 @@ use candle::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 
 use super::Parameters;
-use crate::nn::record;
+use crate::nn::{Gradients, record};
 use crate::random::Random;
 use crate::{Error, Result};
 
@@ -53,6 +53,13 @@ impl Point {
 }
 
 type Layer<'a> = dyn Fn(&[Tensor], VarBuilder) -> Result<Tensor> + 'a;
+
+/// What `work` gives beside its loss, and the gradients; most of what ran must be on the tape.
+pub(crate) fn trained<T>(work: impl FnOnce() -> Result<(T, Tensor)>) -> (T, Gradients) {
+    let ((result, loss), tape) = record(work).unwrap();
+    assert!(tape.crossed() <= 3, "{} operations of candle's for a step", tape.crossed());
+    (result, tape.backward(&loss).unwrap())
+}
 
 /// Checks `layer` on random inputs of these shapes: every input and weight.
 pub(crate) fn check_gradients(

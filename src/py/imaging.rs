@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use ndarray::{Array2, ArrayD, IxDyn};
 use numpy::{IntoPyArray, PyArray2, PyArray3, PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::prelude::*;
+use serde::de::DeserializeOwned;
 
 use super::call::quick;
 use crate::imaging::{self, ReadOptions, View, WindowChoice, dicom};
-use crate::{Error, files};
+use crate::{Error, Result, files};
 
 /// A film: float32 pixels (rows, columns) with what a reader must know about them.
 #[pyclass(frozen, module = "carina._core")]
@@ -212,13 +213,17 @@ impl Recipe {
     }
 }
 
+/// A map from JSON.
+pub(super) fn geometry_from<G: DeserializeOwned>(text: &str) -> Result<G> {
+    serde_json::from_str(text).map_err(|error| Error::config("geometry", error.to_string()))
+}
+
 #[pymethods]
 impl Geometry {
     /// Reads a map from JSON.
     #[staticmethod]
     fn from_json(text: &str) -> PyResult<Self> {
-        let geometry: imaging::Geometry = serde_json::from_str(text)
-            .map_err(|error| Error::config("geometry", error.to_string()))?;
+        let geometry: imaging::Geometry = geometry_from(text)?;
         geometry.validate()?;
         Ok(Self(geometry))
     }

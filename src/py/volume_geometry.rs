@@ -4,8 +4,8 @@ use numpy::{IntoPyArray, PyArray2, PyArray3, PyReadonlyArray2, PyReadonlyArray3}
 use pyo3::prelude::*;
 
 use super::call::quick;
-use super::imaging::rows;
-use crate::{Error, imaging};
+use super::imaging::{geometry_from, rows};
+use crate::imaging;
 
 /// The map between a volume as it was read and what became of it.
 #[pyclass(frozen, module = "carina._core")]
@@ -16,8 +16,7 @@ impl VolumeGeometry {
     /// Reads a map from JSON.
     #[staticmethod]
     fn from_json(text: &str) -> PyResult<Self> {
-        let geometry: imaging::VolumeGeometry = serde_json::from_str(text)
-            .map_err(|error| Error::config("geometry", error.to_string()))?;
+        let geometry: imaging::VolumeGeometry = geometry_from(text)?;
         geometry.validate()?;
         Ok(Self(geometry))
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use candle::Var;
 
-use super::adamw::{AdamW, global_norm, no_gradient};
+use super::adamw::{AdamW, global_norm};
 use super::average::Average;
 use super::checkpoint::{self, FORMAT, Identity, State, Tensors};
 use super::gradients::Gradients;
@@ -266,21 +266,8 @@ impl<'a> Run<'a> {
                 stage.schedule.peak
             )));
         }
-        let mut found = tape.backward(&outcome.loss)?;
-        for (name, var) in &self.learning {
-            let gradient = found.take(var).ok_or_else(|| no_gradient(name))?;
-            gradients.add(name, gradient)?;
-        }
-        for (_, var) in self.model.parameters().all() {
-            found.take(&var); // of what does not learn in this stage
-        }
-        if !found.is_empty() {
-            return Err(Error::Training(format!(
-                "{} gradients reached tensors that are no parameters; expected none: a loss must \
-                 not use results of an earlier step",
-                found.len()
-            )));
-        }
+        let found = tape.backward(&outcome.loss)?;
+        gradients.add_all(found, &self.learning, self.model.parameters())?;
         gradients.loss += value;
         gradients.films += films.indices.len();
         gradients.parts += 1;

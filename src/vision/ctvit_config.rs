@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::nn::limits::{chance, small, within};
 use crate::{Error, Result};
 
 /// The most voxels of a patch, and the most patches of a volume.
@@ -130,10 +131,7 @@ impl CtVitConfig {
             ("mlp_ratio", self.mlp_ratio, 64),
         ];
         for (field, found, most) in counts {
-            if !(1..=most).contains(&found) {
-                let why = format!("found {found}, expected 1 to {most}");
-                return Err(Error::config(format!("image.{field}"), why));
-            }
+            within(format!("image.{field}"), found, most)?;
         }
         for (i, scale) in self.scales.iter().enumerate() {
             scale.validate(&format!("image.scales[{i}]"))?;
@@ -150,15 +148,9 @@ impl CtVitConfig {
             let why = format!("found {}, expected a divisor of dim {}", self.heads, self.dim);
             return Err(Error::config("image.heads", why));
         }
-        if !(self.norm_eps > 0.0 && self.norm_eps < 1.0) {
-            let why = format!("found {}, expected a small positive number", self.norm_eps);
-            return Err(Error::config("image.norm_eps", why));
-        }
+        small("image.norm_eps", self.norm_eps)?;
         for (field, p) in [("drop_path", self.drop_path), ("dropout", self.dropout)] {
-            if !(0.0..1.0).contains(&p) {
-                let why = format!("found {p}, expected 0 ≤ p < 1");
-                return Err(Error::config(format!("image.{field}"), why));
-            }
+            chance(format!("image.{field}"), p)?;
         }
         Ok(())
     }

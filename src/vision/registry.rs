@@ -99,9 +99,9 @@ mod tests {
     use candle::{DType, Device};
 
     use super::*;
-    use crate::Error;
     use crate::kernels::with_threads;
-    use crate::nn::{Parameters, record};
+    use crate::nn::Parameters;
+    use crate::nn::testing::trained;
     use crate::random::Random;
 
     /// Small trunks, with all that draws random numbers.
@@ -130,14 +130,11 @@ mod tests {
         let mut random = Random::new(5, &[]);
         let pixels = (0..3 * 70 * 66).map(|_| random.normal() as f32).collect();
         let pixels = Tensor::from_vec(pixels, (3, 1, 70, 66), &Device::Cpu).unwrap();
-        let ((out, loss), tape) = record(|| {
+        let (out, mut found) = trained(|| {
             let out = model.forward(&pixels, &Pass::training(seed, 0))?;
             let loss = out.tokens.sqr()?.mean_all()?;
-            Ok::<_, Error>((out, loss))
-        })
-        .unwrap();
-        assert!(tape.crossed() <= 3, "{} operations of candle's for a step", tape.crossed());
-        let mut found = tape.backward(&loss).unwrap();
+            Ok((out, loss))
+        });
         let still = ImageEncoder::new(config, parameters.frozen()).unwrap();
         let at_rest = still.forward(&pixels, &Pass::inference()).unwrap().tokens;
         let mut all = vec![out.tokens, out.pooled.unwrap(), at_rest];

@@ -10,6 +10,7 @@ use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
 use super::{TokenGrid, VisionEncoder};
+use crate::nn::limits::{chance, small, within};
 use crate::nn::{
     AttentionConfig, AttentionInput, AxialPlaces, Bias, Block, BlockConfig, Dropout, Linear,
     NormedPatchEmbed3d, Pass, PatchEmbed3dConfig, Shadow,
@@ -83,23 +84,14 @@ impl Vit3dConfig {
             ("mlp_dim", self.mlp_dim, 65_536),
         ];
         for (field, found, most) in sizes {
-            if !(1..=most).contains(&found) {
-                let why = format!("found {found}, expected 1 to {most}");
-                return Err(Error::config(format!("image.{field}"), why));
-            }
+            within(format!("image.{field}"), found, most)?;
         }
         if !self.dim.is_multiple_of(3) {
             let why = format!("found {}, expected a multiple of 3", self.dim);
             return Err(Error::config("image.dim", why));
         }
-        if !(self.norm_eps > 0.0 && self.norm_eps < 1.0) {
-            let why = format!("found {}, expected a small positive number", self.norm_eps);
-            return Err(Error::config("image.norm_eps", why));
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            let why = format!("found {}, expected 0 ≤ p < 1", self.dropout);
-            return Err(Error::config("image.dropout", why));
-        }
+        small("image.norm_eps", self.norm_eps)?;
+        chance("image.dropout", self.dropout)?;
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::nn::Activation;
+use crate::nn::limits::{chance, small, within};
 use crate::nn::position::Antialias;
 use crate::{Error, Result};
 
@@ -191,12 +192,6 @@ impl VitConfig {
 
     /// Refuses what no model can be built from, naming the field.
     pub fn validate(&self) -> Result<()> {
-        let within = |field: &str, value: usize, most: usize| {
-            if (1..=most).contains(&value) {
-                return Ok(());
-            }
-            Err(Error::config(field, format!("found {value}, expected 1 to {most}")))
-        };
         within("image_size", self.image_size, 8192)?;
         within("patch_size", self.patch_size, self.image_size)?;
         within("channels", self.channels, 64)?;
@@ -223,14 +218,9 @@ impl VitConfig {
         if self.pool == Pool::Class && !self.class_token {
             return Err(Error::config("pool", "found class, but class_token is false"));
         }
-        if !(self.norm_eps > 0.0 && self.norm_eps < 1.0) {
-            let why = format!("found {}, expected a small positive number", self.norm_eps);
-            return Err(Error::config("norm_eps", why));
-        }
+        small("norm_eps", self.norm_eps)?;
         for (field, p) in [("drop_path", self.drop_path), ("dropout", self.dropout)] {
-            if !(0.0..1.0).contains(&p) {
-                return Err(Error::config(field, format!("found {p}, expected 0 ≤ p < 1")));
-            }
+            chance(field, p)?;
         }
         Ok(())
     }

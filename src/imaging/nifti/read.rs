@@ -5,6 +5,7 @@ use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
+use ndarray::parallel::prelude::*;
 use ndarray::{ArrayViewMut2, Axis};
 
 use super::header::{self, Header, Number, Why};
@@ -127,7 +128,8 @@ fn voxels(
         source.read_exact(&mut slice).map_err(|error| cut(&error, "voxels"))?;
         numbers(&slice, &header, plane);
     }
-    let wrong = voxels.iter().filter(|v| !v.is_finite()).count();
+    let real = matches!(header.number, Number::F32 | Number::F64) || header.scale.is_some();
+    let wrong = if real { voxels.par_iter().filter(|v| !v.is_finite()).count() } else { 0 };
     if wrong > 0 {
         let Some(fill) = options.fill else {
             let why = format!("{wrong} voxels are NaN or infinite; pass fill= to replace them");

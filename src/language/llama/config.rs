@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::nn::limits::within;
 use crate::nn::{Activation, RopeScaling};
 use crate::{Error, Result};
 
@@ -139,12 +140,6 @@ impl LlamaConfig {
 
     /// Refuses what no model can be built from, naming the field.
     pub fn validate(&self) -> Result<()> {
-        let within = |field: &str, value: usize, most: usize| {
-            if (1..=most).contains(&value) {
-                return Ok(());
-            }
-            Err(Error::config(field, format!("found {value}, expected 1 to {most}")))
-        };
         within("vocab_size", self.vocab_size, 1 << 20)?;
         within("dim", self.dim, 32_768)?;
         within("depth", self.depth, 256)?;
