@@ -660,6 +660,8 @@ class Decoder:
         self, texts: Sequence[str], *, batch_size: int, watch: _Watch | None = None
     ) -> tuple[_Doubles, _Integers]:
         """Mean log-probability and number of the tokens after the first of each text."""
+    def plan(self, batch: int, tokens: int, *, options: str | None = None) -> str:
+        """What writing or scoring will hold in memory, as JSON."""
     def tokenize(self, text: str) -> list[str]:
         """The pieces that a prompt is read as."""
     def save(self, folder: _Path) -> None:

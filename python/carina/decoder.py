@@ -13,6 +13,7 @@ from carina._core import LoadReport
 from carina._files import PathLike
 from carina._progress import Bar
 from carina.errors import InvalidValueError
+from carina.plan import Plan
 from carina.table import Table
 
 Precision = Literal["f32", "bf16", "q8_0"]
@@ -211,6 +212,50 @@ class Decoder:
             "perplexity": np.exp(-means),
         }
         return Table(columns)
+
+    def plan(
+        self,
+        tokens: int,
+        *,
+        batch_size: int = 8,
+        max_new_tokens: int = 128,
+        beams: int = 1,
+    ) -> Plan:
+        """Say how much memory :meth:`generate` or :meth:`score` will take.
+
+        Both check it themselves, and refuse what the system has no room for.
+
+        Parameters
+        ----------
+        tokens : int
+            Tokens of the longest prompt or text: see :meth:`tokenize`.
+        batch_size : int, default=8
+            Texts at once.
+        max_new_tokens : int, default=128
+            The most tokens that are written; 0 for :meth:`score`.
+        beams : int, default=1
+            Texts followed at once by beam search.
+
+        Returns
+        -------
+        Plan
+            Bytes by kind. ``cache`` are keys and values of the tokens read; ``packed``
+            are the weights laid out for products, all that is kept of them in bfloat16
+            and eight bits.
+
+        Raises
+        ------
+        InvalidValueError
+            More tokens than the decoder has positions, or none.
+        """
+        room = self.config["max_position_embeddings"]
+        if not 0 < tokens <= room - max_new_tokens or batch_size < 1:
+            raise InvalidValueError(
+                f"plan: found {batch_size} texts of {tokens} and {max_new_tokens} new "
+                f"tokens, expected at least 1 text of 1 to {room} in all"
+            )
+        options = _options(max_new_tokens, {"beams": beams}) if max_new_tokens else None
+        return Plan.from_json(self._core.plan(batch_size, tokens, options=options))
 
     def tokenize(self, text: str) -> list[str]:
         """Show the pieces that a prompt is read as.

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Plan:
-    """The memory that a call will hold at its peak; made by :meth:`Model.plan`.
+    """The memory that a call will hold at its peak.
+
+    Made by :meth:`Model.plan` and :meth:`Decoder.plan`.
 
     Attributes
     ----------
     what : str
-        ``"encode"``, ``"encode_text"`` or the name of a stage.
+        ``"encode"``, ``"encode_text"``, ``"generate"``, ``"score"`` or the name of a
+        stage.
     batch : int
         Films or texts at a time.
     shape : tuple of int
@@ -22,8 +25,8 @@ class Plan:
         own; ``packed`` a copy of them laid out for speed, see
         :func:`carina.prepare_weights`; ``gradients`` and ``optimiser`` those of the
         parameters; ``activations`` what layers put out, and its gradients;
-        ``workspace`` what kernels need while they run; ``data`` films that wait, and
-        results.
+        ``workspace`` what kernels need while they run; ``cache`` keys and values of the
+        tokens that a decoder has read; ``data`` films that wait, and results.
     """
 
     what: str

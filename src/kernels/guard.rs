@@ -16,7 +16,11 @@ use super::naive::numbers;
 use super::packed::{self, Packed, Precision};
 use super::panels::Columns;
 use super::product::{Finish, product};
-use super::{Classes, Scores, Targets, conv_gradient, conv_product, depthwise, norm, planes, rope};
+use super::q8::{self, Q8};
+use super::{
+    Classes, Scores, Targets, conv_gradient, conv_product, depthwise, few, norm, planes, q8_sums,
+    rope,
+};
 
 /// Numbers whose last one lies right before a page that must not be touched.
 struct Guarded {
@@ -80,7 +84,13 @@ proptest! {
                 let out = packed::product(a, &Packed::of(w, precision), finish);
                 prop_assert!(out.iter().all(|x| x.is_finite()));
             }
+            let eighths = Q8::new(w);
+            for path in q8_sums::paths() {
+                let out = q8::product_on(path, a, &eighths, finish);
+                prop_assert!(out.iter().all(|x| x.is_finite()));
+            }
         }
+        prop_assert!(few::product(&a, &w, depth, finish).iter().all(|x| x.is_finite()));
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub(crate) fn linear_as_it_lies(
     if let Some(last) = shape.last_mut() {
         *last = columns;
     }
-    if shape[..shape.len() - 1].iter().product::<usize>() > few::FEW {
+    if !lies(&shape) {
         return Ok(None);
     }
     let out = read(x, |x| {
@@ -81,6 +81,11 @@ pub(crate) fn linear_as_it_lies(
         })
     })????;
     Tensor::from_vec(out, shape, x.device()).map(Some)
+}
+
+/// Whether rows of this shape are few enough that float32 weights are best read as they lie.
+pub(crate) fn lies(shape: &[usize]) -> bool {
+    shape.iter().rev().skip(1).product::<usize>() <= few::FEW
 }
 
 struct Linear {

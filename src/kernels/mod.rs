@@ -11,6 +11,8 @@ mod amx;
 mod attention;
 mod attention_ops;
 mod batch_norm;
+#[cfg(any(feature = "python", test))]
+mod blocks;
 mod buffer;
 mod conv;
 mod conv_gradient;
@@ -73,7 +75,7 @@ pub(crate) use crew::with_threads;
 pub(crate) use cross_entropy::{Classes, Targets, cross_entropy};
 pub(crate) use dense::{DenseWeights, dense_block, dense_workspace, halve_activated};
 pub(crate) use join::join;
-pub(crate) use linear::{Following, linear, linear_as_it_lies, linear_prepared};
+pub(crate) use linear::{Following, lies, linear, linear_as_it_lies, linear_prepared};
 pub(crate) use linear_cross_entropy::linear_cross_entropy;
 pub(crate) use norm::{layer_norm, rms_norm};
 pub(crate) use optimiser::{AdamWStep, adamw, blend, change, sum_of_squares};

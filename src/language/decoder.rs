@@ -18,7 +18,7 @@ const LARGEST_BATCH: usize = 4096;
 const UNCUT: usize = 1 << 40;
 
 /// Logits that are held at once when texts are scored, in numbers.
-const LOGITS: usize = 1 << 22;
+pub(crate) const SCORED: usize = 1 << 22;
 
 /// Tokenizer, decoder and perhaps a chat template, ready to write.
 #[derive(Debug)]
@@ -123,15 +123,25 @@ impl Decoder {
         options: &Generation,
         progress: &Progress,
     ) -> Result<Written> {
+        let prompt = self.conversation(messages)?;
+        let written = self.write(&[prompt], options, 1, progress)?.pop();
+        written.ok_or_else(|| Error::Internal("no answer to a conversation".to_owned()))
+    }
+
+    /// The tokens of a conversation whose next turn is the assistant's.
+    pub fn conversation(&self, messages: &[Message]) -> Result<Vec<u32>> {
         let template = self.template.as_ref().ok_or_else(|| {
             let why = "found none in the decoder's folder, expected chat_template in \
                        tokenizer_config.json; generate() takes plain prompts";
             Error::value("chat template", why)
         })?;
         // The template names the special tokens itself.
-        let prompt = self.tokenizer.tokens(&template.render(messages, true)?, false)?;
-        let written = self.write(&[prompt], options, 1, progress)?.pop();
-        written.ok_or_else(|| Error::Internal("no answer to a conversation".to_owned()))
+        self.tokenizer.tokens(&template.render(messages, true)?, false)
+    }
+
+    /// The most tokens that one of `texts` is read as.
+    pub fn longest<T: AsRef<str>>(&self, texts: &[T]) -> Result<usize> {
+        Ok(self.read_all(texts)?.iter().map(Vec::len).max().unwrap_or(0))
     }
 
     fn write(
@@ -209,7 +219,7 @@ impl Decoder {
     /// The sum of log-probabilities of all `tokens` but the first, by the states (T, D) before
     /// them.
     fn log_probability(&self, states: &Tensor, tokens: &[u32]) -> Result<f64> {
-        let step = (LOGITS / self.config().vocab_size).max(1);
+        let step = (SCORED / self.config().vocab_size).max(1);
         let mut sum = 0.0;
         for first in (0..tokens.len() - 1).step_by(step) {
             let count = step.min(tokens.len() - 1 - first);

@@ -1,8 +1,11 @@
 //! What is held in memory, by kind, and the most that ever was.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::fmt;
 use std::rc::Rc;
+
+use candle::TensorId;
 
 use super::shadow::Step;
 
@@ -21,19 +24,22 @@ pub enum Kind {
     Activations,
     /// What a kernel needs while it runs.
     Workspace,
+    /// Keys and values of the tokens that a decoder has read.
+    Cache,
     /// Films that wait, and results that are gathered.
     Data,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Weights,
         Self::Packed,
         Self::Gradients,
         Self::Optimiser,
         Self::Activations,
         Self::Workspace,
+        Self::Cache,
         Self::Data,
     ];
 
@@ -46,6 +52,7 @@ impl Kind {
             Self::Optimiser => "optimiser",
             Self::Activations => "activations",
             Self::Workspace => "workspace",
+            Self::Cache => "cache",
             Self::Data => "data",
         }
     }
@@ -63,6 +70,8 @@ struct Book {
     live: Cell<Bytes>,
     peak: Cell<Bytes>,
     numbers: Cell<usize>,
+    /// Weights that are laid out.
+    laid_out: RefCell<HashSet<TensorId>>,
     /// What a backward will go through.
     tape: RefCell<Vec<Step>>,
     /// Whether steps are not noted.
@@ -87,6 +96,13 @@ impl Account {
         self.0.live.set(live);
         if live.iter().sum::<usize>() > self.0.peak.get().iter().sum() {
             self.0.peak.set(live);
+        }
+    }
+
+    /// Holds the `bytes` that a weight takes laid out, once.
+    pub(super) fn lay_out(&self, weight: TensorId, bytes: usize) {
+        if self.0.laid_out.borrow_mut().insert(weight) {
+            self.keep(Kind::Packed, bytes);
         }
     }
 

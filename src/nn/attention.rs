@@ -241,6 +241,33 @@ impl Attention {
         self.out.trace(&attended, false, residual)
     }
 
+    /// The memory of [`Self::forward_after`], with rotary positions. Keys and values that are kept
+    /// are counted by who keeps them.
+    #[must_use]
+    pub fn trace_after(&self, x: &Shadow, residual: &Shadow) -> Shadow {
+        let [q, k, v] = match &self.projections {
+            Projections::Fused(qkv) => {
+                let qkv = qkv.trace(x, false, None);
+                let widths = [self.heads, self.kv_heads, self.kv_heads];
+                widths.map(|heads| qkv.view(&x.dims_to(heads * self.head_dim)))
+            }
+            Projections::Split { query, key, value } => {
+                [query, key, value].map(|map| map.trace(x, false, None))
+            }
+        };
+        let again = |part: &Shadow| Shadow::made(part.dims(), &[part], Work::default());
+        let (q, k) = (again(&q), again(&k)); // turned by their places
+        drop(again(&v)); // in order, to be kept
+        let dims = x.dims_to(self.heads * self.head_dim);
+        let attended = Shadow::made(&dims, &[&q, &k, &v], Work::default());
+        self.out.trace(&attended, false, Some(residual))
+    }
+
+    /// Numbers of a token's keys and values.
+    pub fn kept(&self) -> usize {
+        2 * self.kv_heads * self.head_dim
+    }
+
     /// Queries (B, H, N, D), keys and values (B, Hkv, M, D) of `x` and its context.
     pub fn project(
         &self,

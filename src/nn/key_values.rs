@@ -31,9 +31,8 @@ impl KeyValues {
         let len = self.len + k.dim(2)?;
         let (keys, values) = match self.room.take() {
             Some(room) if room.0.dim(2)? >= len => room,
-            // Half as much again: copies cost less than the steps that fill the room.
             old => {
-                let more = len.max(self.len + self.len / 2).next_multiple_of(BLOCK);
+                let more = room_for(self.len, len);
                 (
                     roomy(old.as_ref().map(|old| &old.0), self.len, k, more)?,
                     roomy(old.as_ref().map(|old| &old.1), self.len, v, more)?,
@@ -61,6 +60,13 @@ impl KeyValues {
         }
         Ok(())
     }
+}
+
+/// How many tokens there is room for when the `seen` ones become `len` and had no more room.
+///
+/// Half as much again: copies cost less than the steps that fill the room.
+pub(crate) fn room_for(seen: usize, len: usize) -> usize {
+    len.max(seen + seen / 2).next_multiple_of(BLOCK)
 }
 
 /// Room for `more` tokens like `new`, the first `len` of them as in `old`.

@@ -9,7 +9,7 @@ use candle_nn::{Init, VarBuilder};
 
 use super::half::{same_type, widened};
 use super::precision::precision;
-use super::{Activation, Kind, Precision, Shadow, Work, sum};
+use super::{Activation, Precision, Shadow, Work, sum};
 use crate::{Error, Result, kernels};
 
 /// Whether a layer adds a bias.
@@ -276,7 +276,9 @@ impl Prepared {
             return trace_finish(trace(x, weight, bias), activated, residual);
         }
         let [columns, depth] = [weight.dims()[0], weight.dims()[1]];
-        x.account().keep(Kind::Packed, kernels::Packed::bytes(columns, depth, precision));
+        if kernels::Packed::is_short(precision) || !kernels::lies(x.dims()) {
+            weight.lay_out(kernels::Packed::bytes(columns, depth, precision));
+        }
         Shadow::made(&x.dims_to(columns), &[&x.in_order()], Work::default())
     }
 }

@@ -99,13 +99,14 @@ impl GatedMlp {
         self.activation.gated(&self.gate.forward(x)?, &self.up.forward(x)?) // (…, hidden)
     }
 
-    /// The memory of [`Self::forward`].
+    /// The memory of [`Self::forward`] or [`Self::forward_onto`].
     #[must_use]
-    pub fn trace(&self, x: &Shadow) -> Shadow {
+    pub fn trace(&self, x: &Shadow, residual: Option<&Shadow>) -> Shadow {
         let gate = self.gate.trace(x, true, None);
         let inner =
             Shadow::made(gate.dims(), &[&gate, &self.up.trace(x, false, None)], Work::default());
-        self.down.trace(&inner, false, None)
+        drop(gate);
+        self.down.trace(&inner, false, residual)
     }
 
     /// The three maps (gate, up, down), for adapters.

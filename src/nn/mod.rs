@@ -62,6 +62,7 @@ pub use dense::{DenseBlock, DenseBlockConfig, DenseTransition};
 pub use dropout::{DropPath, Dropout};
 pub use embedding::Embedding;
 pub use key_values::KeyValues;
+pub(crate) use key_values::room_for;
 pub use layer_scale::LayerScale;
 pub use linear::{Bias, Linear, Lora, linear};
 pub use mlp::{GatedMlp, Mlp, MlpConfig};

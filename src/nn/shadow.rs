@@ -142,6 +142,13 @@ impl Shadow {
         &self.account
     }
 
+    /// Counts the `bytes` that it takes laid out for products, if it is a weight.
+    pub(super) fn lay_out(&self, bytes: usize) {
+        if let Key::Weight(id) = self.node.key {
+            self.account.lay_out(id, bytes);
+        }
+    }
+
     /// Whether a gradient is asked of it.
     pub fn learns(&self) -> bool {
         self.node.learns

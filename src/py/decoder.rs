@@ -12,6 +12,7 @@ use super::model::named;
 use super::system::open_device;
 use crate::language::{self, Generation, LlamaConfig, Message};
 use crate::nn::Precision;
+use crate::systems::{DecoderSketch, check_scoring, check_writing};
 use crate::{Error, Result};
 
 /// A decoder: tokenizer, weights and perhaps a chat template.
@@ -57,7 +58,11 @@ impl Decoder {
         watch: Option<Py<PyAny>>,
     ) -> PyResult<Vec<Written>> {
         let options: Generation = parsed("options", options)?;
-        let run = |progress: &_| self.0.generate(&prompts, &options, batch_size, progress);
+        let run = |progress: &_| {
+            let batch = batch_size.min(prompts.len());
+            check_writing(&self.0, batch, self.0.longest(&prompts)?, &options)?;
+            self.0.generate(&prompts, &options, batch_size, progress)
+        };
         let all = call::long(py, watch, run)?;
         Ok(all.into_iter().map(|one| (one.text, one.tokens, one.ended)).collect())
     }
@@ -74,7 +79,10 @@ impl Decoder {
         let options: Generation = parsed("options", options)?;
         let message = |(role, content)| Message { role, content };
         let messages: Vec<Message> = messages.into_iter().map(message).collect();
-        let one = call::long(py, watch, |progress| self.0.chat(&messages, &options, progress))?;
+        let one = call::long(py, watch, |progress| {
+            check_writing(&self.0, 1, self.0.conversation(&messages)?.len(), &options)?;
+            self.0.chat(&messages, &options, progress)
+        })?;
         Ok((one.text, one.tokens, one.ended))
     }
 
@@ -94,11 +102,26 @@ impl Decoder {
         batch_size: usize,
         watch: Option<Py<PyAny>>,
     ) -> PyResult<(Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<i64>>)> {
-        let run = |progress: &_| self.0.score(&texts, batch_size, progress);
+        let run = |progress: &_| {
+            let batch = batch_size.min(texts.len());
+            check_scoring(&self.0, batch, self.0.longest(&texts)?)?;
+            self.0.score(&texts, batch_size, progress)
+        };
         let all = call::long(py, watch, run)?;
         let means: Vec<f64> = all.iter().map(|one| one.mean_log_probability).collect();
         let tokens: Vec<i64> = all.iter().map(|one| one.tokens as i64).collect();
         Ok((means.to_pyarray(py), tokens.to_pyarray(py)))
+    }
+
+    /// What writing (with `options`, JSON) or scoring (without) will hold in memory, as JSON.
+    #[pyo3(signature = (batch, tokens, *, options=None))]
+    fn plan(&self, batch: usize, tokens: usize, options: Option<&str>) -> PyResult<String> {
+        let sketch = DecoderSketch::new(self.0.config(), self.0.precision())?;
+        let plan = match options {
+            Some(options) => sketch.write(batch, tokens, &parsed("options", options)?)?,
+            None => sketch.score(batch, tokens),
+        };
+        Ok(serde_json::to_string(&plan).map_err(|error| Error::Internal(error.to_string()))?)
     }
 
     /// The pieces that a prompt is read as.

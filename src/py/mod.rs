@@ -19,11 +19,6 @@ mod system;
 mod volume;
 mod volume_geometry;
 
-/// Page faults of the system's allocator cost a fifth to a third of candle's time on a CPU.
-/// The allocator serves this extension only; the host process keeps its own.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Rust core of carina; use the classes of the package instead.
 #[pyo3::pymodule(name = "_core", gil_used = true)]
 mod module {

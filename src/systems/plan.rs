@@ -158,7 +158,7 @@ impl Sketch {
 }
 
 impl Plan {
-    fn new(what: &str, batch: usize, shape: &[usize], bytes: Bytes) -> Self {
+    pub(super) fn new(what: &str, batch: usize, shape: &[usize], bytes: Bytes) -> Self {
         let named = Kind::ALL.iter().map(|kind| (kind.name(), bytes[*kind as usize]));
         Self {
             what: what.to_owned(),

@@ -34,7 +34,8 @@ impl Plan {
     }
 
     fn refused(&self, needed: usize, available: usize, advice: &str) -> Error {
-        let growing = [Kind::Activations, Kind::Workspace, Kind::Data].map(|kind| self.of(kind));
+        let growing =
+            [Kind::Activations, Kind::Workspace, Kind::Cache, Kind::Data].map(|kind| self.of(kind));
         let growing = growing.iter().sum::<usize>().max(1);
         let left = available.saturating_sub(needed.saturating_sub(growing));
         let fits = (self.batch as f64 * left as f64 / growing as f64) as usize;

@@ -12,6 +12,7 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,9 @@ CASES = [
     *[("vit-s", b, "contrastive") for b in (8,)],
     *[("vit-s", b, "recompute") for b in (2, 8, 16)],
     ("elixr-base", 4, "recompute"),
+    *[("decoder-42m", b, what) for b in (1, 8) for what in ("f32", "bf16", "q8_0")],
+    ("decoder-246m", 4, "q8_0"),
+    ("decoder-42m", 4, "beams"),
 ]
 STEPS = 3
 
@@ -62,6 +66,59 @@ def memory(field: str) -> int:
 def reset_peak() -> None:
     """Let the peak start again from what is held now."""
     Path("/proc/self/clear_refs").write_text("5")
+
+
+def write(name: str, batch: int, what: str, folder: Path) -> dict[str, Any]:
+    """Run one case of a decoder: 64 words after prompts of about 200 tokens."""
+    import carina as ca
+
+    warm = ca.create_decoder("1m", device="cpu", depth=1)
+    warm.generate("a b", max_new_tokens=2, progress=False)
+    precision: Any = "f32" if what == "beams" else what
+    options: dict[str, Any] = {"beams": 3 if what == "beams" else 1}
+    del warm
+    before = memory("VmRSS")
+    decoder = ca.load_decoder(folder, precision=precision, device="cpu")
+    reset_peak()  # pages of the file that was read are the system's to take back
+    prompt = "there is a small left pleural effusion . " * 25
+    tokens = len(decoder.tokenize(prompt))
+    plan = decoder.plan(tokens, batch_size=batch, max_new_tokens=64, **options)
+    started = time.perf_counter()
+    decoder.generate(
+        [prompt] * batch, batch_size=batch, max_new_tokens=64, progress=False, **options
+    )
+    return row(name, batch, what, plan, before, started, 0.0)
+
+
+def make_decoder(name: str, folder: Path) -> None:
+    """Write an untrained decoder."""
+    import carina as ca
+
+    ca.create_decoder(name.removeprefix("decoder-"), device="cpu").save(folder)
+
+
+def row(
+    name: str,
+    batch: int,
+    what: str,
+    plan: Any,
+    before: int,
+    started: float,
+    planned: float,
+) -> dict[str, Any]:
+    """Compare a plan with the peak since `before`."""
+    grown = memory("VmHWM") - before
+    return {
+        "model": name,
+        "batch": batch,
+        "what": what,
+        "predicted_mib": round(plan.total / 2**20, 1),
+        "measured_mib": round(grown / 2**20, 1),
+        "ratio": round(plan.total / grown, 3),
+        "seconds": round(time.perf_counter() - started, 2),
+        "plan_ms": round(1e3 * planned, 3),
+        "parts_mib": {k: round(v / 2**20, 1) for k, v in plan.bytes.items() if v},
+    }
 
 
 def run(name: str, batch: int, what: str) -> dict[str, Any]:
@@ -111,17 +168,7 @@ def run(name: str, batch: int, what: str) -> dict[str, Any]:
         model.encode_text(texts)
     else:
         ca.train(model, dataset, stop_after=STEPS, progress=False, **options)
-    return {
-        "model": name,
-        "batch": batch,
-        "what": what,
-        "predicted_mib": round(plan.total / 2**20, 1),
-        "measured_mib": round((memory("VmHWM") - before) / 2**20, 1),
-        "ratio": round(plan.total / (memory("VmHWM") - before), 3),
-        "seconds": round(time.perf_counter() - started, 2),
-        "plan_ms": round(1e3 * planned, 3),
-        "parts_mib": {k: round(v / 2**20, 1) for k, v in plan.bytes.items() if v},
-    }
+    return row(name, batch, what, plan, before, started, planned)
 
 
 def main() -> None:
@@ -130,29 +177,42 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to write the table")
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.case:
         name, batch, what = arguments.case.split("/")
-        print(json.dumps(run(name, int(batch), what)))
+        if name.startswith("decoder"):
+            print(json.dumps(write(name, int(batch), what, arguments.folder / name)))
+        else:
+            print(json.dumps(run(name, int(batch), what)))
         return
+    with tempfile.TemporaryDirectory() as folder:
+        compare(arguments, folder)
+
+
+def compare(arguments: argparse.Namespace, folder: str) -> None:
+    """Run all cases that are asked for, each in a process of its own."""
     rows = []
     print(f"{'case':34}{'plan':>9}{'peak':>9}{'ratio':>8}{'s':>8}")
     for name, batch, what in CASES:
         case = f"{name}/{batch}/{what}"
         if arguments.only not in case:
             continue
-        command = [sys.executable, __file__, "--case", case]
+        if name.startswith("decoder") and not (Path(folder) / name).exists():
+            make_decoder(name, Path(folder) / name)
+        command = [sys.executable, __file__, "--case", case, "--folder", folder]
         found = subprocess.run(command, capture_output=True, text=True, check=False)
         if found.returncode != 0:
             print(f"{case:34}{found.stderr.strip().splitlines()[-1]}")
             continue
-        row = json.loads(found.stdout)
-        rows.append(row)
+        found_row = json.loads(found.stdout)
+        rows.append(found_row)
         print(
-            f"{case:34}{row['predicted_mib']:>9}{row['measured_mib']:>9}"
-            f"{row['ratio']:>8}{row['seconds']:>8}"
+            f"{case:34}{found_row['predicted_mib']:>9}{found_row['measured_mib']:>9}"
+            f"{found_row['ratio']:>8}{found_row['seconds']:>8}",
+            flush=True,
         )
-    worst = max((abs(row["ratio"] - 1) for row in rows), default=0.0)
+    worst = max((abs(each["ratio"] - 1) for each in rows), default=0.0)
     print(f"largest difference {100 * worst:.1f} %")
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")

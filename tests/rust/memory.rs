@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle::{DType, Device, Tensor};
 use carina::Error;
-use carina::language::Tokenizer;
+use carina::language::{Decoder, Generation, LlamaConfig, Prompts, Tokenizer};
 use carina::nn::{Account, Kind, Outline, Parameters, Pass, Precision, Shadow, Work, record};
-use carina::systems::{Level, Model, ModelSpec, Plan, Sketch, preset};
+use carina::progress::Progress;
+use carina::systems::{DecoderSketch, Level, Model, ModelSpec, Plan, Sketch, preset};
 use carina::training::{Conditions, Objective, Stage, plan};
 use carina::vision::{
     CtScale, CtVitConfig, CtVitSize, ImageEncoder, ImageEncoderConfig, VisionEncoder, Vit3dConfig,
@@ -163,6 +164,41 @@ fn a_step_of_training_holds_what_is_planned() {
             let name = format!("{name} {batch} recompute={recompute}");
             wrong.extend(off(&name, beside(&plan, &there), peak(run), 0.05));
         }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_decoder_holds_what_is_planned() {
+    let _alone = ALONE.lock();
+    let mut wrong = Vec::new();
+    let config = LlamaConfig { depth: 3, max_positions: 600, ..LlamaConfig::preset("1m").unwrap() };
+    let folder = tempfile::tempdir().unwrap();
+    let single = Decoder::create(&config, 0, &Device::Cpu).unwrap();
+    single.save(folder.path()).unwrap();
+    for precision in [Precision::F32, Precision::Bf16, Precision::Q8_0] {
+        let decoder = Decoder::open(folder.path(), precision, &Device::Cpu).unwrap();
+        let sketch = DecoderSketch::new(decoder.config(), precision).unwrap();
+        let there = [Kind::Weights, Kind::Packed];
+        for (batch, tokens, new, beams) in [(1, 100, 1, 1), (3, 200, 30, 1), (2, 120, 150, 3)] {
+            let prompts = vec![vec![7u32; tokens]; batch];
+            let options = Generation { max_new_tokens: new, beams, ..Generation::default() };
+            let plan = sketch.write(batch, tokens, &options).unwrap();
+            let run = || {
+                let prompts = Prompts::of_tokens(decoder.model(), &prompts).unwrap();
+                let progress = Progress::default();
+                drop(decoder.model().generate(&prompts, &options, 0, &progress).unwrap());
+            };
+            run(); // lays the weights out
+            let name = format!("{precision:?} {batch} × {tokens} + {new}, {beams} beams");
+            wrong.extend(off(&name, beside(&plan, &there), peak(run), 0.1));
+        }
+        let text = "effusion ".repeat(300);
+        let tokens = decoder.longest(&[&text]).unwrap();
+        let plan = sketch.score(4, tokens);
+        let run = || drop(decoder.score(&vec![&text; 4], 4, &Progress::default()).unwrap());
+        run();
+        wrong.extend(off(&format!("{precision:?} scores"), beside(&plan, &there), peak(run), 0.1));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

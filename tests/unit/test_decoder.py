@@ -160,3 +160,21 @@ def test_sizes_and_fields_that_do_not_exist_are_refused():
 def test_a_decoder_is_not_pickled_by_its_weights(decoder):
     with pytest.raises(TypeError):
         pickle.dumps(decoder)
+
+
+def test_a_plan_of_writing_counts_what_is_kept_of_each_text(decoder):
+    few, many = decoder.plan(8, max_new_tokens=4), decoder.plan(8, max_new_tokens=50)
+    assert (few.what, few.batch, few.shape) == ("generate", 8, (8,))
+    assert few.bytes["cache"] > 0
+    assert few.bytes["weights"] == 4 * decoder.parameters
+    beams = decoder.plan(8, max_new_tokens=4, beams=3)
+    assert beams.bytes["cache"] > 2 * few.bytes["cache"]
+    assert decoder.plan(8, max_new_tokens=0).what == "score"
+    assert decoder.plan(8, max_new_tokens=0).bytes["cache"] == 0
+    assert many.total >= few.total
+
+
+@pytest.mark.parametrize(("tokens", "batch"), [(0, 1), (61, 1), (8, 0)])
+def test_no_plan_is_made_of_what_cannot_be_written(decoder, tokens, batch):
+    with pytest.raises(InvalidValueError, match=r"plan: found .* expected at least 1"):
+        decoder.plan(tokens, batch_size=batch, max_new_tokens=4)

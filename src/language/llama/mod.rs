@@ -7,6 +7,7 @@
 mod cache;
 mod config;
 mod hf;
+mod trace;
 
 use candle::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
@@ -19,6 +20,7 @@ use crate::{Error, Result};
 
 pub use cache::Cache;
 pub use config::{Family, LlamaConfig};
+pub(crate) use trace::CacheTrace;
 
 /// A decoder: word table, layers, norm and output layer.
 #[derive(Clone, Debug)]

@@ -1,0 +1,407 @@
+//! The extension's allocator: a process holds little more than the most that was in use at once.
+//!
+//! Small blocks are mimalloc's. Big ones (tensors) are cut from stretches of addresses of our own,
+//! the tightest that fits; freed neighbours become one again. A freed block keeps its pages, since
+//! new ones cost a page fault each, but only as long as pages in use and pages kept stay within a
+//! sixteenth above the peak of what was in use. So the peak of the process is near what
+//! `Model.plan` counts; mimalloc's own big blocks took up to twice that.
+
+mod spans;
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::cell::UnsafeCell;
+use std::collections::BTreeMap;
+use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use spans::Spans;
+
+/// Blocks from this size on are ours.
+const BIG: usize = 32 << 10;
+/// Blocks start and end at multiples of this; where the system's pages are larger, none is ours.
+const PAGE: usize = 4 << 10;
+/// Addresses are asked for in this size at least. They cost nothing until they are written to.
+const REGION: usize = 1 << 30;
+/// What may be kept beside the peak at least.
+const SLACK: usize = 1 << 20;
+
+/// What is in use and what is free.
+struct Book {
+    used: BTreeMap<usize, usize>,
+    free: Spans,
+    in_use: usize,
+    peak: usize,
+    /// The process was forked while another thread wrote here: older blocks are not known.
+    torn: bool,
+}
+
+impl Book {
+    const fn new() -> Self {
+        Self { used: BTreeMap::new(), free: Spans::new(), in_use: 0, peak: 0, torn: false }
+    }
+
+    /// A block of `len` bytes, and whether it is all zeros.
+    fn take(&mut self, len: usize, system: &impl Pages) -> Option<(usize, bool)> {
+        let (at, clean) = match self.free.take(len) {
+            Some(found) => found,
+            None => {
+                let (at, got) = [REGION.max(len), len]
+                    .into_iter()
+                    .find_map(|size| Some((system.map(size)?, size)))?;
+                self.free.grow(at, got);
+                self.free.take(len)?
+            }
+        };
+        self.used.insert(at, len);
+        self.in_use += len;
+        self.peak = self.peak.max(self.in_use);
+        let most = (self.peak + self.peak / 16).max(self.in_use + SLACK);
+        self.keep(most - self.in_use, system);
+        Some((at, clean))
+    }
+
+    /// Frees the block at `at`; false when it is none of ours.
+    fn give(&mut self, at: usize) -> bool {
+        let Some(len) = self.used.remove(&at) else { return false };
+        self.in_use -= len;
+        self.free.put(at, len);
+        true
+    }
+
+    /// Gives pages of free stretches back until at most `most` bytes are kept.
+    fn keep(&mut self, most: usize, system: &impl Pages) {
+        while self.free.dirty() > most {
+            let excess = (self.free.dirty() - most).next_multiple_of(PAGE);
+            let Some((at, len)) = self.free.wash(excess) else { return };
+            if !system.give_back(at, len) {
+                return self.free.soil(at, len);
+            }
+        }
+    }
+}
+
+/// Where pages come from.
+trait Pages {
+    /// `len` bytes of new addresses, all zeros.
+    fn map(&self, len: usize) -> Option<usize>;
+
+    /// Lets go of the pages of a stretch, which is all zeros then; false when it could not.
+    fn give_back(&self, at: usize, len: usize) -> bool;
+}
+
+/// The system's pages.
+struct System;
+
+#[allow(unsafe_code)]
+impl Pages for System {
+    fn map(&self, len: usize) -> Option<usize> {
+        // SAFETY: asks for new addresses; nothing that exists is touched.
+        unsafe {
+            if libc::sysconf(libc::_SC_PAGESIZE) != PAGE as libc::c_long {
+                return None;
+            }
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            let manner = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+            let at = libc::mmap(ptr::null_mut(), len, access, manner, -1, 0);
+            // Huge pages: a training step is a tenth quicker; a refusal changes nothing else.
+            libc::madvise(at, len, libc::MADV_HUGEPAGE);
+            (at != libc::MAP_FAILED).then_some(at as usize)
+        }
+    }
+
+    fn give_back(&self, at: usize, len: usize) -> bool {
+        // SAFETY: the stretch is ours and free; `MADV_DONTNEED` on private memory without a file
+        // makes it read as zeros.
+        unsafe { libc::madvise(at as *mut libc::c_void, len, libc::MADV_DONTNEED) == 0 }
+    }
+}
+
+/// The allocator: big blocks from stretches of our own, the rest from `A`.
+pub(super) struct Blocks<A> {
+    small: A,
+    /// The process whose thread is at the book; 0 when none is. A child that was forked meanwhile
+    /// finds its parent here, and that nobody will come back.
+    holder: AtomicU32,
+    book: UnsafeCell<Book>,
+}
+
+// SAFETY: the book is reached through `with` only, by one thread at a time.
+#[allow(unsafe_code)]
+unsafe impl<A: Sync> Sync for Blocks<A> {}
+
+impl<A> Blocks<A> {
+    /// An allocator that leaves small blocks to `small`.
+    pub(super) const fn new(small: A) -> Self {
+        Self { small, holder: AtomicU32::new(0), book: UnsafeCell::new(Book::new()) }
+    }
+
+    /// Gives all pages back that no block holds.
+    pub(super) fn give_back(&self) {
+        self.with(|book| {
+            book.keep(0, &System);
+            book.peak = book.in_use;
+        });
+    }
+
+    /// Does something with the book, alone. Nothing in here takes a big block.
+    fn with<T>(&self, act: impl FnOnce(&mut Book) -> T) -> T {
+        let me = std::process::id();
+        let mut free = 0;
+        while let Err(found) =
+            self.holder.compare_exchange_weak(free, me, Ordering::Acquire, Ordering::Relaxed)
+        {
+            free = if found == 0 || found == me { 0 } else { found };
+            std::thread::yield_now();
+        }
+        let book = self.book.get();
+        // SAFETY: only who has put its number into `holder` is here.
+        #[allow(unsafe_code)]
+        let done = unsafe {
+            if free != 0 {
+                // Half written: neither read nor dropped.
+                ptr::write(book, Book { torn: true, ..Book::new() });
+            }
+            act(&mut *book)
+        };
+        self.holder.store(0, Ordering::Release);
+        done
+    }
+
+    fn take(&self, layout: Layout) -> Option<(*mut u8, bool)> {
+        if !ours(layout) {
+            return None;
+        }
+        let len = layout.size().checked_next_multiple_of(PAGE)?;
+        let (at, clean) = self.with(|book| book.take(len, &System))?;
+        Some((at as *mut u8, clean))
+    }
+}
+
+fn ours(layout: Layout) -> bool {
+    cfg!(target_os = "linux") && layout.size() >= BIG && layout.align() <= PAGE
+}
+
+// SAFETY: a block is free addresses of the size asked for, aligned to pages, given to nobody else
+// until it is freed (`Spans` has the proof by test); all else is passed on as it came.
+#[allow(unsafe_code)]
+unsafe impl<A: GlobalAlloc> GlobalAlloc for Blocks<A> {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        match self.take(layout) {
+            Some((block, _)) => block,
+            None => unsafe { self.small.alloc(layout) },
+        }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        match self.take(layout) {
+            Some((block, true)) => block,
+            Some((block, false)) => {
+                unsafe { block.write_bytes(0, layout.size()) };
+                block
+            }
+            None => unsafe { self.small.alloc_zeroed(layout) },
+        }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        if ours(layout) {
+            let (known, torn) = self.with(|book| (book.give(block as usize), book.torn));
+            if known || torn {
+                return; // after a fork in the wrong moment, rather kept than freed twice
+            }
+        }
+        unsafe { self.small.dealloc(block, layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller's promise: `size` is not zero and does not overflow when rounded up.
+        let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        if !ours(layout) && !ours(new) {
+            return unsafe { self.small.realloc(block, layout, size) };
+        }
+        let room = self.with(|book| book.used.get(&(block as usize)).copied().unwrap_or(0));
+        if ours(new) && (room / 2..=room).contains(&size) {
+            return block; // one that shrinks to a small block must move: who frees it will not know
+        }
+        unsafe {
+            let moved = self.alloc(new);
+            if !moved.is_null() {
+                ptr::copy_nonoverlapping(block, moved, size.min(layout.size()));
+                self.dealloc(block, layout);
+            }
+            moved
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::alloc;
+    use std::cell::{Cell, RefCell};
+
+    use super::*;
+
+    /// Hands out made-up addresses and notes what comes back.
+    #[derive(Default)]
+    struct Paper {
+        mapped: Cell<usize>,
+        /// Whether nothing is taken back.
+        holds: Cell<bool>,
+        back: RefCell<Vec<(usize, usize)>>,
+    }
+
+    impl Pages for Paper {
+        fn map(&self, len: usize) -> Option<usize> {
+            let at = self.mapped.get() + PAGE;
+            self.mapped.set(at + len);
+            Some(at)
+        }
+
+        fn give_back(&self, at: usize, len: usize) -> bool {
+            assert!(at % PAGE == 0 && len % PAGE == 0, "whole pages only");
+            self.back.borrow_mut().push((at, len));
+            !self.holds.get()
+        }
+    }
+
+    const MIB: usize = 1 << 20;
+
+    #[test]
+    fn pages_in_use_and_kept_stay_near_the_peak() {
+        let (mut book, paper) = (Book::new(), Paper::default());
+        let (first, clean) = book.take(100 * MIB, &paper).unwrap();
+        assert!(clean && book.give(first));
+        let (second, clean) = book.take(60 * MIB, &paper).unwrap();
+        assert!(second == first && !clean, "pages that are kept serve again");
+        book.take(20 * MIB, &paper).unwrap();
+        assert!(paper.back.borrow().is_empty(), "no more than the peak is held");
+        book.give(second);
+        book.take(70 * MIB, &paper).unwrap();
+        assert_eq!(
+            *paper.back.borrow(),
+            [(second + 16 * MIB + 256 * 1024, 44 * MIB - 256 * 1024)],
+            "60 MiB would be kept beside 90, where 106.25 are the most"
+        );
+        assert_eq!((book.in_use, book.peak), (90 * MIB, 100 * MIB));
+    }
+
+    #[test]
+    fn what_the_system_does_not_take_back_is_not_called_zero() {
+        let (mut book, paper) = (Book::new(), Paper::default());
+        let (first, _) = book.take(10 * MIB, &paper).unwrap();
+        book.give(first);
+        paper.holds.set(true);
+        book.keep(MIB + 1, &paper);
+        assert_eq!((book.free.dirty(), paper.back.borrow().len()), (10 * MIB, 1));
+        assert_eq!(book.take(10 * MIB, &paper), Some((first, false)));
+        book.give(first);
+        paper.holds.set(false);
+        book.keep(MIB + 1, &paper);
+        assert_eq!(book.free.dirty(), MIB);
+    }
+
+    #[test]
+    fn what_is_not_ours_is_not_freed_here() {
+        let (mut book, paper) = (Book::new(), Paper::default());
+        assert!(!book.give(4096));
+        let (at, _) = book.take(PAGE, &paper).unwrap();
+        assert!(book.give(at) && !book.give(at));
+    }
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn blocks_keep_their_content_and_zeroed_ones_are_zero() {
+        let blocks = Blocks::new(alloc::System);
+        let [small, nearly, big, huge] =
+            [1000, BIG - 1, BIG, 64 * MIB].map(|size| Layout::from_size_align(size, 64).unwrap());
+        // SAFETY: each block is written within its size and freed once with its last layout.
+        unsafe {
+            let mut block = blocks.alloc(small);
+            let mut layout = small;
+            for i in 0..small.size() {
+                block.add(i).write(i as u8);
+            }
+            for next in [big, huge, big, nearly, small, huge] {
+                block = blocks.realloc(block, layout, next.size());
+                layout = next;
+                block.add(next.size() - 1).write(1);
+            }
+            assert!((0..small.size() - 1).all(|i| block.add(i).read() == i as u8));
+            blocks.dealloc(block, layout);
+            let zeroed = blocks.alloc_zeroed(huge);
+            assert!((0..huge.size()).all(|i| zeroed.add(i).read() == 0));
+            blocks.dealloc(zeroed, huge);
+        }
+        assert_eq!(blocks.with(|book| book.in_use), 0);
+        blocks.give_back();
+        assert_eq!(blocks.with(|book| book.free.dirty()), 0);
+    }
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn what_was_given_back_is_zero_again() {
+        let blocks = Blocks::new(alloc::System);
+        let mut random = crate::random::Random::new(0, &[]);
+        let mut held: Vec<(*mut u8, Layout)> = Vec::new();
+        for round in 0..400 {
+            let layout = Layout::from_size_align(BIG + random.below(40 * BIG), 64).unwrap();
+            // SAFETY: written within its size, freed once.
+            unsafe {
+                let block = blocks.alloc_zeroed(layout);
+                let bytes = std::slice::from_raw_parts_mut(block, layout.size());
+                assert!(bytes.iter().all(|byte| *byte == 0), "round {round}");
+                bytes.fill(0xff);
+                held.push((block, layout));
+                while held.len() > 1 + round % 7 {
+                    let (block, layout) = held.swap_remove(random.below(held.len()));
+                    blocks.dealloc(block, layout);
+                }
+            }
+        }
+        for (block, layout) in held {
+            // SAFETY: freed once.
+            unsafe { blocks.dealloc(block, layout) };
+        }
+    }
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn threads_do_not_share_a_block() {
+        let blocks = Blocks::new(alloc::System);
+        let work = |seed: usize| {
+            let mut mine = Vec::new();
+            for round in 0..200 {
+                let layout = Layout::from_size_align(BIG * (1 + (seed + round) % 5), 64).unwrap();
+                // SAFETY: written at its ends, freed once.
+                unsafe {
+                    let block = blocks.alloc(layout);
+                    block.write(seed as u8);
+                    block.add(layout.size() - 1).write(seed as u8);
+                    mine.push((block, layout));
+                    if round % 3 > 0 {
+                        let (block, layout) = mine.swap_remove(round % mine.len());
+                        assert_eq!((block.read(), block.add(layout.size() - 1).read()), {
+                            (seed as u8, seed as u8)
+                        });
+                        blocks.dealloc(block, layout);
+                    }
+                }
+            }
+            for (block, layout) in mine {
+                // SAFETY: freed once.
+                unsafe { blocks.dealloc(block, layout) };
+            }
+        };
+        std::thread::scope(|scope| (1..5).for_each(|seed| drop(scope.spawn(move || work(seed)))));
+        assert_eq!(blocks.with(|book| book.in_use), 0);
+    }
+
+    #[test]
+    fn a_child_forked_in_the_middle_starts_a_book_of_its_own() {
+        let blocks = Blocks::new(alloc::System);
+        blocks.with(|book| book.take(BIG, &System));
+        blocks.holder.store(u32::MAX, Ordering::Relaxed); // a process that is not this one
+        assert!(blocks.with(|book| book.torn && book.in_use == 0));
+        assert!(!blocks.with(|book| book.used.contains_key(&0)), "and goes on");
+    }
+}
