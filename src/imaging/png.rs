@@ -4,8 +4,9 @@ use std::path::Path;
 
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
+use ndarray::ArrayView3;
 
-use super::{Image, Intensity, Kernel, Recipe, Step, resize};
+use super::{Image, Intensity, Recipe, Step};
 use crate::{Error, Result, files};
 
 /// Writes the film as a 16-bit grey PNG, its display range (or its extremes) spread over all levels.
@@ -17,18 +18,19 @@ pub fn write_png(image: &Image, path: &Path) -> Result<()> {
     files::write_atomic(path, &content)
 }
 
-/// The film as the bytes of an 8-bit grey PNG whose longer side has at most `side` pixels; pixels
-/// that are not square in mm are made so.
-pub fn preview_png(image: &Image, side: usize) -> Result<Vec<u8>> {
-    let shown = shown(image)?;
-    let (rows, cols) = shown.dim();
-    let [down, across] = image.spacing.unwrap_or([1.0, 1.0]);
-    let (tall, wide) = (rows as f64 * down, cols as f64 * across);
-    let factor = (side.min(rows.max(cols)) as f64) / tall.max(wide);
-    let small = |length: f64| ((length * factor).round() as usize).max(1);
-    let small = resize(shown.view(), small(tall), small(wide), Kernel::Bilinear, true)?;
-    let bytes: Vec<u8> = small.iter().map(|v| (v * 255.0).round() as u8).collect();
-    encode(&bytes, small.dim(), ExtendedColorType::L8)
+/// The bytes of an 8-bit PNG of grey values (rows, columns, 1) or of colours (rows, columns, 3).
+pub fn png(pixels: ArrayView3<u8>) -> Result<Vec<u8>> {
+    let colour = match pixels.dim() {
+        (1.., 1.., 1) => ExtendedColorType::L8,
+        (1.., 1.., 3) => ExtendedColorType::Rgb8,
+        _ => {
+            let expected = "(rows, columns, 1 or 3) of at least 1";
+            return Err(Error::shape("picture", expected, pixels.shape()));
+        }
+    };
+    let (rows, columns, _) = pixels.dim();
+    let bytes: Vec<u8> = pixels.iter().copied().collect();
+    encode(&bytes, (rows, columns), colour)
 }
 
 /// The film in [0, 1].
