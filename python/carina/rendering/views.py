@@ -213,9 +213,11 @@ def _window(
     if window is not None:
         low, high = interval("window", window)
         return (low, high), f"window {low:g} to {high:g}{unit}"
+    applied = [step for step in volume.history if step.startswith("window ")]
+    if applied:  # Volume.window has made it 0 to 1
+        return (0.0, 1.0), applied[-1]
     voxels = volume.to_numpy()
     low, high = float(voxels.min()), float(voxels.max())
-    # A CT that has been put into a window is in Hounsfield units no more.
     if volume.modality == "CT" and low < -100:
         return named("lung")
     return (low, high), f"shown from {low:g} to {high:g}"
