@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use image::codecs::png::PngEncoder;
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 use ndarray::ArrayView3;
 
@@ -14,7 +14,7 @@ pub fn write_png(image: &Image, path: &Path) -> Result<()> {
     let shown = shown(image)?;
     let bytes: Vec<u8> =
         shown.iter().flat_map(|v| ((v * 65_535.0).round() as u16).to_ne_bytes()).collect();
-    let content = encode(&bytes, shown.dim(), ExtendedColorType::L16)?;
+    let content = encode(&bytes, shown.dim(), ExtendedColorType::L16, CompressionType::Fast)?;
     files::write_atomic(path, &content)
 }
 
@@ -30,7 +30,8 @@ pub fn png(pixels: ArrayView3<u8>) -> Result<Vec<u8>> {
     };
     let (rows, columns, _) = pixels.dim();
     let bytes: Vec<u8> = pixels.iter().copied().collect();
-    encode(&bytes, (rows, columns), colour)
+    // They are kept in notebooks, where colours packed fast take half as much again.
+    encode(&bytes, (rows, columns), colour, CompressionType::Default)
 }
 
 /// The film in [0, 1].
@@ -44,9 +45,10 @@ fn encode(
     bytes: &[u8],
     (rows, cols): (usize, usize),
     colour: ExtendedColorType,
+    packing: CompressionType,
 ) -> Result<Vec<u8>> {
     let mut content = Vec::new();
-    PngEncoder::new(&mut content)
+    PngEncoder::new_with_quality(&mut content, packing, FilterType::Adaptive)
         .write_image(bytes, cols as u32, rows as u32, colour)
         .map_err(|error| Error::Internal(format!("PNG: {error}")))?;
     Ok(content)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from carina.errors import InvalidValueError, ShapeError
+from carina.errors import CarinaError, InvalidValueError, ShapeError
 from carina.organs import Organs
 from carina.rendering.colours import Colour, colours
 
@@ -109,7 +109,7 @@ def gather(
         )
     for name, mask in found_masks:
         if mask is not None:
-            array = _fitting(f"mask {name!r}", values("mask", mask), shape)
+            array = _array(f"mask {name!r}", values, "mask", mask, shape)
             layers[name].masks.append(array if array.dtype == bool else array > 0.5)
     return Overlays(list(layers.values()), _heat(shape, heatmap, heat_range, values))
 
@@ -171,7 +171,17 @@ def _edges(name: str, box: Any, dims: int) -> NDArray[np.float64]:
     return table
 
 
-def _fitting(what: str, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+def _array(
+    what: str, values: Values, kind: str, given: Any, shape: tuple[int, ...]
+) -> NDArray[Any]:
+    try:
+        array = values(kind, given)
+    except CarinaError:
+        raise
+    except (TypeError, ValueError):  # numpy's, of rows that differ in length
+        raise InvalidValueError(
+            f"{what}: expected an array of numbers, found {type(given).__name__}"
+        ) from None
     if array.dtype.kind not in "buif":
         raise InvalidValueError(f"{what}: expected numbers, found dtype {array.dtype}")
     if array.shape != shape:
@@ -205,7 +215,7 @@ def _heat(
                 f"heatmap: expected one map and its name, found {len(given)}"
             )
         ((name, given),) = given.items()
-    array = _fitting(f"heat map {name!r}", values("heat map", given), shape)
+    array = _array(f"heat map {name!r}", values, "heat map", given, shape)
     with np.errstate(over="ignore"):
         array = np.asarray(array, dtype=np.float32)
     if ends is None:

@@ -18,13 +18,13 @@ FILL, HEAT = 0.25, 0.6
 Pixels = NDArray[np.uint8]
 
 
-def check_side(side: int) -> int:
-    """Return a length that a picture may have."""
-    if not LEAST_SIDE <= side <= MOST_SIDE:
+def whole(what: str, value: int, least: int, most: int) -> int:
+    """Return a whole number that is in its range."""
+    if not isinstance(value, (int, np.integer)) or not least <= value <= most:
         raise InvalidValueError(
-            f"side: expected {LEAST_SIDE} to {MOST_SIDE} pixels, found {side}"
+            f"{what}: expected a whole number from {least} to {most}, found {value!r}"
         )
-    return int(side)
+    return int(value)
 
 
 def pixels_per_step(
@@ -37,7 +37,8 @@ def pixels_per_step(
     # Shares of the largest: the products of extreme lengths would overflow.
     steps = np.maximum(np.asarray(spacing, dtype=np.float64) / max(spacing), 1e-9)
     longest = float((steps * np.asarray(shape)).max())
-    scale = min(check_side(side) / longest, MOST_ENLARGED / float(steps.min()))
+    side = whole("side", side, LEAST_SIDE, MOST_SIDE)
+    scale = min(side / longest, MOST_ENLARGED / float(steps.min()))
     return [float(step * scale) for step in steps]
 
 

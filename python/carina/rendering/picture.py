@@ -125,10 +125,8 @@ class Picture:
     def body(self) -> str:
         """Return the planes, the legend and the caption as static HTML."""
         # A table, and attributes in place of styles, because code hosts strip those.
-        cells = [
-            f"<td align='center' nowrap style='text-align:center'>{panel.html()}</td>"
-            for panel in self.panels
-        ]
+        cell = "<td align='center' style='text-align:center;white-space:nowrap' nowrap>"
+        cells = [f"{cell}{panel.html()}</td>" for panel in self.panels]
         rows = "".join(
             f"<tr>{''.join(cells[start : start + self.columns])}</tr>"
             for start in range(0, len(cells), self.columns)
@@ -149,7 +147,10 @@ class Picture:
             name, low, high = self.scale
             colours = heat(np.linspace(0, 1, 128)).astype(np.uint8)
             bar = picture_tag(np.tile(colours, (12, 1, 1)), "colours")
-            parts.append(f"{html.escape(name)}: {low:.4g} {bar} {high:.4g}")
+            ends = [
+                f"{0 if abs(v) < (high - low) / 1000 else v:.3g}" for v in (low, high)
+            ]
+            parts.append(f"{html.escape(name)}: {ends[0]} {bar} {ends[1]}")
         return " &nbsp; ".join(parts)
 
     def _repr_html_(self) -> str:
@@ -180,13 +181,6 @@ def key(
         return tuple(legend), None
     name = warm.name if warm.low < warm.high else f"{warm.name} (the same everywhere)"
     return tuple(legend), (name, warm.low, warm.high)
-
-
-def grid(count: int, columns: int) -> int:
-    """Return a number of columns that a picture can have."""
-    if columns < 1:
-        raise InvalidValueError(f"columns: expected at least 1, found {columns}")
-    return min(count, columns)
 
 
 def _draw(axis: Any, panel: Panel) -> None:

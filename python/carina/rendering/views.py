@@ -8,8 +8,8 @@ import numpy as np
 
 from carina.errors import InvalidValueError
 from carina.rendering.overlays import Overlays, gather, interval
-from carina.rendering.paint import check_side, pixels_per_step
-from carina.rendering.picture import Picture, grid, key
+from carina.rendering.paint import LEAST_SIDE, MOST_SIDE, pixels_per_step, whole
+from carina.rendering.picture import Picture, key
 from carina.rendering.planes import PLANES, Planes, check_plane, onto
 from carina.rendering.slider import Slider
 from carina.rendering.windows import named
@@ -117,7 +117,8 @@ class VolumeViews:
         boxes, masks, heatmap : optional
         heat_range : sequence of 2 floats, optional
         side : int, default=160
-            Pixels along the longest side of the volume, 16 to 2048.
+            Pixels along the longest side of the volume, 16 to 2048; less for many
+            slices.
 
         Raises
         ------
@@ -127,13 +128,10 @@ class VolumeViews:
         """
         volume = cast("Volume", self)
         across = PLANES[check_plane(plane)][0]
-        if not 1 <= n <= MOST_SLICES:
-            raise InvalidValueError(f"n: expected 1 to {MOST_SLICES} slices, found {n}")
-        if n * check_side(side) ** 2 > MOST_PIXELS:
-            most = int((MOST_PIXELS / n) ** 0.5)
-            raise InvalidValueError(
-                f"side: expected at most {most} pixels for {n} slices, found {side}"
-            )
+        n = whole("n", n, 1, MOST_SLICES)
+        most = int((MOST_PIXELS / n) ** 0.5)
+        side = whole("side", side, LEAST_SIDE, min(most, MOST_SIDE))
+        columns = whole("columns", columns, 1, MOST_SLICES)
         ends, words = _window(volume, window)
         over = _over(volume, boxes, masks, heatmap, heat_range)
         planes = Planes(volume, over)
@@ -144,7 +142,7 @@ class VolumeViews:
             for place in _spread(planes.shape[across], n, downwards=across == 0)
         )
         caption = f"{volume!r}; {words}"
-        return Picture(panels, caption, *key(over, drawn), grid(n, columns))
+        return Picture(panels, caption, *key(over, drawn), columns)
 
     def slider(
         self,
