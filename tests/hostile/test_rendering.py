@@ -71,6 +71,11 @@ def test_what_does_not_fit_a_film_is_named(overlays, message):
             lambda: SCAN.montage(columns=0),
             "columns: expected a whole number from 1 to 100, found 0",
         ),
+        (
+            lambda: SCAN.montage(between=(4, 9)),
+            "two slices from 0 up to 6, found (4, 9)",
+        ),
+        (lambda: SCAN.montage(between=(4, 4)), "between: expected two slices from 0"),
         (lambda: SCAN.montage(plane="oblique"), "axial, coronal, sagittal, found"),
         (lambda: SCAN.slider(plane=""), "plane: expected one of axial, coronal"),
         (lambda: SCAN.show(boxes=(0, 0, 1, 1)), "(z0, y0, x0, z1, y1, x1) or rows"),
@@ -114,7 +119,7 @@ def test_boxes_beyond_the_picture_are_cut_or_said_to_be_outside():
     page = FILM.show(boxes={"cut": (-1e300, -5, 5, 1e300), "out": (40, 0, 50, 9)})
     text = page._repr_html_()
     assert "> cut &nbsp;" in text
-    assert "> out (outside of the picture)" in text
+    assert "> out (outside of the film)" in text
     assert "data" in text
 
 

@@ -128,6 +128,11 @@ def test_a_montage_goes_from_head_to_feet():
     across = volume.montage(3, plane="sagittal")._repr_html_()
     assert re.findall(r"x = (\d+) [^)]*\)<br>", across) == ["3", "10", "17"]
     assert len(pictures(volume.montage(100))) == 9
+    for letters, first in (("LPS", 2), ("LPI", 4)):
+        some = volume.reorient(letters).montage(9, between=(first, first + 3))
+        named = re.findall(r"z = (\d) [^)]*\)<br>", some._repr_html_())
+        assert sorted(named) == [str(first + i) for i in range(3)]
+        assert "S 16.0 mm" in some._repr_html_().split("<img")[0]
 
 
 def test_boxes_stand_where_they_belong():
@@ -155,7 +160,7 @@ def test_boxes_of_a_volume_are_in_the_planes_that_cut_them():
     assert axial.ndim == 2  # grey: nothing lies over it
     assert (coronal == ORANGE).all(-1).any()
     away = volume.show(boxes=boxes, at=(0, 0, 0))._repr_html_()
-    assert "organ (outside of the picture)" in away
+    assert "organ (not in these planes)" in away
     assert re.search(
         r"z = 4 .*y = 6 .*x = 8 ", volume.show(at="organ", boxes=boxes)._repr_html_()
     )

@@ -62,7 +62,7 @@ def film_picture(
         spacing[0] / spacing[1],
     )
     size = "" if film.spacing else "; pixels taken as square, their size is unknown"
-    legend, bar = key(over, drawn)
+    legend, bar = key(over, drawn, "outside of the film")
     return Picture((panel,), f"{film!r}; {words}{size}", legend, bar)
 
 

@@ -169,12 +169,12 @@ def picture_tag(pixels: Pixels, words: str) -> str:
 
 
 def key(
-    overlays: Overlays, drawn: set[str]
+    overlays: Overlays, drawn: set[str], unseen: str = "not in these planes"
 ) -> tuple[tuple[tuple[str, Colour], ...], tuple[str, float, float] | None]:
     """Return the legend, which also says what cannot be seen, and the colour bar."""
     legend = []
     for layer in overlays.layers:
-        note = layer.note or ("" if layer.name in drawn else "outside of the picture")
+        note = layer.note or ("" if layer.name in drawn else unseen)
         legend.append((f"{layer.name} ({note})" if note else layer.name, layer.colour))
     warm = overlays.heat
     if warm is None:

@@ -79,6 +79,24 @@ class Planes:
             )
         ]
 
+    def between(self, plane: str, slices: Sequence[int] | None) -> tuple[int, int]:
+        """Turn a first slice and one after the last, as the array counts them."""
+        across = PLANES[plane][0]
+        count = self.shape[across]
+        if slices is None:
+            return 0, count
+        ends = np.asarray(slices)
+        if (
+            ends.shape != (2,)
+            or ends.dtype.kind not in "iu"
+            or not 0 <= ends[0] < ends[1] <= count
+        ):
+            raise InvalidValueError(
+                f"between: expected two slices from 0 up to {count}, found {slices!r}"
+            )
+        first, last = int(ends[0]), int(ends[1])
+        return (count - last, count - first) if self._turned[across] else (first, last)
+
     def panel(
         self,
         plane: str,

@@ -94,6 +94,7 @@ class VolumeViews:
         n: int = 12,
         *,
         plane: str = "axial",
+        between: Sequence[int] | None = None,
         window: str | Sequence[float] | None = None,
         columns: int = 4,
         boxes: Any = None,
@@ -102,15 +103,18 @@ class VolumeViews:
         heat_range: Sequence[float] | None = None,
         side: int = 160,
     ) -> Picture:
-        """Show slices side by side, evenly spread over the volume.
+        """Show slices side by side, evenly spread.
 
         They go from head to feet, from front to back or from right to left.
 
         Parameters
         ----------
         n : int, default=12
-            How many, at most 100; a volume with fewer slices shows them all.
+            How many, at most 100; where there are fewer slices, all are shown.
         plane : {"axial", "coronal", "sagittal"}
+        between : sequence of 2 ints, optional
+            The first slice and the one after the last, as the array counts them; the
+            whole volume by default.
         window : str or sequence of 2 floats, optional
             See :class:`VolumeViews`, as for the overlays.
         columns : int, default=4
@@ -137,9 +141,10 @@ class VolumeViews:
         planes = Planes(volume, over)
         scale = pixels_per_step(planes.shape, planes.spacing, side)
         drawn: set[str] = set()
+        first, last = planes.between(plane, between)
         panels = tuple(
             planes.panel(plane, place, scale, ends, drawn)
-            for place in _spread(planes.shape[across], n, downwards=across == 0)
+            for place in _spread(first, last, n, downwards=across == 0)
         )
         caption = f"{volume!r}; {words}"
         return Picture(panels, caption, *key(over, drawn), columns)
@@ -177,7 +182,7 @@ class VolumeViews:
         planes = Planes(volume, over)
         scale = pixels_per_step(planes.shape, planes.spacing, side)
         count = planes.shape[across]
-        order = _spread(count, count, downwards=across == 0)
+        order = _spread(0, count, count, downwards=across == 0)
 
         def picture(step: int) -> Picture:
             drawn: set[str] = set()
@@ -270,8 +275,8 @@ def _middle(volume: "Volume", over: Overlays, name: str) -> list[int]:
     return [int(i) for i in middle]
 
 
-def _spread(count: int, n: int, *, downwards: bool) -> list[int]:
-    """Give n of count slices, the same distance apart and from the ends."""
-    n = min(n, count)
-    places = [int((i + 0.5) * count / n) for i in range(n)]
+def _spread(first: int, last: int, n: int, *, downwards: bool) -> list[int]:
+    """Give n slices, the same distance apart and half of it from the ends."""
+    n = min(n, last - first)
+    places = [first + int((i + 0.5) * (last - first) / n) for i in range(n)]
     return places[::-1] if downwards else places
