@@ -53,3 +53,30 @@ fn encode(
         .map_err(|error| Error::Internal(format!("PNG: {error}")))?;
     Ok(content)
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array3, array};
+
+    use super::*;
+
+    #[test]
+    fn a_picture_comes_back_from_its_png() {
+        let colours = array![[[1u8, 2, 3], [4, 5, 6]]];
+        let read = image::load_from_memory(&png(colours.view()).unwrap()).unwrap().to_rgb8();
+        assert_eq!((read.dimensions(), read.into_raw()), ((2, 1), vec![1, 2, 3, 4, 5, 6]));
+        // A view that is not laid out row by row, as planes of a volume are.
+        let grey = array![[[7u8], [9]], [[8], [10]]];
+        let turned = png(grey.view().permuted_axes([1, 0, 2])).unwrap();
+        let read = image::load_from_memory(&turned).unwrap();
+        assert_eq!(read.as_luma8().unwrap().as_raw(), &[7, 8, 9, 10]);
+    }
+
+    #[test]
+    fn what_is_no_picture_is_refused() {
+        for shape in [(0, 3, 1), (3, 3, 2), (3, 3, 4)] {
+            let error = png(Array3::zeros(shape).view()).unwrap_err().to_string();
+            assert!(error.contains("picture: expected shape (rows, columns, 1 or 3)"), "{error}");
+        }
+    }
+}

@@ -12,6 +12,7 @@ use super::tone::{Tone, fill_padding, padding};
 use super::voi::Voi;
 use super::walk::Why;
 use super::{colour, frames::Frame};
+use crate::imaging::grid::end_letter;
 use crate::imaging::{Image, ReadOptions, View};
 
 /// Modalities whose values have a unit: they keep it unless a window is asked for.
@@ -193,5 +194,5 @@ fn orientation(attributes: &Attributes<'_>, frame: usize) -> String {
 fn main_axis(vector: [f64; 3]) -> char {
     let longest = |a: &usize, b: &usize| vector[*a].abs().total_cmp(&vector[*b].abs());
     let along = (0..3).max_by(longest).unwrap_or_default();
-    [['R', 'L'], ['A', 'P'], ['I', 'S']][along][usize::from(vector[along] >= 0.0)]
+    end_letter(along, vector[along] >= 0.0)
 }
