@@ -71,7 +71,7 @@ class Planes:
         )
 
     def place(self, voxel: Sequence[int]) -> list[int]:
-        """Turn the index (z, y, x) of a voxel to (head, back, left), or back."""
+        """Turn the index (z, y, x) of a voxel to (head, back, left)."""
         return [
             self.shape[i] - 1 - voxel[axis] if turn else voxel[axis]
             for i, (axis, turn) in enumerate(
