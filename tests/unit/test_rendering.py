@@ -290,6 +290,8 @@ def test_plot_draws_in_the_coordinates_of_the_array():
     with pytest.raises(ca.CarinaError, match="ax: expected 3 axes, found 1"):
         scan().show().plot(pyplot.figure().subplots())
     pyplot.close("all")
+    assert scan().show(heatmap=np.ones((9, 15, 21))).plot().shape == (3,)
+    pyplot.close("all")
 
 
 def test_a_slider_keeps_a_still_picture_for_places_without_a_kernel(monkeypatch):

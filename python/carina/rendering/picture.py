@@ -90,13 +90,13 @@ class Picture:
                 figsize=(3 * columns, 3 * rows),
                 layout="constrained",
             )
+            for axis in ax.flat[count:]:
+                axis.set_axis_off()
         axes = np.ravel(ax)
         if len(axes) < count:
             raise InvalidValueError(f"ax: expected {count} axes, found {len(axes)}")
         for axis, panel in zip(axes, self.panels, strict=False):
             _draw(axis, panel)
-        for axis in axes[count:]:
-            axis.set_axis_off()
         if self.legend:
             handles = [Patch(color=_share(c), label=name) for name, c in self.legend]
             look = {"handles": handles, "fontsize": "small"}
@@ -105,18 +105,8 @@ class Picture:
             else:
                 axes[count - 1].legend(**look, loc="lower right")
         if self.scale is not None:
-            self._bar(list(axes[:count]))
+            _bar(list(axes[:count]), *self.scale)
         return axes[0] if count == 1 else axes[:count]
-
-    def _bar(self, axes: list[Any]) -> None:
-        from matplotlib.cm import ScalarMappable
-        from matplotlib.colors import ListedColormap, Normalize
-
-        assert self.scale is not None
-        name, low, high = self.scale
-        colours = ListedColormap(heat(np.linspace(0, 1, 256)) / 255)
-        mappable = ScalarMappable(Normalize(low, high), colours)
-        axes[0].figure.colorbar(mappable, ax=axes, label=name, shrink=0.8)
 
     def thumbnail(self) -> str:
         """Return the first plane as an HTML picture, without words."""
@@ -203,6 +193,15 @@ def _draw(axis: Any, panel: Panel) -> None:
     ):
         text = axis.text(x, y, letter, transform=axis.transAxes, ha=across, va=down)
         text.set(color="white", path_effects=[withStroke(linewidth=2)])
+
+
+def _bar(axes: list[Any], name: str, low: float, high: float) -> None:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
+
+    colours = ListedColormap(heat(np.linspace(0, 1, 256)) / 255)
+    mappable = ScalarMappable(Normalize(low, high), colours)
+    axes[0].figure.colorbar(mappable, ax=axes, label=name, shrink=0.8)
 
 
 def _swatch(colour: Colour) -> Pixels:
