@@ -32,6 +32,7 @@ from carina.probe import Probe
 from carina.prompts import Prompt, PromptBank, list_prompts, prompts
 from carina.reading import read
 from carina.recipe import Recipe
+from carina.rendering import Picture, Slider
 from carina.result import Measurement, Protocol, Result
 from carina.series import Series, SeriesList, read_series
 from carina.study import Study
@@ -52,6 +53,7 @@ __all__ = [
     "LoadReport",
     "Measurement",
     "Model",
+    "Picture",
     "Plan",
     "Probe",
     "Prompt",
@@ -62,6 +64,7 @@ __all__ = [
     "Run",
     "Series",
     "SeriesList",
+    "Slider",
     "Study",
     "Table",
     "TextEncoder",

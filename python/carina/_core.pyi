@@ -35,6 +35,7 @@ __all__ = [
     "delong",
     "delong_test",
     "doctor_facts",
+    "encode_png",
     "film_augmentation",
     "filter_to_sql",
     "find_threshold",
@@ -59,6 +60,7 @@ __all__ = [
     "read_volume",
     "recipe_presets",
     "resample",
+    "resize_plane",
     "scan_folder",
     "set_num_threads",
     "stage_preset",
@@ -211,8 +213,6 @@ class Study:
         """What the first volume has masks of."""
     def scan_mask(self, index: int) -> _Bools:
         """Renders a mask of the first volume (z, y, x)."""
-    def thumbnail(self, side: int) -> bytes:
-        """The first film as an 8-bit PNG of at most `side` pixels."""
 
 @final
 class ManifestBuilder:
@@ -274,6 +274,7 @@ class Image:
         spacing: Sequence[float] | None = None,
         modality: str = ...,
         view: str = "UNKNOWN",
+        orientation: str = ...,
         range: Sequence[float] | None = None,
         history: Sequence[str] = ...,
     ) -> Image: ...
@@ -292,13 +293,14 @@ class Image:
     def view(self) -> str:
         """PA, AP, LATERAL or UNKNOWN."""
     @property
+    def orientation(self) -> str:
+        """Where x and y point in the patient, a letter each; empty when unknown."""
+    @property
     def range(self) -> tuple[float, float] | None:
         """The lowest and highest value that the display pipeline can produce, or None."""
     @property
     def history(self) -> list[str]:
         """What was done to the pixels, in order."""
-    def preview_png(self, side: int) -> bytes:
-        """An 8-bit PNG whose longer side has at most `side` pixels."""
     def save_png(self, path: _Path) -> None:
         """Writes a 16-bit grey PNG."""
 
@@ -362,6 +364,10 @@ def read_film(
     frame: int | None = None,
 ) -> Image:
     """Reads a frame of a file, in a window by name or number if one is chosen."""
+def resize_plane(plane: _Singles, rows: int, columns: int) -> _Singles:
+    """A plane at another size, bilinear, smoothed where it shrinks."""
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """The bytes of a PNG of grey values (H, W, 1) or colours (H, W, 3)."""
 def decode_dicom(path: _Path) -> NDArray[Any]:
     """The stored values of a DICOM file (frames, rows, columns, samples), squeezed."""
 @final

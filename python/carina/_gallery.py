@@ -1,4 +1,4 @@
-"""Films as static HTML, with boxes and findings and without ids."""
+"""Studies as static HTML, with boxes and findings and without ids."""
 
 import html
 from collections.abc import Sequence
@@ -7,29 +7,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from carina.rendering.overlays import MOST_BOXES
+
 if TYPE_CHECKING:
     from carina.study import Study
 
 
 def picture(study: "Study", side: int) -> str:
-    """Return the first film with its boxes as static HTML, or why it has none."""
+    """Return the first film with its boxes, or the middle of the first volume."""
     try:
-        film = study.images[0]
-        image = film.thumbnail(side)
+        if len(study.images) or not len(study.volumes):
+            frames = {"finding": [box.corners for box in study.boxes[:MOST_BOXES]]}
+            boxes = frames if study.boxes else None
+            return study.images[0].show(side=side, boxes=boxes).thumbnail()
+        # From the front, as the films beside it are.
+        scan = study.volumes[0].montage(1, plane="coronal", side=side)
+        return scan.thumbnail()
     except Exception as error:  # a gallery with one bad file is still shown
         kind = html.escape(type(error).__name__)
         return f"<div style='width:{side}px'>cannot be read: {kind}</div>"
-    rows, columns = film.shape
-    frames = "".join(
-        "<div style='position:absolute;border:2px solid #e6a700;"
-        f"left:{100 * x0 / columns:.1f}%;top:{100 * y0 / rows:.1f}%;"
-        f"width:{100 * (x1 - x0) / columns:.1f}%;"
-        f"height:{100 * (y1 - y0) / rows:.1f}%' "
-        f"title='{html.escape(box.finding, quote=True)}'></div>"
-        for box in study.boxes
-        for x0, y0, x1, y1 in [box.corners]
-    )
-    return f"<div style='position:relative;display:inline-block'>{image}{frames}</div>"
 
 
 def caption(study: "Study") -> str:
@@ -59,7 +55,7 @@ def prevalence(title: str, findings: Sequence[str], labels: NDArray[np.float32])
 
 
 class Gallery:
-    """Films side by side, as static HTML."""
+    """Studies side by side, as static HTML."""
 
     def __init__(self, studies: "Sequence[Study]", columns: int) -> None:
         self._studies = studies

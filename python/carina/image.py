@@ -1,8 +1,8 @@
 """Films: reading them from files and arrays, looking at them."""
 
-import base64
 import html
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from carina import _core
 from carina._arrays import plane
 from carina._files import PathLike
 from carina.errors import InvalidValueError
+from carina.rendering import Picture
+from carina.rendering.film import film_picture
 
 PREVIEW_SIDE = 384
 
@@ -70,6 +72,15 @@ class Image:
         return self._core.view
 
     @property
+    def orientation(self) -> str:
+        """Where x and y point in the patient, as :attr:`Volume.orientation` has it.
+
+        ``"LI"`` (left and feet) for a frontal film as it usually hangs; empty when
+        the file does not say.
+        """
+        return self._core.orientation
+
+    @property
     def range(self) -> tuple[float, float] | None:
         """Lowest and highest value that the display pipeline can give, when known."""
         return self._core.range
@@ -94,8 +105,59 @@ class Image:
         """
         self._core.save_png(Path(path))
 
+    def show(
+        self,
+        window: str | Sequence[float] | None = None,
+        *,
+        boxes: Any = None,
+        masks: Any = None,
+        heatmap: Any = None,
+        heat_range: Sequence[float] | None = None,
+        side: int = 512,
+    ) -> Picture:
+        """Show the film with square millimetres, and what lies over it.
+
+        Parameters
+        ----------
+        window : sequence of 2 floats or str, optional
+            The values that become black and white; by default :attr:`range`. Names
+            (:func:`carina.hu_windows`) are for slices of a CT.
+        boxes : optional
+            ``study.boxes``, a mapping of names to boxes (x0, y0, x1, y1) or rows of
+            them, or boxes alone, in the film's pixels. None in place of a box is
+            named in the legend as not found.
+        masks : optional
+            ``study.masks``, a mapping of names to masks (rows, columns), or a mask.
+        heatmap : optional
+            An array (rows, columns) or a mapping of one name to it. Its lowest values
+            are clear; :meth:`Geometry.heatmap_to_original` brings a model's map here.
+        heat_range : sequence of 2 floats, optional
+            The ends of the colours; the map's lowest and highest value by default.
+        side : int, default=512
+            Pixels along the longer side, 16 to 2048.
+
+        Returns
+        -------
+        Picture
+            Static HTML in a notebook; ``plot`` draws it with matplotlib.
+
+        Raises
+        ------
+        InvalidValueError, ShapeError
+            If the window or an overlay does not fit the film.
+        """
+        return film_picture(
+            self,
+            window=window,
+            side=side,
+            boxes=boxes,
+            masks=masks,
+            heatmap=heatmap,
+            heat_range=heat_range,
+        )
+
     def plot(self, ax: Any = None) -> Any:
-        """Draw the film in grey, with square millimetres.
+        """Draw the film in grey, with square millimetres; see also :meth:`show`.
 
         Parameters
         ----------
@@ -133,21 +195,18 @@ class Image:
 
     def thumbnail(self, side: int = PREVIEW_SIDE) -> str:
         """Give the film as an HTML picture of at most `side` pixels a side."""
-        png = base64.b64encode(self._core.preview_png(side)).decode()
-        return f"<img alt='film' src='data:image/png;base64,{png}'>"
+        return self.show(side=side).thumbnail()
 
     def _repr_html_(self) -> str:
         steps = "".join(f"<li>{html.escape(step)}</li>" for step in self.history)
-        return (
-            f"<figure>{self.thumbnail()}"
-            f"<figcaption>{html.escape(repr(self))}<ol>{steps}</ol></figcaption></figure>"
-        )
+        return f"<div>{self.show(side=PREVIEW_SIDE).body()}<ol>{steps}</ol></div>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         facts = {
             "spacing": self.spacing,
             "modality": self.modality,
             "view": self.view,
+            "orientation": self.orientation,
             "range": self.range,
             "history": self.history,
         }

@@ -13,12 +13,13 @@ from carina._arrays import cube
 from carina._files import PathLike
 from carina.errors import InvalidValueError
 from carina.organs import Organs
+from carina.rendering.views import VolumeViews
 from carina.volume_geometry import VolumeGeometry
 
 Box = Sequence[int] | NDArray[Any]
 
 
-class Volume:
+class Volume(VolumeViews):
     """A three-dimensional image: float32 voxels (z, y, x) in HU, for a CT.
 
     Made by :func:`carina.read` and :func:`read_volume`. As they read it, z counts

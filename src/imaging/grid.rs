@@ -98,11 +98,7 @@ impl Grid {
     /// Where x, y and z (in this order) point, a letter each: `LPS` for left, back, head.
     pub fn orientation(&self) -> String {
         let of = self.patient_axes();
-        let letter = |axis: usize| {
-            let along = of[axis];
-            let towards = self.direction[axis][along] >= 0.0;
-            [['R', 'L'], ['A', 'P'], ['I', 'S']][along][usize::from(towards)]
-        };
+        let letter = |axis: usize| end_letter(of[axis], self.direction[axis][of[axis]] >= 0.0);
         [2, 1, 0].into_iter().map(letter).collect()
     }
 
@@ -204,6 +200,11 @@ pub(super) fn check_shape(what: &str, shape: [usize; 3]) -> Result<()> {
         return Err(Error::shape(what, expected, &shape));
     }
     Ok(())
+}
+
+/// The letter of an end of one of the patient's axes (left, back, head): of its positive one, or not.
+pub(super) fn end_letter(axis: usize, positive: bool) -> char {
+    [['R', 'L'], ['A', 'P'], ['I', 'S']][axis][usize::from(positive)]
 }
 
 /// The patient's axis and sense for the voxel axes z, y, x, from three letters for x, y, z.

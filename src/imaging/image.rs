@@ -31,6 +31,9 @@ pub struct Image {
     pub modality: String,
     /// How the beam went.
     pub view: View,
+    /// Where x and y point in the patient, a letter each as [`super::Grid::orientation`] has them:
+    /// `LI` for left and feet; empty when unknown.
+    pub orientation: String,
     /// The lowest and highest value that the display pipeline can produce, when it is known.
     pub range: Option<[f32; 2]>,
     /// What was done to the pixels, in order, readable.

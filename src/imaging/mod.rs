@@ -21,7 +21,7 @@ pub use geometry::Geometry;
 pub use grid::{Grid, Turn};
 pub use image::{Image, View};
 pub use organs::{Edges, Organ, Organs};
-pub use png::{preview_png, write_png};
+pub use png::{png, write_png};
 pub use read::{ReadOptions, WindowChoice, decode_bytes, read, read_with};
 pub use recipe::{Intensity, Recipe, Step, VolumeInput, VoxelSize};
 pub use resize::{Kernel, resize};

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use image::codecs::png::PngEncoder;
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
+use ndarray::ArrayView3;
 
-use super::{Image, Intensity, Kernel, Recipe, Step, resize};
+use super::{Image, Intensity, Recipe, Step};
 use crate::{Error, Result, files};
 
 /// Writes the film as a 16-bit grey PNG, its display range (or its extremes) spread over all levels.
@@ -13,22 +14,24 @@ pub fn write_png(image: &Image, path: &Path) -> Result<()> {
     let shown = shown(image)?;
     let bytes: Vec<u8> =
         shown.iter().flat_map(|v| ((v * 65_535.0).round() as u16).to_ne_bytes()).collect();
-    let content = encode(&bytes, shown.dim(), ExtendedColorType::L16)?;
+    let content = encode(&bytes, shown.dim(), ExtendedColorType::L16, CompressionType::Fast)?;
     files::write_atomic(path, &content)
 }
 
-/// The film as the bytes of an 8-bit grey PNG whose longer side has at most `side` pixels; pixels
-/// that are not square in mm are made so.
-pub fn preview_png(image: &Image, side: usize) -> Result<Vec<u8>> {
-    let shown = shown(image)?;
-    let (rows, cols) = shown.dim();
-    let [down, across] = image.spacing.unwrap_or([1.0, 1.0]);
-    let (tall, wide) = (rows as f64 * down, cols as f64 * across);
-    let factor = (side.min(rows.max(cols)) as f64) / tall.max(wide);
-    let small = |length: f64| ((length * factor).round() as usize).max(1);
-    let small = resize(shown.view(), small(tall), small(wide), Kernel::Bilinear, true)?;
-    let bytes: Vec<u8> = small.iter().map(|v| (v * 255.0).round() as u8).collect();
-    encode(&bytes, small.dim(), ExtendedColorType::L8)
+/// The bytes of an 8-bit PNG of grey values (rows, columns, 1) or of colours (rows, columns, 3).
+pub fn png(pixels: ArrayView3<u8>) -> Result<Vec<u8>> {
+    let colour = match pixels.dim() {
+        (1.., 1.., 1) => ExtendedColorType::L8,
+        (1.., 1.., 3) => ExtendedColorType::Rgb8,
+        _ => {
+            let expected = "(rows, columns, 1 or 3) of at least 1";
+            return Err(Error::shape("picture", expected, pixels.shape()));
+        }
+    };
+    let (rows, columns, _) = pixels.dim();
+    let bytes: Vec<u8> = pixels.iter().copied().collect();
+    // They are kept in notebooks, where colours packed fast take half as much again.
+    encode(&bytes, (rows, columns), colour, CompressionType::Default)
 }
 
 /// The film in [0, 1].
@@ -42,10 +45,38 @@ fn encode(
     bytes: &[u8],
     (rows, cols): (usize, usize),
     colour: ExtendedColorType,
+    packing: CompressionType,
 ) -> Result<Vec<u8>> {
     let mut content = Vec::new();
-    PngEncoder::new(&mut content)
+    PngEncoder::new_with_quality(&mut content, packing, FilterType::Adaptive)
         .write_image(bytes, cols as u32, rows as u32, colour)
         .map_err(|error| Error::Internal(format!("PNG: {error}")))?;
     Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array3, array};
+
+    use super::*;
+
+    #[test]
+    fn a_picture_comes_back_from_its_png() {
+        let colours = array![[[1u8, 2, 3], [4, 5, 6]]];
+        let read = image::load_from_memory(&png(colours.view()).unwrap()).unwrap().to_rgb8();
+        assert_eq!((read.dimensions(), read.into_raw()), ((2, 1), vec![1, 2, 3, 4, 5, 6]));
+        // A view that is not laid out row by row, as planes of a volume are.
+        let grey = array![[[7u8], [9]], [[8], [10]]];
+        let turned = png(grey.view().permuted_axes([1, 0, 2])).unwrap();
+        let read = image::load_from_memory(&turned).unwrap();
+        assert_eq!(read.as_luma8().unwrap().as_raw(), &[7, 8, 9, 10]);
+    }
+
+    #[test]
+    fn what_is_no_picture_is_refused() {
+        for shape in [(0, 3, 1), (3, 3, 2), (3, 3, 4)] {
+            let error = png(Array3::zeros(shape).view()).unwrap_err().to_string();
+            assert!(error.contains("picture: expected shape (rows, columns, 1 or 3)"), "{error}");
+        }
+    }
 }

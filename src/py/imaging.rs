@@ -77,12 +77,14 @@ pub(super) fn recipe_presets(volumes: bool) -> Vec<&'static str> {
 impl Image {
     /// A film from float32 pixels (rows, columns) and facts about them.
     #[new]
-    #[pyo3(signature = (pixels, *, spacing=None, modality=String::new(), view="UNKNOWN", range=None, history=Vec::new()))]
+    #[pyo3(signature = (pixels, *, spacing=None, modality=String::new(), view="UNKNOWN", orientation=String::new(), range=None, history=Vec::new()))]
+    #[allow(clippy::too_many_arguments)] // each is a keyword in Python
     fn new(
         pixels: PyReadonlyArray2<'_, f32>,
         spacing: Option<[f64; 2]>,
         modality: String,
         view: &str,
+        orientation: String,
         range: Option<[f32; 2]>,
         history: Vec<String>,
     ) -> PyResult<Self> {
@@ -91,7 +93,7 @@ impl Image {
             Error::value("view", why)
         })?;
         let pixels = pixels.as_array().as_standard_layout().into_owned();
-        let image = imaging::Image { pixels, spacing, modality, view, range, history };
+        let image = imaging::Image { pixels, spacing, modality, view, orientation, range, history };
         image.validate()?;
         Ok(Self(image))
     }
@@ -136,6 +138,12 @@ impl Image {
         }
     }
 
+    /// Where x and y point in the patient, a letter each; empty when unknown.
+    #[getter]
+    fn orientation(&self) -> &str {
+        &self.0.orientation
+    }
+
     /// The lowest and highest value that the display pipeline can produce, or None.
     #[getter]
     fn range(&self) -> Option<(f32, f32)> {
@@ -146,11 +154,6 @@ impl Image {
     #[getter]
     fn history(&self) -> Vec<String> {
         self.0.history.clone()
-    }
-
-    /// An 8-bit PNG whose longer side has at most `side` pixels.
-    fn preview_png(&self, py: Python<'_>, side: usize) -> PyResult<Vec<u8>> {
-        quick(py, || imaging::preview_png(&self.0, side))
     }
 
     /// Writes a 16-bit grey PNG.

@@ -13,6 +13,7 @@ mod index;
 mod metrics;
 mod model;
 mod phantom;
+mod picture;
 mod probe;
 mod study;
 mod system;
@@ -43,6 +44,8 @@ mod module {
     use super::model::{Model, list_presets, list_prompts, list_stages, prompt_bank, stage_preset};
     #[pymodule_export]
     use super::phantom::{ct_phantom_findings, make_ct_phantoms, make_phantoms, phantom_findings};
+    #[pymodule_export]
+    use super::picture::{encode_png, resize_plane};
     #[pymodule_export]
     use super::probe::FittedProbe;
     #[pymodule_export]

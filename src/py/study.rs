@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use numpy::{IntoPyArray, PyArray2, PyArray3};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 
 use super::call::{long, quick};
 use super::imaging::Image;
+use crate::Error;
 use crate::data::phantom::ct::Scan;
 use crate::data::{self, Value};
-use crate::{Error, imaging};
 
 /// Shape and spacing (z, y, x) and origin (x, y, z).
 type ScanGrid = ([usize; 3], [f64; 3], [f64; 3]);
@@ -165,13 +164,6 @@ impl Study {
         })?;
         let pixels = quick(py, || mask.read())?;
         Ok(Arc::unwrap_or_clone(pixels).into_pyarray(py))
-    }
-
-    /// The first film as an 8-bit PNG of at most `side` pixels.
-    fn thumbnail<'py>(&self, py: Python<'py>, side: usize) -> PyResult<Bound<'py, PyBytes>> {
-        let film = self.0.films.first().ok_or_else(|| Error::value("study", "found no film"))?;
-        let png = quick(py, || imaging::preview_png(&*film.read()?, side))?;
-        Ok(PyBytes::new(py, &png))
     }
 }
 

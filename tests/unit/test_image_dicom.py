@@ -312,6 +312,24 @@ def test_spacing_view_and_modality_are_read_and_names_are_not(read):
     assert (read(ds).spacing, read(ds).view) == ((0.15, 0.15), "LATERAL")
 
 
+def test_sides_are_read_from_letters_or_from_the_place_in_the_patient(read):
+    ds = film(RAMP)
+    assert read(ds).orientation == ""
+    for letters, expected in (
+        (["L", "F"], "LI"),
+        (["PR", "H"], "PS"),
+        (["L", "R"], ""),
+        (["L"], ""),
+        (["SECRET", "NAME"], ""),
+    ):
+        ds.PatientOrientation = letters
+        assert read(ds).orientation == expected
+    # What is measured goes before what is said.
+    ds.PatientOrientation = ["L", "F"]
+    ds.ImageOrientationPatient = [0, -0.9, 0.1, 0.1, 0, -0.9]
+    assert read(ds).orientation == "AI"
+
+
 def test_an_enhanced_file_rescales_each_frame_by_its_own_group(read):
     ds = film(np.stack([RAMP, RAMP]), bits=12, Modality="CT", NumberOfFrames=2)
     groups = []

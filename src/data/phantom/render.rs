@@ -57,6 +57,7 @@ pub(super) fn render(
         spacing: Some([spacing, spacing]),
         modality: if case.portable { "CR" } else { "DX" }.to_owned(),
         view: if case.portable { View::Ap } else { View::Pa },
+        orientation: "LI".to_owned(),
         range: Some([0.0, 1.0]),
         history: vec!["synthetic".to_owned()],
     };

@@ -12,6 +12,7 @@ use super::tone::{Tone, fill_padding, padding};
 use super::voi::Voi;
 use super::walk::Why;
 use super::{colour, frames::Frame};
+use crate::imaging::grid::end_letter;
 use crate::imaging::{Image, ReadOptions, View};
 
 /// Modalities whose values have a unit: they keep it unless a window is asked for.
@@ -45,6 +46,7 @@ pub(super) fn read(file: &File<'_>, options: &ReadOptions) -> Why<Image> {
         pixels,
         spacing: spacing(&attributes, number, &mut history)?,
         view: view(&attributes),
+        orientation: orientation(&attributes, number),
         modality,
         range,
         history,
@@ -163,4 +165,34 @@ fn view(attributes: &Attributes<'_>) -> View {
         "LL" | "RL" | "LAT" | "LATERAL" => View::Lateral,
         _ => View::Unknown,
     }
+}
+
+/// Where x and y point, by the plane's place in the patient or else by the letters of the file.
+fn orientation(attributes: &Attributes<'_>, frame: usize) -> String {
+    let plane = attributes.of_frame(tags::PLANE_ORIENTATION_SEQUENCE, frame);
+    let vectors = plane.numbers(tags::IMAGE_ORIENTATION_PATIENT).unwrap_or_default();
+    let pair: Vec<char> = match vectors[..] {
+        [a, b, c, d, e, f] => [[a, b, c], [d, e, f]].map(main_axis).to_vec(),
+        _ => attributes
+            .texts(tags::PATIENT_ORIENTATION)
+            .iter()
+            .filter_map(|letters| match letters.chars().next()? {
+                'H' => Some('S'),
+                'F' => Some('I'),
+                letter => "LRPA".contains(letter).then_some(letter),
+            })
+            .collect(),
+    };
+    let axis = |letter: char| ["LR", "PA", "SI"].iter().position(|ends| ends.contains(letter));
+    match pair[..] {
+        [x, y] if axis(x) != axis(y) => pair.iter().collect(),
+        _ => String::new(), // damaged, or free text that may say anything
+    }
+}
+
+/// The letter of the end of the patient that a vector (left, back, head) points to most.
+fn main_axis(vector: [f64; 3]) -> char {
+    let longest = |a: &usize, b: &usize| vector[*a].abs().total_cmp(&vector[*b].abs());
+    let along = (0..3).max_by(longest).unwrap_or_default();
+    end_letter(along, vector[along] >= 0.0)
 }
