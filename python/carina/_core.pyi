@@ -354,15 +354,15 @@ class Geometry:
         """A heat map (any grid over the model's canvas) on the film (H, W)."""
 
 def read_film(
-    path: _Path,
+    source: _Path | bytes | bytearray,
     *,
     apply_window: bool | None = None,
     window_index: int | None = None,
     window_name: str | None = None,
     frame: int | None = None,
 ) -> Image:
-    """Reads a frame of a file, in a window by name or number if one is chosen."""
-def decode_dicom(path: _Path) -> NDArray[Any]:
+    """Reads a frame of a file or of its content, in a window by name or number if one is chosen."""
+def decode_dicom(source: _Path | bytes | bytearray) -> NDArray[Any]:
     """The stored values of a DICOM file (frames, rows, columns, samples), squeezed."""
 @final
 class Series:
