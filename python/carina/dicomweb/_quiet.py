@@ -1,6 +1,7 @@
 """Libraries that say nothing of patients while they work for us."""
 
 import logging
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -49,6 +50,17 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         _SILENT.reset(token)
+
+
+@contextmanager
+def mute() -> Iterator[None]:
+    """Drop warnings, too: pydicom's quote what they warn of.
+
+    Only for a short stretch in one thread, as Python keeps warnings for all of them.
+    """
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import requests
 
 from carina._progress import Bar
 from carina.dicomweb._http import said
-from carina.dicomweb._quiet import quiet
+from carina.dicomweb._quiet import mute
 from carina.errors import AccessError, CarinaError, FormatError, InvalidValueError
 from carina.table import Table
 
@@ -84,7 +84,7 @@ def store(
             bar(done, len(todo), [])
             uid = ""
             try:
-                with quiet():
+                with mute():
                     data = load(item)
                     uid = str(data.get("SOPInstanceUID", ""))
                     results.append(_outcome(uid, *_send(client, place, data)))

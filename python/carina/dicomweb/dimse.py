@@ -13,7 +13,7 @@ from pynetdicom import AE, build_context, build_role, evt, sop_class
 
 from carina._progress import Bar
 from carina.dicomweb import _query, _search, _store
-from carina.dicomweb._quiet import overheard, quiet
+from carina.dicomweb._quiet import mute, overheard, quiet
 from carina.errors import (
     AccessError,
     CarinaError,
@@ -150,7 +150,8 @@ class Node:
             for status, found in talk.send_c_find(wanted, _FIND):
                 self._check(status)
                 if found is not None:
-                    row = found.to_json_dict(suppress_invalid_tags=True)
+                    with mute():
+                        row = found.to_json_dict(suppress_invalid_tags=True)
                     if question.fits(row):
                         rows.append(row)
                 # One row more than wanted tells that there are more.
@@ -249,7 +250,7 @@ class Node:
                 bar(done, len(todo), [])
                 uid = ""
                 try:
-                    with quiet():
+                    with mute():
                         data = _store.load(item)
                         uid = str(data.get("SOPInstanceUID", ""))
                         results.append(self._send(data))

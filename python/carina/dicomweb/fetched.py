@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from carina.batch import RowError
 from carina.dataset import Dataset
 from carina.dicomweb import _query
+from carina.dicomweb._quiet import mute
 from carina.errors import (
     AccessError,
     CarinaError,
@@ -80,7 +81,8 @@ def header(file: bytes) -> "pydicom.Dataset":
 
     problem = ""
     try:
-        return pydicom.dcmread(BytesIO(file), stop_before_pixels=True)
+        with mute():
+            return pydicom.dcmread(BytesIO(file), stop_before_pixels=True)
     except Exception as error:  # pydicom's are many, and quote the file
         problem = type(error).__name__
     raise FormatError(f"the answer cannot be read as DICOM ({problem})")

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pydicom
 from highdicom import pr
+from numpy.typing import NDArray
 
 from carina.dicomweb.report import outline
 from carina.dicomweb.source import Author, chosen, made, sources
@@ -54,36 +56,43 @@ def presentation(
     if not boxes:
         raise InvalidValueError("boxes: expected at least one, found none")
     lines = [outline(where, box) for box in boxes]
-    with made("presentation state"):
-        layer = pr.GraphicLayer(
-            "FINDINGS", order=1, description=f"{author.model}, unverified"[:64]
+    labels = [_label(box.finding, scores) for box in boxes]
+    return made("presentation state", lambda: _state(where, lines, labels, author))
+
+
+def _state(
+    where: pydicom.Dataset,
+    lines: Sequence[NDArray[np.float64]],
+    labels: Sequence[str],
+    author: Author,
+) -> pydicom.Dataset:
+    layer = pr.GraphicLayer(
+        "FINDINGS", order=1, description=f"{author.model}, unverified"[:64]
+    )
+    drawn = [
+        pr.GraphicObject(pr.GraphicTypeValues.POLYLINE, line, "PIXEL") for line in lines
+    ]
+    written = [
+        pr.TextObject(
+            label,
+            "PIXEL",
+            anchor_point=(float(line[0, 0]), float(line[0, 1])),
+            anchor_point_visible=False,
         )
-        objects = [
-            pr.GraphicObject(pr.GraphicTypeValues.POLYLINE, line, "PIXEL")
-            for line in lines
-        ]
-        texts = [
-            pr.TextObject(
-                _label(box.finding, scores),
-                "PIXEL",
-                anchor_point=(float(line[0, 0]), float(line[0, 1])),
-                anchor_point_visible=False,
+        for label, line in zip(labels, lines, strict=True)
+    ]
+    return pr.GrayscaleSoftcopyPresentationState(
+        referenced_images=[where],
+        content_label="FINDINGS",
+        content_description=f"{author.model}, unverified"[:64],
+        graphic_layers=[layer],
+        graphic_annotations=[
+            pr.GraphicAnnotation(
+                [where], layer, graphic_objects=drawn, text_objects=written
             )
-            for box, line in zip(boxes, lines, strict=True)
-        ]
-        state = pr.GrayscaleSoftcopyPresentationState(
-            referenced_images=[where],
-            content_label="FINDINGS",
-            content_description=f"{author.model}, unverified"[:64],
-            graphic_layers=[layer],
-            graphic_annotations=[
-                pr.GraphicAnnotation(
-                    [where], layer, graphic_objects=objects, text_objects=texts
-                )
-            ],
-            **author.facts("boxes", 9003),
-        )
-    return state
+        ],
+        **author.facts("boxes", 9003),
+    )
 
 
 def _label(finding: str, scores: Mapping[str, float] | None) -> str:

@@ -1,6 +1,6 @@
 """Masks as segmentations on the very pixels that they are of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ def segmentation(
     masks: Mapping[str, ArrayLike],
     *,
     volume: Volume | None = None,
+    anatomy: Collection[str] = (),
     author: Author | None = None,
     codes: Codes | None = None,
 ) -> pydicom.Dataset:
@@ -36,6 +37,8 @@ def segmentation(
     volume : Volume, optional
         For CT: the volume that the masks are on, in whatever orientation; each slice
         takes the voxel nearest to each of its pixels.
+    anatomy : collection of str, optional
+        Which of `masks` are normal structures; the others are abnormal ones.
     author : Author, optional
         Which model found them.
     codes : mapping of finding to (value, scheme, meaning), optional
@@ -61,32 +64,47 @@ def segmentation(
     pixels = _film(loaded, masks) if volume is None else _slices(loaded, masks, volume)
     if not pixels.any():
         raise InvalidValueError("masks: expected a pixel in one of them, found none")
-    with made("segmentation"):
-        described = [
-            seg.SegmentDescription(
-                segment_number=number,
-                segment_label=name,
-                segmented_property_category=known.SCT.MorphologicallyAbnormalStructure,
-                segmented_property_type=code(name, codes),
-                algorithm_type=seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-                algorithm_identification=AlgorithmIdentificationSequence(
-                    name=author.model,
-                    family=known.DCM.ArtificialIntelligence,
-                    version=author.version,
-                ),
-            )
-            for number, name in enumerate(masks, start=1)
-        ]
-        made_of = seg.Segmentation(
-            source_images=loaded,
-            pixel_array=pixels,
-            segmentation_type=seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=described,
-            content_label="FINDINGS",
-            content_description=f"{author.model}, unverified"[:64],
-            **author.facts("masks", 9002),
+    return made(
+        "segmentation",
+        lambda: _segmentation(loaded, list(masks), pixels, anatomy, author, codes),
+    )
+
+
+def _segmentation(
+    loaded: Sequence[pydicom.Dataset],
+    names: Sequence[str],
+    pixels: NDArray[np.uint8],
+    anatomy: Collection[str],
+    author: Author,
+    codes: Codes | None,
+) -> pydicom.Dataset:
+    method = AlgorithmIdentificationSequence(
+        name=author.model,
+        family=known.DCM.ArtificialIntelligence,
+        version=author.version,
+    )
+    described = [
+        seg.SegmentDescription(
+            segment_number=number,
+            segment_label=name,
+            segmented_property_category=known.SCT.AnatomicalStructure
+            if name in anatomy
+            else known.SCT.MorphologicallyAbnormalStructure,
+            segmented_property_type=code(name, codes),
+            algorithm_type=seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+            algorithm_identification=method,
         )
-    return made_of
+        for number, name in enumerate(names, start=1)
+    ]
+    return seg.Segmentation(
+        source_images=loaded,
+        pixel_array=pixels,
+        segmentation_type=seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=described,
+        content_label="FINDINGS",
+        content_description=f"{author.model}, unverified"[:64],
+        **author.facts("masks", 9002),
+    )
 
 
 def _array(name: str, mask: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:

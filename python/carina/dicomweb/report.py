@@ -74,47 +74,55 @@ def report_sr(
     if not kept and not boxes:
         raise InvalidValueError("scores: expected at least one that is not NaN")
     where = chosen(loaded, image)
-    with made("report"):
-        seen = [
-            sr.SourceImageForMeasurementGroup(one.SOPClassUID, one.SOPInstanceUID)
-            for one in loaded
-        ]
-        groups: list[Any] = [
-            sr.MeasurementsAndQualitativeEvaluations(
-                source_images=seen, **_group(name, kept, author, codes)
-            )
-            for name in kept
-        ]
-        groups += [
-            sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-                referenced_region=_region(where, box),
-                **_group(box.finding, kept, author, codes),
-            )
-            for box in boxes
-        ]
-        device = sr.ObserverContext(
-            observer_type=known.DCM.Device,
-            observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
-                uid=author.uid,
-                name=author.model,
-                manufacturer_name=author.manufacturer,
-                model_name=author.model,
-            ),
+    return made("report", lambda: _report(loaded, where, kept, boxes, author, codes))
+
+
+def _report(
+    loaded: Sequence[pydicom.Dataset],
+    where: pydicom.Dataset,
+    scores: Mapping[str, float],
+    boxes: Sequence[Box],
+    author: Author,
+    codes: Codes | None,
+) -> pydicom.Dataset:
+    seen = [
+        sr.SourceImageForMeasurementGroup(one.SOPClassUID, one.SOPInstanceUID)
+        for one in loaded
+    ]
+    groups: list[Any] = [
+        sr.MeasurementsAndQualitativeEvaluations(
+            source_images=seen, **_group(name, scores, author, codes)
         )
-        content = sr.MeasurementReport(
-            observation_context=sr.ObservationContext(observer_device_context=device),
-            procedure_reported=known.SCT.ImagingProcedure,
-            imaging_measurements=groups,
+        for name in scores
+    ]
+    groups += [
+        sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+            referenced_region=_region(where, box),
+            **_group(box.finding, scores, author, codes),
         )
-        report = sr.Comprehensive3DSR(
-            evidence=loaded,
-            content=content[0],
-            is_complete=False,
-            is_final=False,
-            is_verified=False,
-            **author.facts("findings", 9001),
-        )
-    return report
+        for box in boxes
+    ]
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=author.uid,
+        name=author.model,
+        manufacturer_name=author.manufacturer,
+        model_name=author.model,
+    )
+    content = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(
+            observer_device_context=sr.ObserverContext(known.DCM.Device, device)
+        ),
+        procedure_reported=known.SCT.ImagingProcedure,
+        imaging_measurements=groups,
+    )
+    return sr.Comprehensive3DSR(
+        evidence=loaded,
+        content=content[0],
+        is_complete=False,
+        is_final=False,
+        is_verified=False,
+        **author.facts("findings", 9001),
+    )
 
 
 def _score(name: str, value: float) -> float:

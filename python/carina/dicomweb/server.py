@@ -32,9 +32,9 @@ FILMS = ("CR", "DX")
 class Server:
     """A server that speaks DICOMweb: QIDO-RS, WADO-RS and STOW-RS [1]_.
 
-    Nothing is sent before a method asks for something. Questions are tried again
-    after a passing failure; nothing is ever stored twice. Redirections are not
-    followed, because credentials would go along.
+    Nothing is sent before a method asks for something. Questions are asked again
+    after a passing failure, stores never. Redirections are not followed, because
+    credentials would go along.
 
     Parameters
     ----------
@@ -189,12 +189,7 @@ class Server:
 
         An answer that breaks off is asked for again, and goes on where it was.
 
-        Raises
-        ------
-        ServerError
-            Or one of its kinds.
-        FormatError
-            If the answer is not what DICOMweb calls one.
+        An answer that is none raises FormatError, no answer a ServerError.
         """
         url = f"{self._url}/studies/{_query.uid('study', study)}"
         if series is not None:

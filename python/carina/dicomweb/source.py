@@ -3,21 +3,21 @@
 import copy
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pydicom
 from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
-from carina.dicomweb._quiet import quiet
+from carina.dicomweb._quiet import mute
 from carina.dicomweb._store import items, load
 from carina.errors import CarinaError, InvalidValueError
 
 SCHEME = "99CARINA"
 Codes = Mapping[str, tuple[str, str, str]]
+T = TypeVar("T")
 
 # Type 2: the standard wants them, and wants them empty rather than absent.
 _MAY_BE_EMPTY = (
@@ -33,6 +33,7 @@ _MAY_BE_EMPTY = (
     "SeriesNumber",
     "InstanceNumber",
 )
+_REFUSALS = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 
 
@@ -88,7 +89,8 @@ def sources(given: Any) -> list[pydicom.Dataset]:
     InvalidValueError
         If there are none, they are of several studies or patients, or are no images.
     """
-    loaded = [_bare(load(item)) for item in items(given)]
+    with mute():
+        loaded = [_bare(load(item)) for item in items(given)]
     if not loaded:
         raise InvalidValueError("sources: expected at least one image, found none")
     for name in ("StudyInstanceUID", "PatientID"):
@@ -135,18 +137,17 @@ def code(name: str, codes: Codes | None) -> Code:
     return Code(slug, SCHEME, name)
 
 
-@contextmanager
-def made(what: str) -> Iterator[None]:
-    """Turn what the library refuses into an error that quotes no image."""
+def made(what: str, make: Callable[[], T]) -> T:
+    """Return what `make` makes; its refusal becomes an error that quotes no image."""
     problem = ""
-    with quiet():
-        try:
-            yield
-        except CarinaError:
-            raise
-        except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-            problem = type(error).__name__
-    if problem:
-        raise InvalidValueError(
-            f"sources: no {what} can be made of these images ({problem})"
-        )
+    try:
+        with mute():
+            return make()
+    except CarinaError:
+        raise
+    except _REFUSALS as error:
+        problem = type(error).__name__
+    # Raised here, it does not carry the refusal along.
+    raise InvalidValueError(
+        f"sources: no {what} can be made of these images ({problem})"
+    )
