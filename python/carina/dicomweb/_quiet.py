@@ -8,25 +8,7 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 # What these log holds addresses, in which identifiers stand, or whole data sets.
-_LOGGERS = (
-    "dicomweb_client",
-    "dicomweb_client.web",
-    "urllib3.connectionpool",
-    "urllib3.util.retry",
-    "highdicom",
-    "pydicom",
-    "pynetdicom",
-    "pynetdicom.acse",
-    "pynetdicom.ae",
-    "pynetdicom.assoc",
-    "pynetdicom.dimse",
-    "pynetdicom.dsutils",
-    "pynetdicom.dul",
-    "pynetdicom.events",
-    "pynetdicom.service-c",
-    "pynetdicom.sm",
-    "pynetdicom.transport",
-)
+_LIBRARIES = ("dicomweb_client", "highdicom", "pydicom", "pynetdicom", "urllib3")
 _SILENT: ContextVar[bool] = ContextVar("carina.dicomweb.silent", default=False)
 
 T = TypeVar("T")
@@ -43,8 +25,10 @@ def _keep(record: logging.LogRecord) -> bool:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Drop what the libraries log in this block; other code's logs go on."""
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_keep)
+    # A filter sees what its own logger is given, and nothing of those below.
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in _LIBRARIES:
+            logging.getLogger(name).addFilter(_keep)
     token = _SILENT.set(True)
     try:
         yield

@@ -310,11 +310,10 @@ class Node:
                 try:
                     yield talk
                     done = True
-                except ValueError as error:
+                except ValueError:
                     # pynetdicom's word for a service that was not agreed on.
-                    kind = type(error).__name__
-                    why = f"the node does not offer this ({kind})"
-                    raise ServerError(f"{self._place}: {why}") from None
+                    why = f"{self._place}: the node does not offer this"
+                    raise ServerError(why) from None
                 finally:
                     # Asked to part politely, a node that is still sending would not.
                     (talk.release if done and talk.is_established else talk.abort)()
