@@ -8,12 +8,13 @@ import signal
 import socket
 import threading
 import time
+import zlib
 
 import carina as ca
 import pytest
 import requests
 from carina import dicomweb
-from carina.dicomweb import _http
+from carina.dicomweb import _http, fetched
 from carina.dicomweb._multipart import parts
 from carina.errors import (
     AccessError,
@@ -149,8 +150,24 @@ def test_an_answer_larger_than_allowed_is_not_read(fake):
         with pytest.raises(CarinaError, match="more than 1048576 bytes"):
             list(server.instances(STUDY))
     server, _ = fake(lambda _: (200, {}, endless()), max_bytes=1 << 20)
-    with pytest.raises(ServerError, match="see max_bytes"):
+    with pytest.raises(ServerError, match="more than 1048576 bytes"):
         server.find()
+
+
+def test_a_file_that_inflates_without_end_is_not_inflated(fake, monkeypatch):
+    monkeypatch.setattr(fetched, "_MOST_INFLATED", 1 << 20)
+    meta = b"\2\0\x10\0UI\x16\0" + b"1.2.840.10008.1.2.1.99"
+    group = b"\2\0\0\0UL\4\0" + len(meta).to_bytes(4, "little")
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    bomb = packer.compress(bytes(2 << 20)) + packer.flush()
+    file = bytes(128) + b"DICM" + group + meta + bomb
+    server, _ = fake(lambda _: (200, {"Content-Type": DICOM}, multipart(file)))
+    with pytest.raises(FormatError, match="inflates to more than"):
+        server.sources(STUDY)
+    broken = file[: -len(bomb)] + b"\xff" * 20
+    server, _ = fake(lambda _: (200, {"Content-Type": DICOM}, multipart(broken)))
+    with pytest.raises(FormatError, match="cannot be inflated"):
+        server.sources(STUDY)
 
 
 def test_a_compressed_answer_is_not_unpacked(fake):

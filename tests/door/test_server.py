@@ -197,6 +197,40 @@ def test_a_data_set_and_embeddings_leave_out_what_failed(fake, films):
     np.testing.assert_allclose(values[[0, 2]], model.encode(dataset), atol=1e-5)
 
 
+def test_a_study_asked_for_twice_is_one_study_and_two_rows(fake, films):
+    respond, studies = archive(films[:2])
+    server, _ = fake(respond)
+    twice = [studies[0], studies[1], studies[0]]
+    dataset, failures = server.dataset(twice)
+    assert dataset.ids.tolist() == studies
+    assert failures == []
+    model = ca.create("elixr", size="tiny", image_size=48, seed=0)
+    values, _ = server.encode(model, twice)
+    np.testing.assert_array_equal(values[0], values[2])
+    assert values.shape[0] == 3
+
+
+def test_a_file_of_another_study_is_never_taken_for_this_one(fake, films):
+    server, _ = fake(lambda _: (200, {"Content-Type": DICOM}, multipart(films[0])))
+    (one,) = server.studies("1.2.3", modality=None)
+    assert one.films == []
+    assert one.error == "the server gave a file of another study"
+
+
+def test_a_scan_is_not_read_as_hundreds_of_films(fake, films):
+    header = pydicom.dcmread(BytesIO(films[0]))
+    many = []
+    for n in range(65):
+        header.SOPInstanceUID = f"1.2.{n + 1}"
+        buffer = BytesIO()
+        header.save_as(buffer)
+        many.append(buffer.getvalue())
+    server, _ = fake(lambda _: (200, {"Content-Type": DICOM}, multipart(*many)))
+    (one,) = server.studies(str(header.StudyInstanceUID), modality=None)
+    assert len(one.films) == 64
+    assert "more than 64 films" in one.error
+
+
 def test_a_server_that_has_gone_is_not_asked_for_every_study(fake):
     server, asked = fake(lambda _: (500, {}, b"PATIENT-4711"))
     with pytest.raises(ServerError, match="the server refused"):

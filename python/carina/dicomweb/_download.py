@@ -30,8 +30,10 @@ def download(
             bar(done, len(chosen), [])
             problem: Exception | None = None
             try:
-                found = server.find("series", study=study, series=series)
-                kept = _of(found, modality)
+                found = server.find(
+                    "series", study=study, series=series, modality=modality
+                )
+                kept = found["series"].tolist()
             except AccessError:
                 raise
             except CarinaError as error:
@@ -45,12 +47,6 @@ def download(
     names = list(_row("", ""))
     columns = {name: [row[name] for row in rows] for name in names}
     return Table(columns, hidden=("study", "series"))
-
-
-def _of(found: Table, modality: str | Sequence[str] | None) -> list[str]:
-    wanted = [modality] if isinstance(modality, str) else modality
-    pairs = zip(found["series"].tolist(), found["modality"].tolist(), strict=True)
-    return [uid for uid, kind in pairs if wanted is None or kind in wanted]
 
 
 def _row(study: str, series: str, **facts: Any) -> dict[str, Any]:
@@ -73,11 +69,13 @@ def _series(
         present = len(names) - len(missing)
         if missing:
             place.mkdir(parents=True, exist_ok=True)
-        for uid, file in _missing(server, study, series, missing, present == 0):
-            with replace(place / f"{token(uid)}.dcm") as out:
-                out.write(file)
-            written += 1
-            missing.discard(uid)
+        for file in _files(server, study, series, missing, present == 0):
+            uid = str(fetched.header(file).get("SOPInstanceUID", ""))
+            if uid in missing:
+                with replace(place / f"{token(uid)}.dcm") as out:
+                    out.write(file)
+                written += 1
+                missing.discard(uid)
         if missing:
             raise CarinaError(f"the server lists {len(missing)} files and gave none")
     except AccessError:
@@ -88,19 +86,15 @@ def _series(
     return _row(study, series, folder=str(place), **facts), problem
 
 
-def _missing(
+def _files(
     server: "Server", study: str, series: str, missing: set[str], whole: bool
-) -> Iterator[tuple[str, bytes]]:
+) -> Iterator[bytes]:
     """Yield the missing files: in one stream, or one by one after a break."""
-    if whole:
-        for file in server.instances(study, series=series):
-            uid = str(fetched.header(file).get("SOPInstanceUID", ""))
-            if uid in missing:
-                yield uid, file
-        return
-    for instance in sorted(missing):
-        for file in server.instances(study, series=series, instance=instance):
-            yield instance, file
+    if whole and missing:
+        yield from server.instances(study, series=series)
+    elif not whole:
+        for uid in sorted(missing):
+            yield from server.instances(study, series=series, instance=uid)
 
 
 def token(uid: str) -> str:

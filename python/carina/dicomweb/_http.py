@@ -21,6 +21,7 @@ from carina.errors import (
 )
 
 _CHUNK = 1 << 18
+_MOST_TEXT = 256 << 20  # of rows and replies, which take many times as much once parsed
 _SLOWEST = 1024  # bytes a second that a server must send after its first `timeout`
 _TRY_AGAIN = (408, 425, 429, 502, 503, 504)
 _LONGEST_WAIT = 30.0
@@ -107,7 +108,10 @@ class Transport(requests.Session):
             raise AccessError(f"{self.place}: the server {why} ({status})")
         if status in (404, 410):
             response.close()
-            raise NotOnServerError(f"{self.place}: nothing there ({status})")
+            raise NotOnServerError(
+                f"{self.place}: nothing there ({status}): not on the server, or not "
+                "the address of its DICOMweb"
+            )
         if 300 <= status < 400:
             response.close()
             raise ServerError(
@@ -116,7 +120,7 @@ class Transport(requests.Session):
             )
         if whole:
             # requests' own reading has no limit; this is the field that it would set.
-            response._content = b"".join(self.body(response))
+            response._content = b"".join(self.body(response, most=_MOST_TEXT))
             response._content_consumed = True
         # A 409 to a store says which instance failed; the caller reads it.
         if status >= 400 and not (whole and response.request.method == "POST"):
@@ -124,8 +128,11 @@ class Transport(requests.Session):
             raise ServerError(f"{self.place}: the server refused ({said(status)})")
         return response
 
-    def body(self, response: requests.Response) -> Iterator[bytes]:
+    def body(
+        self, response: requests.Response, *, most: int | None = None
+    ) -> Iterator[bytes]:
         """Yield an answer's bytes as they come, as long as they come fast enough."""
+        limit = self._most if most is None else min(most, self._most)
         coding = response.headers.get("Content-Encoding", "identity")
         if coding.strip().lower() not in ("", "identity"):
             response.close()
@@ -146,11 +153,9 @@ class Transport(requests.Session):
                 if not chunk:
                     return
                 total += len(chunk)
-                if total > self._most:
-                    problem = ServerError(
-                        f"{self.place}: the answer has more than {self._most} bytes; "
-                        "see max_bytes"
-                    )
+                if total > limit:
+                    why = f"the answer has more than {limit} bytes"
+                    problem = ServerError(f"{self.place}: {why}")
                 elif time.monotonic() - began > self._timeout + total / _SLOWEST:
                     why = "the answer comes at less than 1 kB/s"
                     problem = ServerTimeoutError(f"{self.place}: {why}")

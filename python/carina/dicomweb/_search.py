@@ -8,7 +8,6 @@ from carina.errors import (
     CarinaError,
     FormatError,
     InvalidValueError,
-    NotOnServerError,
     ServerError,
 )
 
@@ -51,9 +50,6 @@ def _page(search: Any, **options: Any) -> list[Row]:
     page = None
     try:
         page = search(**options)
-    except NotOnServerError:
-        # Some servers say so of a question without a match.
-        return []
     except CarinaError:
         raise
     except (ValueError, RecursionError):

@@ -156,6 +156,7 @@ class Node:
                         rows.append(row)
                 # One row more than wanted tells that there are more.
                 if len(rows) > limit:
+                    talk.abort()
                     break
         if len(rows) > limit:
             warnings.warn(
@@ -304,7 +305,9 @@ class Node:
                     "own_title"
                 )
             if not talk.is_established:
-                raise ServerError(f"{self._place}: the node cannot be reached")
+                refused = talk.rejected_contexts and not talk.accepted_contexts
+                why = "does not offer this" if refused else "cannot be reached"
+                raise ServerError(f"{self._place}: the node {why}")
             with overheard(talk.ident, talk.dul.ident):
                 done = False
                 try:

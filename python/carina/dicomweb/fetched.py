@@ -1,5 +1,6 @@
 """What came of a study: its films, or why there are none."""
 
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 Place = tuple[str, str | None]
 # A server that fails this often in a row has gone; waiting for each study helps nobody.
 _PATIENCE = 5
+_MOST_FILMS = 64  # of a study, as they are in memory together
+_MOST_INFLATED = 1 << 30
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
 
 
 @dataclass(frozen=True)
@@ -80,12 +84,30 @@ def header(file: bytes) -> "pydicom.Dataset":
     import pydicom
 
     problem = ""
+    _check_inflated(file)
     try:
         with mute():
             return pydicom.dcmread(BytesIO(file), stop_before_pixels=True)
     except Exception as error:  # pydicom's are many, and quote the file
         problem = type(error).__name__
     raise FormatError(f"the answer cannot be read as DICOM ({problem})")
+
+
+def _check_inflated(file: bytes) -> None:
+    """Refuse what pydicom would inflate without bound."""
+    start = 144 + int.from_bytes(file[140:144], "little")
+    if _DEFLATED not in file[144 : min(start, 4096)]:
+        return
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    room, rest = _MOST_INFLATED, file[start:]
+    try:
+        while rest and room > 0:
+            room -= len(inflate.decompress(rest, min(room, 1 << 20)))
+            rest = inflate.unconsumed_tail
+    except zlib.error:
+        raise FormatError("the answer cannot be inflated") from None
+    if room <= 0:
+        raise FormatError("the answer inflates to more than 1 GiB")
 
 
 def films(
@@ -98,7 +120,13 @@ def films(
     try:
         for file in files:
             attributes = header(file)
+            if attributes.get("StudyInstanceUID") != place[0]:
+                raise FormatError("the server gave a file of another study")
             if "Rows" in attributes:
+                if len(images) == _MOST_FILMS:
+                    raise FormatError(
+                        f"more than {_MOST_FILMS} films; for a scan see volume()"
+                    )
                 images.append(read_film(file, window=window))
                 sources.append(attributes)
     except AccessError:
@@ -126,12 +154,17 @@ class Patience:
             raise problem
 
 
-def as_dataset(studies: Sequence[Fetched]) -> tuple[Dataset, list[int]]:
-    """Return those with films as a data set, and which they are."""
+def as_dataset(
+    studies: Sequence[Fetched], *, numbered: bool = False
+) -> tuple[Dataset, list[int]]:
+    """Return those with films as a data set, and which they are.
+
+    `numbered` makes a study of each, even where two of them are series of one.
+    """
     kept = [one for one in studies if one.films]
     rows = [
         {
-            "study": one.study,
+            "study": str(one.index) if numbered else one.study,
             # Without an id nobody can say that two studies are of one patient.
             "patient": one.patient or f"study {one.study}",
             "image": one.films,
@@ -159,7 +192,7 @@ def encoded(
         nonlocal values
         errors.extend(failures(waiting))
         if any(one.films for one in waiting):
-            dataset, rows = as_dataset(waiting)
+            dataset, rows = as_dataset(waiting, numbered=True)
             part = model.encode(dataset, progress=False, **options)
             if values is None:
                 values = np.full((count, *part.shape[1:]), np.nan, np.float32)
