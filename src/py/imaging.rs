@@ -55,9 +55,7 @@ pub(super) fn read_film(
 ) -> PyResult<Image> {
     let window = window_index.map(WindowChoice::Index).or(window_name.map(WindowChoice::Name));
     let options = ReadOptions { window, apply_window, frame };
-    quick(py, || {
-        source.with(|bytes, name| imaging::decode_bytes(bytes, name, &options)).map(Image)
-    })
+    quick(py, || source.with(|bytes, name| imaging::decode_bytes(bytes, name, &options)).map(Image))
 }
 
 /// The stored values of a DICOM file in its own type (frames, rows, columns, samples), squeezed.
