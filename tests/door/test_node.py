@@ -1,6 +1,9 @@
 """DIMSE against a node that tests make up, on loopback."""
 
 import logging
+import os
+import signal
+import threading
 import time
 from io import BytesIO
 
@@ -157,6 +160,20 @@ def test_a_node_that_says_no_or_nothing_is_an_error(node):
     with pytest.raises(TimeoutError, match="no answer"):
         slow.find()
     assert time.monotonic() - began < 2.5
+
+
+def test_ctrl_c_ends_a_wait_within_a_second(node):
+    client = node([(evt.EVT_C_ECHO, lambda _: time.sleep(4) or 0)], timeout=30)
+    sent = []
+
+    def press():
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Timer(0.5, press).start()
+    with pytest.raises(KeyboardInterrupt):
+        client.echo()
+    assert time.monotonic() - sent[0] < 1
 
 
 # pynetdicom forgets to close the socket that found nobody.
