@@ -70,9 +70,14 @@ def value(row: Mapping[str, Any], name: str) -> Any:
 
 def uid(what: str, text: object) -> str:
     """Return a UID if it is one: only then may it stand in an address."""
-    if not isinstance(text, str) or not re.fullmatch(r"[0-9.]{1,64}", text):
+    if not _is_uid(text):
         raise InvalidValueError(f"{what}: expected a UID, digits and dots")
-    return text
+    return str(text)
+
+
+def _is_uid(text: object) -> bool:
+    digits = isinstance(text, str) and re.fullmatch(r"[0-9]+(\.[0-9]+)*", text)
+    return bool(digits) and len(str(text)) <= 64
 
 
 def dates(span: DateLike | tuple[DateLike, DateLike]) -> str | None:
@@ -179,12 +184,9 @@ class Question:
         if self._sex and sex and sex != self._sex:
             return False
         if self._span and day:
-            first, _, last = self._span.partition("-")
-            if (
-                not first
-                <= str(day)
-                <= (last or ("9" * 8 if "-" in self._span else first))
-            ):
+            first, to, last = self._span.partition("-")
+            last = last or ("99999999" if to else first)
+            if not first <= str(day) <= last:
                 return False
         # An age that nobody knows is no age in the span.
         return self._age is None or self._age[0] <= years(row) <= self._age[1]
@@ -203,7 +205,7 @@ class Question:
 def _cell(row: Mapping[str, Any], name: str) -> Any:
     if name in _UIDS:
         found = value(row, _UIDS[name])
-        if not isinstance(found, str) or not re.fullmatch(r"[0-9.]{1,64}", found):
+        if not _is_uid(found):
             raise FormatError(f"answer: a row has no {_UIDS[name]}")
         return found
     if name == "modality":
