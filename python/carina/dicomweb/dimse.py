@@ -242,7 +242,7 @@ class Node:
         return int(sent)
 
     def store(self, items: Iterable[Any], *, progress: bool | None = None) -> Table:
-        """Send DICOM files, each in an association of its own; as :meth:`Server.store`."""
+        """Send DICOM files, each by itself; see :meth:`Server.store`."""
         todo = _store.items(items)
         results: list[tuple[str, str]] = []
         uids: list[str] = []
