@@ -163,5 +163,7 @@ def test_a_tokenizer_with_one_wrong_byte_is_named(tmp_path):
     text = path.read_text()
     path.write_text(text.replace('"decoder":', '"decoder":$', 1))
     assert path.read_text() != text
-    with pytest.raises(FormatError, match=r"tokenizer\.json: tokenizer: expected value"):
+    with pytest.raises(
+        FormatError, match=r"tokenizer\.json: tokenizer: expected value"
+    ):
         carina.load(path.parent)
