@@ -3,6 +3,8 @@
 The heavy work runs in Rust (``carina._core``); this package is its face.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from carina import metrics
 from carina._core import (
     LoadReport,
@@ -42,6 +44,9 @@ from carina.training import Run, list_stages, stage, train
 from carina.volume import Volume, hu_windows
 from carina.volume_geometry import VolumeGeometry
 from carina.volume_reading import read_volume
+
+if TYPE_CHECKING:
+    from carina import dicomweb as dicomweb
 
 __all__ = [
     "CarinaError",
@@ -102,3 +107,12 @@ __all__ = [
     "train",
 ]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import the door to servers when it is asked for: it brings other packages."""
+    if name == "dicomweb":
+        from importlib import import_module
+
+        return import_module("carina.dicomweb")
+    raise AttributeError(f"module 'carina' has no attribute {name!r}")

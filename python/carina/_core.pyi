@@ -356,19 +356,19 @@ class Geometry:
         """A heat map (any grid over the model's canvas) on the film (H, W)."""
 
 def read_film(
-    path: _Path,
+    source: _Path | bytes | bytearray,
     *,
     apply_window: bool | None = None,
     window_index: int | None = None,
     window_name: str | None = None,
     frame: int | None = None,
 ) -> Image:
-    """Reads a frame of a file, in a window by name or number if one is chosen."""
+    """Reads a frame of a file or of its content, in a window by name or number if one is chosen."""
 def resize_plane(plane: _Singles, rows: int, columns: int) -> _Singles:
     """A plane at another size, bilinear, smoothed where it shrinks."""
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     """The bytes of a PNG of grey values (H, W, 1) or colours (H, W, 3)."""
-def decode_dicom(path: _Path) -> NDArray[Any]:
+def decode_dicom(source: _Path | bytes | bytearray) -> NDArray[Any]:
     """The stored values of a DICOM file (frames, rows, columns, samples), squeezed."""
 @final
 class Series:

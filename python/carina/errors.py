@@ -59,3 +59,19 @@ class NotFittedError(CarinaError, ValueError, AttributeError):
 
 class InternalError(CarinaError, RuntimeError):
     """A defect of this package."""
+
+
+class ServerError(CarinaError, ConnectionError):
+    """A server of images did not answer, or not as it should."""
+
+
+class ServerTimeoutError(ServerError, TimeoutError):
+    """A server of images took too long."""
+
+
+class AccessError(ServerError, PermissionError):
+    """A server of images wants other credentials, or none give this right."""
+
+
+class NotOnServerError(ServerError, LookupError):
+    """What was asked for is not on the server of images."""

@@ -214,7 +214,7 @@ class Image:
 
 
 def read_film(
-    source: PathLike | ArrayLike | Image,
+    source: PathLike | bytes | ArrayLike | Image,
     *,
     window: str | bool | int = "auto",
     frame: int | None = None,
@@ -222,19 +222,22 @@ def read_film(
     """Read a film; see :func:`carina.read`."""
     if isinstance(source, Image):
         return source
-    if not isinstance(source, (str, os.PathLike)):
+    if isinstance(source, (str, os.PathLike)):
+        source = Path(source)
+    elif not isinstance(source, (bytes, bytearray)):
         return from_array(source)
     if frame is not None and frame < 0:
         raise InvalidValueError(f"frame: expected 0 or more, found {frame}")
-    return Image(_core.read_film(Path(source), frame=frame, **_window(window)))
+    return Image(_core.read_film(source, frame=frame, **_window(window)))
 
 
-def decode(path: PathLike) -> NDArray[Any]:
+def decode(source: PathLike | bytes) -> NDArray[Any]:
     """Decode a DICOM file to the numbers it stores, before any look-up table.
 
     Parameters
     ----------
-    path : path-like
+    source : path-like or bytes
+        The file, or what it holds.
 
     Returns
     -------
@@ -249,7 +252,9 @@ def decode(path: PathLike) -> NDArray[Any]:
     FormatError
         If it is no DICOM image or a damaged one.
     """
-    stored: NDArray[Any] = _core.decode_dicom(Path(path))
+    stored: NDArray[Any] = _core.decode_dicom(
+        source if isinstance(source, (bytes, bytearray)) else Path(source)
+    )
     return stored
 
 

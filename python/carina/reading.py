@@ -15,7 +15,7 @@ from carina.volume_reading import read_volume
 
 
 def read(
-    source: PathLike | ArrayLike | Image | Volume,
+    source: PathLike | bytes | ArrayLike | Image | Volume,
     *,
     window: str | bool | int = "auto",
     frame: int | None = None,
@@ -25,11 +25,12 @@ def read(
 
     Parameters
     ----------
-    source : path-like or array-like of shape (rows, columns)
+    source : path-like, bytes or array-like of shape (rows, columns)
         A DICOM, PNG, JPEG or TIFF file is a film; a folder of DICOM slices, a
         NIfTI file (``.nii``, ``.nii.gz``) or an enhanced (multi-frame) CT, MR or
         PET is a volume. The content decides, not the name. Arrays are films;
-        :meth:`Volume.from_array` takes those of volumes.
+        :meth:`Volume.from_array` takes those of volumes. Bytes are what a file of
+        a film holds.
     window : {"auto", "on", "off"}, bool, int or str
         For DICOM films. ``"auto"`` applies the file's first VOI look-up table or
         window to films and leaves CT, MR and PET in their units; ``True`` and

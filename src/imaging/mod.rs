@@ -22,7 +22,7 @@ pub use grid::{Grid, Turn};
 pub use image::{Image, View};
 pub use organs::{Edges, Organ, Organs};
 pub use png::{png, write_png};
-pub use read::{ReadOptions, WindowChoice, decode_bytes, read, read_with};
+pub use read::{ReadOptions, WindowChoice, decode_bytes, read};
 pub use recipe::{Intensity, Recipe, Step, VolumeInput, VoxelSize};
 pub use resize::{Kernel, resize};
 pub use series::{Folder, Repair, Series, read_series, scan};

@@ -27,15 +27,10 @@ pub struct ReadOptions {
 
 /// Reads a DICOM, PNG, JPEG or TIFF file as a film.
 pub fn read(path: &Path) -> Result<Image> {
-    read_with(path, &ReadOptions::default())
+    decode_bytes(&files::read(path)?, path, &ReadOptions::default())
 }
 
-/// As [`read`], with options.
-pub fn read_with(path: &Path, options: &ReadOptions) -> Result<Image> {
-    decode_bytes(&files::read(path)?, path, options)
-}
-
-/// As [`read_with`], from the bytes of a file; `name` is what errors call it.
+/// As [`read`], with options, from the bytes of a file; `name` is what errors call it.
 pub fn decode_bytes(bytes: &[u8], name: &Path, options: &ReadOptions) -> Result<Image> {
     // A DICOM preamble may hold the start of a TIFF file, so DICOM is asked first.
     if bytes.get(128..132) == Some(b"DICM") {

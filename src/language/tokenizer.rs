@@ -3,9 +3,11 @@
 //! Source: `WordPiece` as in Devlin et al. 2018, arXiv:1810.04805, by the `tokenizers` crate.
 
 use std::collections::HashMap;
+use std::panic::catch_unwind;
 use std::path::Path;
 
 use candle::{Device, Tensor};
+use serde::de::IgnoredAny;
 use tokenizers::decoders::wordpiece::WordPiece as WordPieceDecoder;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
@@ -89,7 +91,10 @@ impl Tokenizer {
 
     /// Reads the content of a `tokenizer.json`.
     pub fn from_json(json: &[u8], max_length: usize) -> Result<Self> {
-        let inner = tokenizers::Tokenizer::from_bytes(json).map_err(wrong)?;
+        // The crate reads a file several times over, and unwraps what a damaged one gives.
+        serde_json::from_slice::<IgnoredAny>(json).map_err(wrong)?;
+        let read = catch_unwind(|| tokenizers::Tokenizer::from_bytes(json));
+        let inner = read.map_err(|_| wrong("it is damaged"))?.map_err(wrong)?;
         Self::finish(inner, max_length)
     }
 
@@ -308,6 +313,12 @@ mod tests {
         assert!(error(folder.path()).contains("found no [UNK], expected one"));
         std::fs::write(folder.path().join("tokenizer.json"), "{}").unwrap();
         assert!(error(folder.path()).contains("tokenizer.json: tokenizer: "));
+        // One wrong byte after the model, where the crate unwraps.
+        let whole = Tokenizer::builtin().unwrap().to_json().unwrap();
+        let damaged = whole.replacen("\"decoder\":", "\"decoder\":$", 1);
+        assert_ne!(damaged, whole);
+        std::fs::write(folder.path().join("tokenizer.json"), damaged).unwrap();
+        assert!(error(folder.path()).contains("tokenizer.json: tokenizer: expected value"));
         let tokenizer = Tokenizer::builtin().unwrap();
         let endless = "a".repeat(LONGEST_TEXT + 1);
         let text = tokenizer.encode(&["a", &endless]).unwrap_err().to_string();

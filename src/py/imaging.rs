@@ -1,11 +1,12 @@
 //! Films, recipes and geometry for Python.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ndarray::{Array2, ArrayD, IxDyn};
 use numpy::{IntoPyArray, PyArray2, PyArray3, PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use serde::de::DeserializeOwned;
 
 use super::call::quick;
@@ -24,12 +25,29 @@ pub(crate) struct Recipe(pub(crate) imaging::Recipe);
 #[pyclass(frozen, module = "carina._core")]
 pub(crate) struct Geometry(pub(crate) imaging::Geometry);
 
+/// A file, or what it holds.
+#[derive(FromPyObject)]
+pub(super) enum Source {
+    Bytes(PyBackedBytes),
+    Path(PathBuf),
+}
+
+impl Source {
+    /// Gives the content to `work`, with what errors call it.
+    fn with<T>(&self, work: impl FnOnce(&[u8], &Path) -> Result<T>) -> Result<T> {
+        match self {
+            Self::Bytes(bytes) => work(bytes, Path::new("the bytes given")),
+            Self::Path(path) => work(&files::read(path)?, path),
+        }
+    }
+}
+
 /// Reads a frame of a file; `window` is "auto", "on", "off" or the name or number of a window.
 #[pyfunction]
-#[pyo3(signature = (path, *, apply_window=None, window_index=None, window_name=None, frame=None))]
+#[pyo3(signature = (source, *, apply_window=None, window_index=None, window_name=None, frame=None))]
 pub(super) fn read_film(
     py: Python<'_>,
-    path: PathBuf,
+    source: Source,
     apply_window: Option<bool>,
     window_index: Option<usize>,
     window_name: Option<String>,
@@ -37,13 +55,13 @@ pub(super) fn read_film(
 ) -> PyResult<Image> {
     let window = window_index.map(WindowChoice::Index).or(window_name.map(WindowChoice::Name));
     let options = ReadOptions { window, apply_window, frame };
-    quick(py, || imaging::read_with(&path, &options).map(Image))
+    quick(py, || source.with(|bytes, name| imaging::decode_bytes(bytes, name, &options)).map(Image))
 }
 
 /// The stored values of a DICOM file in its own type (frames, rows, columns, samples), squeezed.
 #[pyfunction]
-pub(super) fn decode_dicom(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyAny>> {
-    let (values, layout) = quick(py, || dicom::stored_values(&files::read(&path)?, &path))?;
+pub(super) fn decode_dicom(py: Python<'_>, source: Source) -> PyResult<Bound<'_, PyAny>> {
+    let (values, layout) = quick(py, || source.with(dicom::stored_values))?;
     let shape = layout.shape();
     Ok(match values {
         dicom::Values::U8(v) => shaped(py, v, &shape)?,

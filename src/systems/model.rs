@@ -150,7 +150,8 @@ impl Model {
         }
         let path = folder.join("tokenizer.json");
         let length = spec.elixr().text_length;
-        let tokenizer = Tokenizer::from_json(&files::read(&path)?, length)?;
+        let tokenizer = Tokenizer::from_json(&files::read(&path)?, length)
+            .map_err(|why| Error::format(&path, why.to_string()))?;
         let model = Self::build(spec, tokenizer, Parameters::blank(device))?;
         let checkpoint = Checkpoint::open(folder.join("model.safetensors"))?;
         let report = weights::load(

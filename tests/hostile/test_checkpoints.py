@@ -155,3 +155,15 @@ def test_no_damage_to_a_checkpoint_brings_the_process_down(folder):
         except CarinaError:
             refused += 1
     assert refused > 200
+
+
+def test_a_tokenizer_with_one_wrong_byte_is_named(tmp_path):
+    model = carina.create("elixr", size="tiny", image_size=32, seed=0)
+    path = model.save(tmp_path / "model") / "tokenizer.json"
+    text = path.read_text()
+    path.write_text(text.replace('"decoder":', '"decoder":$', 1))
+    assert path.read_text() != text
+    with pytest.raises(
+        FormatError, match=r"tokenizer\.json: tokenizer: expected value"
+    ):
+        carina.load(path.parent)

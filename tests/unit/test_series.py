@@ -147,6 +147,13 @@ def test_a_missing_slice_is_half_of_its_neighbours(ct, store):
     np.testing.assert_allclose(volume.to_numpy(), wanted, atol=1e-3)
 
 
+def test_slices_that_lie_far_beside_each_other_are_no_tilted_stack(ct, store):
+    slices = spoil(ct(HU), "tilt")
+    slices[5].ImagePositionPatient = [-100, 1e6, 40 + 2.5 * 5]
+    with pytest.raises(ca.CarinaError, match="too far for a tilted gantry"):
+        ca.read(store(slices), repair=("tilt", "uneven"))
+
+
 def test_a_tilted_stack_stands_upright_after_its_repair(ct, store):
     volume = ca.read(store(spoil(ct(HU), "tilt")), repair="tilt")
     # Slice z drifts by z rows, so the canvas grows by five of them.

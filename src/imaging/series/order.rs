@@ -14,6 +14,9 @@ const SAME_PLACE: f64 = 1e-3;
 /// round positions, and half a voxel is what every place is promised to hold.
 const UNEVEN: f64 = 0.1;
 
+/// Sides of a slice that a stack may drift by; at 30 degrees, a metre of slices drifts by two.
+const FARTHEST: f64 = 4.0;
+
 /// A stack may drift by this many pixels within its planes before it counts as tilted.
 const DRIFT: f64 = 0.5;
 
@@ -99,6 +102,13 @@ pub(super) fn plan(slices: &[Slice], repair: &[Repair]) -> Why<Plan> {
         let off = [0, 1, 2].map(|i| top.position[i] - bottom.position[i]);
         let high = top.along - bottom.along;
         let angle = (dot(off, off) / (high * high) - 1.0).max(0.0).sqrt().atan().to_degrees();
+        // Two small slices far beside each other would ask for a canvas of any size.
+        if drift > FARTHEST * rows.max(cols) as f64 {
+            return Err(format!(
+                "the slices drift by {drift:.1} pixels, at {angle:.1} degrees: too far for a \
+                 tilted gantry"
+            ));
+        }
         let what = format!(
             "the gantry was tilted by {angle:.1} degrees (slices drift by {drift:.1} pixels)"
         );

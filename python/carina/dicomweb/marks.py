@@ -1,0 +1,100 @@
+"""Boxes that a radiologist can switch on and off."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pydicom
+from highdicom import pr
+from numpy.typing import NDArray
+
+from carina.dicomweb.report import outline
+from carina.dicomweb.source import Author, chosen, made, sources
+from carina.errors import InvalidValueError
+from carina.study import Box
+
+
+def presentation(
+    images: Any,
+    boxes: Sequence[Box],
+    *,
+    scores: Mapping[str, float] | None = None,
+    image: int = 0,
+    author: Author | None = None,
+) -> pydicom.Dataset:
+    """Write boxes as a Grayscale Softcopy Presentation State.
+
+    Viewers draw it over the image, which stays as it is; its windows are the
+    image's own.
+
+    Parameters
+    ----------
+    images : pydicom.Dataset, path, bytes, or a sequence of them
+        The images of one study.
+    boxes : sequence of Box
+        In pixels of one image.
+    scores : mapping of finding to float, optional
+        Written beside the boxes of the finding.
+    image : int, default=0
+        Which of `images` the boxes are on.
+    author : Author, optional
+        Which model found them.
+
+    Returns
+    -------
+    pydicom.Dataset
+        For :meth:`Server.store`, or ``save_as``.
+
+    Raises
+    ------
+    InvalidValueError
+        If there is no box, one lies outside its image, or the images are of several
+        studies.
+    """
+    author = author or Author()
+    where = chosen(sources(images), image)
+    if not boxes:
+        raise InvalidValueError("boxes: expected at least one, found none")
+    lines = [outline(where, box) for box in boxes]
+    labels = [_label(box.finding, scores) for box in boxes]
+    return made("presentation state", lambda: _state(where, lines, labels, author))
+
+
+def _state(
+    where: pydicom.Dataset,
+    lines: Sequence[NDArray[np.float64]],
+    labels: Sequence[str],
+    author: Author,
+) -> pydicom.Dataset:
+    layer = pr.GraphicLayer(
+        "FINDINGS", order=1, description=f"{author.model}, unverified"[:64]
+    )
+    drawn = [
+        pr.GraphicObject(pr.GraphicTypeValues.POLYLINE, line, "PIXEL") for line in lines
+    ]
+    written = [
+        pr.TextObject(
+            label,
+            "PIXEL",
+            anchor_point=(float(line[0, 0]), float(line[0, 1])),
+            anchor_point_visible=False,
+        )
+        for label, line in zip(labels, lines, strict=True)
+    ]
+    return pr.GrayscaleSoftcopyPresentationState(
+        referenced_images=[where],
+        content_label="FINDINGS",
+        content_description=f"{author.model}, unverified"[:64],
+        graphic_layers=[layer],
+        graphic_annotations=[
+            pr.GraphicAnnotation(
+                [where], layer, graphic_objects=drawn, text_objects=written
+            )
+        ],
+        **author.facts("boxes", 9003),
+    )
+
+
+def _label(finding: str, scores: Mapping[str, float] | None) -> str:
+    known = scores is not None and finding in scores
+    return f"{finding} {scores[finding]:.2f}" if known and scores else finding

@@ -1,0 +1,153 @@
+"""What results are made from: the images that they speak of, and who speaks."""
+
+import copy
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pydicom
+from pydicom.sr.coding import Code
+from pydicom.uid import generate_uid
+
+from carina.dicomweb._quiet import mute
+from carina.dicomweb._store import items, load
+from carina.errors import CarinaError, InvalidValueError
+
+SCHEME = "99CARINA"
+Codes = Mapping[str, tuple[str, str, str]]
+T = TypeVar("T")
+
+# Type 2: the standard wants them, and wants them empty rather than absent.
+_MAY_BE_EMPTY = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "SeriesNumber",
+    "InstanceNumber",
+)
+_REFUSALS = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+
+
+@dataclass(frozen=True)
+class Author:
+    """The program that stands for a result.
+
+    Attributes
+    ----------
+    model : str
+        Name of the model.
+    version : str
+        Its version: the start of :meth:`carina.Model.fingerprint`, say.
+    manufacturer : str
+        Who made it.
+    """
+
+    model: str = "carina"
+    version: str = "0"
+    manufacturer: str = "carina"
+
+    def __post_init__(self) -> None:
+        for name, text in vars(self).items():
+            if not isinstance(text, str) or not 0 < len(text) <= 64 or "\\" in text:
+                raise InvalidValueError(f"author: expected {name} of 1 to 64 letters")
+
+    @property
+    def uid(self) -> str:
+        """A UID that stands for this model and version."""
+        return str(generate_uid(None, entropy_srcs=[self.model, self.version]))
+
+    def facts(self, kind: str, number: int) -> dict[str, Any]:
+        """Return what every result says of its maker, and UIDs of its own."""
+        return {
+            "series_instance_uid": generate_uid(None),
+            "sop_instance_uid": generate_uid(None),
+            "series_number": number,
+            "instance_number": 1,
+            "manufacturer": self.manufacturer,
+            "manufacturer_model_name": self.model,
+            "software_versions": self.version,
+            # There is no device; the model's UID says which program it was.
+            "device_serial_number": self.uid,
+            "series_description": f"{self.model}: {kind}, unverified"[:64],
+        }
+
+
+def sources(given: Any) -> list[pydicom.Dataset]:
+    """Return the attributes of the images of one study, pixels left out.
+
+    Raises
+    ------
+    InvalidValueError
+        If there are none, they are of several studies or patients, or are no images.
+    """
+    with mute():
+        loaded = [_bare(load(item)) for item in items(given)]
+    if not loaded:
+        raise InvalidValueError("sources: expected at least one image, found none")
+    for name in ("StudyInstanceUID", "PatientID"):
+        if len({str(one.get(name, "")) for one in loaded}) > 1:
+            raise InvalidValueError(f"sources: expected one {name}, found several")
+    return loaded
+
+
+def _bare(image: pydicom.Dataset) -> pydicom.Dataset:
+    for name in (*_NEEDED, "Rows", "Columns"):
+        if not image.get(name):
+            raise InvalidValueError(f"sources: expected images, found none of {name}")
+    bare = pydicom.Dataset()
+    # The pixels are the bulk of it, and no result needs them.
+    bare.update({e.tag: e for e in image if e.tag != 0x7FE00010})
+    bare = copy.deepcopy(bare)
+    bare.file_meta = copy.deepcopy(getattr(image, "file_meta", None))
+    for name in _MAY_BE_EMPTY:
+        if name not in bare:
+            setattr(bare, name, None)
+    return bare
+
+
+def chosen(loaded: Sequence[pydicom.Dataset], image: int) -> pydicom.Dataset:
+    """Return the image that pixels belong to."""
+    if not 0 <= image < len(loaded):
+        raise InvalidValueError(
+            f"image: expected 0 to {len(loaded) - 1}, found {image}"
+        )
+    return loaded[image]
+
+
+def code(name: str, codes: Codes | None) -> Code:
+    """Return a finding as a code: the caller's, or one of our own scheme."""
+    if codes is not None and name in codes:
+        value, scheme, meaning = codes[name]
+        return Code(value, scheme, meaning)
+    if not isinstance(name, str) or not 0 < len(name) <= 64:
+        raise InvalidValueError("findings: expected names of 1 to 64 letters")
+    slug = re.sub(r"[^A-Z0-9]+", "_", name.upper())[:16]
+    if len(name) > 16:
+        # A code has 16 letters at most, and must not be another finding's.
+        slug = slug[:9] + "_" + hashlib.sha256(name.encode()).hexdigest()[:6].upper()
+    return Code(slug, SCHEME, name)
+
+
+def made(what: str, make: Callable[[], T]) -> T:
+    """Return what `make` makes; its refusal becomes an error that quotes no image."""
+    problem = ""
+    try:
+        with mute():
+            return make()
+    except CarinaError:
+        raise
+    except _REFUSALS as error:
+        problem = type(error).__name__
+    # Raised here, it does not carry the refusal along.
+    raise InvalidValueError(
+        f"sources: no {what} can be made of these images ({problem})"
+    )
