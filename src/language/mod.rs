@@ -1,6 +1,7 @@
 //! Text: tokenizers, text encoders and decoders.
 
 mod bert;
+mod bert_branch;
 mod bert_config;
 mod chat;
 mod decoder;
@@ -12,6 +13,7 @@ mod text_encoder;
 mod tokenizer;
 
 pub use bert::Bert;
+pub(crate) use bert_branch::{BertAttention, BertFeed};
 pub use bert_config::BertConfig;
 pub use chat::{ChatTemplate, Message};
 pub use decoder::{Decoder, Score, Written};

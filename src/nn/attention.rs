@@ -194,6 +194,39 @@ impl Attention {
         self.out.forward_onto(&join(&attend(&q, &k, &v, &options)?)?, residual)
     }
 
+    /// Keys and values (B, M, Hkv·D) of `context` (B, M, C), for [`Self::forward_over`]; parts of
+    /// one context can be joined, and used in several passes.
+    ///
+    /// # Errors
+    /// When one map makes queries, keys and values.
+    pub fn keys_values(&self, context: &Tensor) -> Result<(Tensor, Tensor)> {
+        let Projections::Split { key, value, .. } = &self.projections else {
+            return Err(needs_split());
+        };
+        Ok((key.forward(context)?, value.forward(context)?))
+    }
+
+    /// As [`Self::forward`], or with a residual [`Self::forward_onto`], for keys and values from
+    /// [`Self::keys_values`]; the context of `input` does not count, nor do rotary positions.
+    pub fn forward_over(
+        &self,
+        x: &Tensor,
+        (keys, values): (&Tensor, &Tensor),
+        input: &AttentionInput,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let Projections::Split { query, .. } = &self.projections else {
+            return Err(needs_split());
+        };
+        let q = self.part(&query.forward(x)?, self.heads)?;
+        let (k, v) = (self.part(keys, self.kv_heads)?, self.part(values, self.kv_heads)?);
+        let attended = join(&attend(&q, &k, &v, &input.options())?)?;
+        match residual {
+            Some(residual) => self.out.forward_onto(&attended, residual),
+            None => self.out.forward(&attended),
+        }
+    }
+
     /// What the heads gathered, side by side (B, N, H·D).
     fn attended(&self, x: &Tensor, input: &AttentionInput) -> Result<Tensor> {
         if let (Projections::Fused(qkv), None, None) =
@@ -229,16 +262,43 @@ impl Attention {
             Projections::Split { query, key, value } => {
                 let context = context.unwrap_or(x);
                 let parts = [(query, x), (key, context), (value, context)];
-                let [q, k, v] = parts.map(|(map, from)| {
-                    let part = map.trace(from, false, None);
-                    let &[batch, tokens, width] = part.dims() else { return part };
-                    let heads = [batch, tokens, width / self.head_dim, self.head_dim];
-                    part.view(&heads).turned(&[batch, heads[2], tokens, self.head_dim])
-                });
+                let [q, k, v] = parts.map(|(map, from)| self.heads(&map.trace(from, false, None)));
                 Shadow::made(&dims, &[&q, &k, &v], Work::default())
             }
         };
         self.out.trace(&attended, false, residual)
+    }
+
+    /// The memory of [`Self::keys_values`].
+    pub fn trace_keys_values(&self, context: &Shadow) -> Result<(Shadow, Shadow)> {
+        let Projections::Split { key, value, .. } = &self.projections else {
+            return Err(needs_split());
+        };
+        Ok((key.trace(context, false, None), value.trace(context, false, None)))
+    }
+
+    /// The memory of [`Self::forward_over`].
+    pub fn trace_over(
+        &self,
+        x: &Shadow,
+        (keys, values): (&Shadow, &Shadow),
+        residual: Option<&Shadow>,
+    ) -> Result<Shadow> {
+        let Projections::Split { query, .. } = &self.projections else {
+            return Err(needs_split());
+        };
+        let q = query.trace(x, false, None);
+        let [q, k, v] = [&q, keys, values].map(|part| self.heads(part));
+        let dims = x.dims_to(self.heads * self.head_dim);
+        let attended = Shadow::made(&dims, &[&q, &k, &v], Work::default());
+        Ok(self.out.trace(&attended, false, residual))
+    }
+
+    /// The memory of [`Self::part`].
+    fn heads(&self, part: &Shadow) -> Shadow {
+        let &[batch, tokens, width] = part.dims() else { return part.clone() };
+        let heads = [batch, tokens, width / self.head_dim, self.head_dim];
+        part.view(&heads).turned(&[batch, heads[2], tokens, self.head_dim])
     }
 
     /// Queries (B, H, N, D), keys and values (B, Hkv, M, D) of `x` and its context.
@@ -249,11 +309,7 @@ impl Attention {
     ) -> Result<(Tensor, Tensor, Tensor)> {
         match &self.projections {
             Projections::Fused(qkv) if context.is_none() => self.split(&qkv.forward(x)?),
-            Projections::Fused(_) => {
-                let why = "found a context, but one map makes queries, keys and values; \
-                           expected the split layout";
-                Err(Error::value("attention", why))
-            }
+            Projections::Fused(_) => Err(needs_split()),
             Projections::Split { query, key, value } => {
                 let context = context.unwrap_or(x);
                 Ok((
@@ -299,6 +355,12 @@ impl Attention {
 fn join(heads: &Tensor) -> Result<Tensor> {
     let (batch, count, tokens, dim) = heads.dims4()?;
     Ok(heads.transpose(1, 2)?.reshape((batch, tokens, count * dim))?)
+}
+
+fn needs_split() -> Error {
+    let why = "found a context, but one map makes queries, keys and values; \
+               expected the split layout";
+    Error::value("attention", why)
 }
 
 fn check(config: &AttentionConfig) -> Result<()> {

@@ -5,13 +5,18 @@ use ndarray::Array2;
 
 use super::loss;
 use super::stage::{Objective, PairLoss, Same, Section, Stage};
-use crate::Result;
 use crate::data::{Dataset, Study};
+use crate::fusion::{Negatives, Pairing, QFormer, Words};
 use crate::metrics::Policy;
 use crate::nn::Pass;
 use crate::random::Random;
 use crate::systems::Model;
 use crate::systems::elixr::Elixr;
+use crate::{Error, Result};
+
+/// What the names of the parameters begin with that encode films, and those that read texts.
+pub(super) const IMAGE: &[&str] = &["image."];
+pub(super) const TEXT: &[&str] = &["text.", "qformer."];
 
 /// What the loss needs to know about the whole data set, found out once.
 #[derive(Debug)]
@@ -37,13 +42,15 @@ impl Target {
     pub(super) fn new(model: &Model, dataset: &Dataset, stage: &Stage) -> Result<Self> {
         let still = model.frozen_towers(stage.precision)?;
         let learning = model.parameters().trainable();
-        let frozen = |prefix: &str| {
-            !learning.iter().any(|(name, _)| name.starts_with(prefix) && stage.trains(name))
+        let frozen = |prefixes: &[&str]| {
+            let mut learning = learning.iter().filter(|(name, _)| stage.trains(name));
+            !learning.any(|(name, _)| prefixes.iter().any(|prefix| name.starts_with(prefix)))
         };
-        let frozen = Frozen { image: frozen("image."), text: frozen("text.") };
+        let frozen = Frozen { image: frozen(IMAGE), text: frozen(TEXT) };
         let (policy, balance) = match &stage.objective {
-            Objective::Contrastive { same: Same::Labels, .. } => (Policy::Ignore, false),
-            Objective::Contrastive { .. } => {
+            Objective::Contrastive { same: Same::Labels, .. }
+            | Objective::Qformer { same: Same::Labels, .. } => (Policy::Ignore, false),
+            Objective::Contrastive { .. } | Objective::Qformer { .. } => {
                 let (labels, weights) = (Array2::zeros((0, 0)), Vec::new());
                 return Ok(Self { labels, weights, still, frozen });
             }
@@ -88,16 +95,21 @@ pub(super) struct Outcome {
     pub(super) logits: Option<Tensor>,
 }
 
-/// Runs the model on one batch. `epoch` chooses which sentences are read; `None` reads all.
-pub(super) fn evaluate(
-    model: &Model,
-    stage: &Stage,
-    dataset: &Dataset,
-    target: &Target,
-    films: &Films,
-    epoch: Option<usize>,
-    pass: &Pass,
-) -> Result<Outcome> {
+/// One batch, and what the model is to learn from it.
+pub(super) struct Task<'a> {
+    pub(super) model: &'a Model,
+    pub(super) stage: &'a Stage,
+    pub(super) dataset: &'a Dataset,
+    pub(super) target: &'a Target,
+    pub(super) films: &'a Films,
+    /// Chooses which sentences are read; all without one.
+    pub(super) epoch: Option<usize>,
+    pub(super) pass: &'a Pass,
+}
+
+/// Runs the model on one batch.
+pub(super) fn evaluate(task: &Task) -> Result<Outcome> {
+    let &Task { model, stage, target, films, pass, .. } = task;
     let (still, device) = (&target.still, model.device());
     let learning = if pass.trains() { Some(model.towers_in(stage.precision)?) } else { None };
     let towers = learning.as_ref().unwrap_or(still);
@@ -106,12 +118,11 @@ pub(super) fn evaluate(
     } else {
         towers.encode_image(&films.pixels, pass)?
     };
-    let features = towers.gather(grid)?;
+    let features = || towers.gather(grid.clone(), pass);
     match &stage.objective {
         Objective::Contrastive { loss: pair, same, text, drop_sentence } => {
-            let drop = epoch.map(|epoch| (*drop_sentence, epoch));
-            let texts = texts(dataset, &films.indices, *text, drop, stage.seed);
-            let films_at = towers.embed_image(&features)?;
+            let texts = task.texts(*text, *drop_sentence);
+            let films_at = towers.embed_image(&features()?)?;
             let tokens = model.tokenize(&texts)?;
             let states = if target.frozen.text {
                 still.encode_text(&tokens, &Pass::inference())?
@@ -120,15 +131,16 @@ pub(super) fn evaluate(
             };
             let texts_at = towers.project_text(&states)?;
             let logits = towers.logits(&Elixr::similarity(&films_at, &texts_at)?)?;
-            let same = pairs(*same, &texts, target, &films.indices, device)?;
+            let same = task.pairs(*same, &texts)?;
             let loss = match pair {
                 PairLoss::Clip => loss::clip(&logits, &same)?,
                 PairLoss::Siglip => loss::siglip(&logits, &same)?,
             };
             Ok(Outcome { loss, logits: None })
         }
+        Objective::Qformer { .. } => task.query(towers.qformer()?, &grid.tokens),
         Objective::Supcon { temperature, .. } => {
-            let at = towers.embed_image(&features)?; // (B, Q, E)
+            let at = towers.embed_image(&features()?)?; // (B, Q, E)
             let (batch, queries, width) = at.dims3()?;
             // Each query votes for itself: the mean of their similarities is that of the
             // concatenation, whose length is √Q.
@@ -138,7 +150,7 @@ pub(super) fn evaluate(
             Ok(Outcome { loss: loss::supcon(&z, &same, *temperature)?, logits: None })
         }
         Objective::Supervised { smoothing, .. } => {
-            let logits = towers.classify(&features)?;
+            let logits = towers.classify(&features()?)?;
             let (targets, known) = label_tensors(target, &films.indices, *smoothing, device)?;
             let loss = loss::binary(&logits, &targets, &known)?;
             Ok(Outcome { loss, logits: Some(logits) })
@@ -146,20 +158,73 @@ pub(super) fn evaluate(
     }
 }
 
-fn pairs(
-    same: Same,
-    texts: &[String],
-    target: &Target,
-    indices: &[usize],
-    device: &Device,
-) -> Result<Tensor> {
-    match same {
-        Same::Nothing => loss::equal_pairs(indices, device),
-        Same::Text => loss::equal_pairs(texts, device),
-        Same::Labels => {
-            let keys: Vec<_> = indices.iter().map(|&index| target.key(index)).collect();
-            loss::equal_pairs(&keys, device)
+impl Task<'_> {
+    /// The losses of a Q-Former that looks at image tokens (B, N, C), weighed.
+    fn query(&self, qformer: &QFormer, tokens: &Tensor) -> Result<Outcome> {
+        let Objective::Qformer {
+            same,
+            text,
+            drop_sentence,
+            gather,
+            contrast_smoothing,
+            caption_smoothing,
+            weights,
+        } = &self.stage.objective
+        else {
+            return Err(Error::Internal("a stage without a Q-Former's objective".to_owned()));
+        };
+        let texts = self.texts(*text, *drop_sentence);
+        let (ids, mask) = self.model.tokenize(&texts)?.to_tensors(self.model.device())?;
+        let [start, _] = self.model.caption_tokens()?;
+        let pairing = Pairing {
+            gather: *gather,
+            contrast_smoothing: *contrast_smoothing,
+            caption_smoothing: *caption_smoothing,
+            start,
+        };
+        let epoch = self.epoch.map_or(u64::MAX, |epoch| epoch as u64);
+        let stream = |row: usize| {
+            Random::new(self.stage.seed, &[0x6e65_6761, epoch, self.films.indices[row] as u64])
+        };
+        let losses = qformer.losses(
+            tokens,
+            Words { ids: &ids, mask: &mask },
+            &self.pairs(*same, &texts)?,
+            &pairing,
+            |chances| Negatives::draw(chances, stream),
+            self.pass,
+        )?;
+        let parts = [losses.contrast, losses.matching, losses.caption];
+        let [contrast, matching, caption] = std::array::from_fn(|i| &parts[i] * weights[i]);
+        Ok(Outcome { loss: ((contrast? + matching?)? + caption?)?, logits: None })
+    }
+
+    /// Which films and texts of the batch belong together (B, B).
+    fn pairs(&self, same: Same, texts: &[String]) -> Result<Tensor> {
+        let (indices, device) = (&self.films.indices, self.model.device());
+        match same {
+            Same::Nothing => loss::equal_pairs(indices, device),
+            Same::Text => loss::equal_pairs(texts, device),
+            Same::Labels => {
+                let keys: Vec<_> = indices.iter().map(|&index| self.target.key(index)).collect();
+                loss::equal_pairs(&keys, device)
+            }
         }
+    }
+
+    /// The texts of the batch; in an epoch, each sentence is left out with a chance, never all.
+    fn texts(&self, part: Section, chance: f64) -> Vec<String> {
+        let one = |&index: &usize| {
+            let text = section(&self.dataset.studies[index], part);
+            match self.epoch {
+                Some(epoch) if chance > 0.0 => {
+                    let path = [0x7465_7874, epoch as u64, index as u64];
+                    without_some_sentences(&text, chance, &mut Random::new(self.stage.seed, &path))
+                }
+                _ => text,
+            }
+        };
+        self.films.indices.iter().map(one).collect()
     }
 }
 
@@ -184,27 +249,6 @@ fn label_tensors(
     }
     let shape = (indices.len(), findings);
     Ok((Tensor::from_vec(targets, shape, device)?, Tensor::from_vec(known, shape, device)?))
-}
-
-/// The texts of a batch; with `drop`, each sentence is left out with that chance, never all.
-fn texts(
-    dataset: &Dataset,
-    indices: &[usize],
-    part: Section,
-    drop: Option<(f64, usize)>,
-    seed: u64,
-) -> Vec<String> {
-    let one = |&index: &usize| {
-        let text = section(&dataset.studies[index], part);
-        match drop {
-            Some((chance, epoch)) if chance > 0.0 => {
-                let mut random = Random::new(seed, &[0x7465_7874, epoch as u64, index as u64]);
-                without_some_sentences(&text, chance, &mut random)
-            }
-            _ => text,
-        }
-    };
-    indices.iter().map(one).collect()
 }
 
 pub(super) fn section(study: &Study, part: Section) -> String {

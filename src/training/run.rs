@@ -12,7 +12,7 @@ use super::checkpoint::{self, FORMAT, Identity, State, Tensors};
 use super::gradients::Gradients;
 use super::history::{EpochRow, History, StepRow};
 use super::learnable::Learnable;
-use super::objective::{self, Films, Target};
+use super::objective::{self, Films, Target, Task};
 use super::plan::fits;
 use super::ranks::{Ranks, leads};
 use super::stage::{Objective, Stage};
@@ -91,6 +91,10 @@ pub fn run(
         Some(part) => Some(Learnable::new("validation", part, stage)?),
         None => None,
     };
+    if let Objective::Qformer { .. } = stage.objective {
+        model.towers().qformer()?;
+        model.caption_tokens()?;
+    }
     if supervised {
         model.set_findings(&dataset.findings)?;
     }
@@ -246,18 +250,16 @@ impl<'a> Run<'a> {
         let pass = Pass::training(self.stage.seed, passes);
         let pass = if self.options.recompute { pass.recomputing() } else { pass };
         let (model, stage) = (self.model, self.stage);
-        let evaluate = || {
-            objective::evaluate(
-                model,
-                stage,
-                &self.train.dataset,
-                &self.target,
-                films,
-                Some(epoch),
-                &pass,
-            )
+        let task = Task {
+            model,
+            stage,
+            dataset: &self.train.dataset,
+            target: &self.target,
+            films,
+            epoch: Some(epoch),
+            pass: &pass,
         };
-        let (outcome, tape) = record(evaluate)?;
+        let (outcome, tape) = record(|| objective::evaluate(&task))?;
         let value = f64::from(outcome.loss.to_scalar::<f32>()?);
         if !value.is_finite() {
             return Err(Error::Training(format!(
