@@ -12,6 +12,7 @@ from carina._core import (
     set_num_threads,
 )
 from carina._progress import set_progress
+from carina.captioning import caption
 from carina.classification import classification_result
 from carina.dataset import Dataset
 from carina.decoder import Decoder, create_decoder, list_decoder_sizes, load_decoder

@@ -261,6 +261,11 @@ impl Model {
         self.tokenizer.encode(texts)
     }
 
+    /// The text of `tokens`, without special ones.
+    pub fn text_of(&self, tokens: &[u32]) -> Result<String> {
+        self.tokenizer.decode(tokens)
+    }
+
     /// The tokens that start and end a caption.
     pub fn caption_tokens(&self) -> Result<[u32; 2]> {
         let known = |names: [&str; 2]| {

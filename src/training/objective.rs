@@ -12,6 +12,7 @@ use crate::nn::Pass;
 use crate::random::Random;
 use crate::systems::Model;
 use crate::systems::elixr::Elixr;
+use crate::vision::TokenGrid;
 use crate::{Error, Result};
 
 /// What the names of the parameters begin with that encode films, and those that read texts.
@@ -110,35 +111,18 @@ pub(super) struct Task<'a> {
 /// Runs the model on one batch.
 pub(super) fn evaluate(task: &Task) -> Result<Outcome> {
     let &Task { model, stage, target, films, pass, .. } = task;
-    let (still, device) = (&target.still, model.device());
+    let device = model.device();
     let learning = if pass.trains() { Some(model.towers_in(stage.precision)?) } else { None };
-    let towers = learning.as_ref().unwrap_or(still);
-    let grid = if target.frozen.image {
-        still.encode_image(&films.pixels, &Pass::inference())?
-    } else {
-        towers.encode_image(&films.pixels, pass)?
-    };
-    let features = || towers.gather(grid.clone(), pass);
+    let towers = learning.as_ref().unwrap_or(&target.still);
+    let grid = || task.grid(towers, pass);
+    let features = || towers.gather(grid()?, pass);
     match &stage.objective {
-        Objective::Contrastive { loss: pair, same, text, drop_sentence } => {
-            let texts = task.texts(*text, *drop_sentence);
-            let films_at = towers.embed_image(&features()?)?;
-            let tokens = model.tokenize(&texts)?;
-            let states = if target.frozen.text {
-                still.encode_text(&tokens, &Pass::inference())?
-            } else {
-                towers.encode_text(&tokens, pass)?
-            };
-            let texts_at = towers.project_text(&states)?;
-            let logits = towers.logits(&Elixr::similarity(&films_at, &texts_at)?)?;
-            let same = task.pairs(*same, &texts)?;
-            let loss = match pair {
-                PairLoss::Clip => loss::clip(&logits, &same)?,
-                PairLoss::Siglip => loss::siglip(&logits, &same)?,
-            };
+        Objective::Contrastive { .. } => {
+            let Embedded { films: at, texts, words } = task.embed(towers, pass)?;
+            let loss = task.contrast(towers, (&at, &texts), &films.indices, &words)?;
             Ok(Outcome { loss, logits: None })
         }
-        Objective::Qformer { .. } => task.query(towers.qformer()?, &grid.tokens),
+        Objective::Qformer { .. } => task.query(towers.qformer()?, &grid()?.tokens),
         Objective::Supcon { temperature, .. } => {
             let at = towers.embed_image(&features()?)?; // (B, Q, E)
             let (batch, queries, width) = at.dims3()?;
@@ -158,7 +142,61 @@ pub(super) fn evaluate(task: &Task) -> Result<Outcome> {
     }
 }
 
+/// Where the films and texts of a batch lie in the space that they share.
+pub(super) struct Embedded {
+    /// Unit vectors of films (B, Q, E).
+    pub(super) films: Tensor,
+    /// Unit vectors of texts (B, E).
+    pub(super) texts: Tensor,
+    /// What the texts say.
+    pub(super) words: Vec<String>,
+}
+
 impl Task<'_> {
+    /// The tokens of the films.
+    fn grid(&self, towers: &Elixr, pass: &Pass) -> Result<TokenGrid> {
+        if self.target.frozen.image {
+            return self.target.still.encode_image(&self.films.pixels, &Pass::inference());
+        }
+        towers.encode_image(&self.films.pixels, pass)
+    }
+
+    /// The embeddings of a contrast.
+    pub(super) fn embed(&self, towers: &Elixr, pass: &Pass) -> Result<Embedded> {
+        let Objective::Contrastive { text, drop_sentence, .. } = &self.stage.objective else {
+            return Err(other_objective());
+        };
+        let words = self.texts(*text, *drop_sentence);
+        let features = towers.gather(self.grid(towers, pass)?, pass)?;
+        let films = towers.embed_image(&features)?;
+        let tokens = self.model.tokenize(&words)?;
+        let states = if self.target.frozen.text {
+            self.target.still.encode_text(&tokens, &Pass::inference())?
+        } else {
+            towers.encode_text(&tokens, pass)?
+        };
+        Ok(Embedded { films, texts: towers.project_text(&states)?, words })
+    }
+
+    /// The contrast of `films` (B, Q, E), of these rows of the data set, and `texts` (B, E).
+    pub(super) fn contrast(
+        &self,
+        towers: &Elixr,
+        (films, texts): (&Tensor, &Tensor),
+        indices: &[usize],
+        words: &[String],
+    ) -> Result<Tensor> {
+        let Objective::Contrastive { loss, same, .. } = &self.stage.objective else {
+            return Err(other_objective());
+        };
+        let logits = towers.logits(&Elixr::similarity(films, texts)?)?;
+        let same = self.pairs(*same, indices, words)?;
+        match loss {
+            PairLoss::Clip => loss::clip(&logits, &same),
+            PairLoss::Siglip => loss::siglip(&logits, &same),
+        }
+    }
+
     /// The losses of a Q-Former that looks at image tokens (B, N, C), weighed.
     fn query(&self, qformer: &QFormer, tokens: &Tensor) -> Result<Outcome> {
         let Objective::Qformer {
@@ -171,7 +209,7 @@ impl Task<'_> {
             weights,
         } = &self.stage.objective
         else {
-            return Err(Error::Internal("a stage without a Q-Former's objective".to_owned()));
+            return Err(other_objective());
         };
         let texts = self.texts(*text, *drop_sentence);
         let (ids, mask) = self.model.tokenize(&texts)?.to_tensors(self.model.device())?;
@@ -189,7 +227,7 @@ impl Task<'_> {
         let losses = qformer.losses(
             tokens,
             Words { ids: &ids, mask: &mask },
-            &self.pairs(*same, &texts)?,
+            &self.pairs(*same, &self.films.indices, &texts)?,
             &pairing,
             |chances| Negatives::draw(chances, stream),
             self.pass,
@@ -199,9 +237,9 @@ impl Task<'_> {
         Ok(Outcome { loss: ((contrast? + matching?)? + caption?)?, logits: None })
     }
 
-    /// Which films and texts of the batch belong together (B, B).
-    fn pairs(&self, same: Same, texts: &[String]) -> Result<Tensor> {
-        let (indices, device) = (&self.films.indices, self.model.device());
+    /// Which films, of these rows of the data set, and texts belong together (B, B).
+    fn pairs(&self, same: Same, indices: &[usize], texts: &[String]) -> Result<Tensor> {
+        let device = self.model.device();
         match same {
             Same::Nothing => loss::equal_pairs(indices, device),
             Same::Text => loss::equal_pairs(texts, device),
@@ -226,6 +264,10 @@ impl Task<'_> {
         };
         self.films.indices.iter().map(one).collect()
     }
+}
+
+fn other_objective() -> Error {
+    Error::Internal("a stage was asked for the loss of another objective".to_owned())
 }
 
 fn label_tensors(

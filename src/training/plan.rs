@@ -44,6 +44,15 @@ pub fn plan(spec: &ModelSpec, stage: &Stage, conditions: &Conditions) -> Result<
     let kept = conditions.studies.map_or(0, |n| n.saturating_mul(NUMBER * sketch.film()));
     account.keep(Kind::Data, kept.min(conditions.cache));
 
+    if stage.together() {
+        // All films of a step wait for its end, and their embeddings meet at once.
+        let films = batch.saturating_mul(stage.accumulate);
+        account.keep(Kind::Data, NUMBER * sketch.film().saturating_mul(films - batch));
+        let config = spec.elixr();
+        let embedded = (config.queries + 1) * config.embedding + config.queries * films;
+        account.keep(Kind::Activations, 2 * NUMBER * films.saturating_mul(embedded));
+    }
+
     let frozen = |prefixes: &[&str]| {
         let within = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix));
         sketch.learnable(|name| within(name) && stage.trains(name)) == 0

@@ -27,6 +27,10 @@ pub enum Objective {
         /// Chance that a sentence of the report is left out, per film and epoch.
         #[serde(default)]
         drop_sentence: f64,
+        /// Whether the micro-batches of a step are one batch, in which each film meets the texts
+        /// of all: a large batch with the memory of a small one, for twice the work.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        together: bool,
     },
     /// Films with their reports, by a Q-Former: contrast, match and caption.
     Qformer {
@@ -252,6 +256,11 @@ impl Stage {
             Objective::Supervised { smoothing, .. } => share("objective.smoothing", smoothing)?,
         }
         Ok(())
+    }
+
+    /// Whether the micro-batches of a step are one batch.
+    pub fn together(&self) -> bool {
+        matches!(self.objective, Objective::Contrastive { together: true, .. })
     }
 
     /// Whether the parameter `name` learns in this stage.

@@ -17,7 +17,7 @@ use crate::systems::{Level, Model, preset};
 use crate::{Error, Result};
 
 /// Films with a bright spot on one side when the finding is there.
-fn studies(n: usize) -> Arc<Dataset> {
+pub(super) fn studies(n: usize) -> Arc<Dataset> {
     let one = |i: usize| {
         let mut random = Random::new(9, &[i as u64]);
         let present = i.is_multiple_of(2);

@@ -55,6 +55,7 @@ def test_the_same_seed_gives_the_same_model():
 def test_every_preset_is_a_model_that_encodes():
     assert ca.list_presets() == [
         "elixr-tiny",
+        "elixr-qformer",
         "elixr-small",
         "elixr-densenet121",
         "elixr-base",
