@@ -68,6 +68,7 @@ __all__ = [
     "TextEncoder",
     "Volume",
     "VolumeGeometry",
+    "caption",
     "check_memory",
     "classification_result",
     "create",

@@ -185,7 +185,8 @@ def retrieval_quality(
     model : Model
         The model.
     dataset : Dataset
-        Studies with reports; those without one are left out.
+        Studies with reports; those without one, or without a film that can be read,
+        are left out.
     k : sequence of int, default=(1, 5, 10)
         How many of the most alike are looked at.
     n : int, default=1000
@@ -204,26 +205,26 @@ def retrieval_quality(
     Raises
     ------
     InvalidValueError
-        If fewer than two studies have a report, or a `k` is below 1.
+        If fewer than two studies are left, or a `k` is below 1.
     """
-    texts = dataset.reports
-    rows = [row for row, text in enumerate(texts) if text.strip()]
-    if len(rows) < 2 or min(k, default=0) < 1:
-        msg = (
-            f"dataset: found {len(rows)} studies with a report, expected at least 2"
-            if len(rows) < 2
-            else f"k: found {list(k)}, expected numbers of at least 1"
-        )
+    if min(k, default=0) < 1:
+        msg = f"k: found {list(k)}, expected numbers of at least 1"
         raise InvalidValueError(msg)
-    told = [texts[row].strip() for row in rows]
-    unique = list(dict.fromkeys(told))
-    own = np.array([unique.index(text) for text in told])
+    reports = [text.strip() for text in dataset.reports]
+    rows = np.flatnonzero([bool(text) for text in reports])
+    _need_two(rows)
     films = model.embed(dataset[rows], progress=progress)
-    score = similarity(films, model.encode_text(unique))  # (films, texts)
-    relevant = own[:, None] == np.arange(len(unique))
+    read = ~np.isnan(films).any(axis=(1, 2))
+    rows, films = rows[read], films[read]
+    _need_two(rows)
+    told = [reports[row] for row in rows]
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(told))}
+    own = np.array([numbers[text] for text in told])
+    score = similarity(films, model.encode_text(list(numbers)))  # (films, texts)
+    relevant = own[:, None] == np.arange(len(numbers))
     patients = np.asarray(dataset.patients)[rows]
     # A text is one query, of the patient whose report it first was.
-    first = np.array([told.index(text) for text in unique])
+    first = np.array([told.index(text) for text in numbers])
     directions = {
         "film to text": (score, relevant, patients),
         "text to film": (score.T, relevant.T, patients[first]),
@@ -240,6 +241,15 @@ def retrieval_quality(
             for column, value in zip(columns, row, strict=True):
                 columns[column].append(value)
     return Table(columns)
+
+
+def _need_two(rows: NDArray[Any]) -> None:
+    if len(rows) < 2:
+        msg = (
+            f"dataset: found {len(rows)} films with a report that can be read, "
+            "expected at least 2"
+        )
+        raise InvalidValueError(msg)
 
 
 def _mean_interval(

@@ -9,6 +9,7 @@ mod generate;
 mod llama;
 mod pooling;
 mod sentence;
+mod siglip_text;
 mod text_encoder;
 mod tokenizer;
 
@@ -20,5 +21,6 @@ pub use decoder::{Decoder, Score, Written};
 pub use generate::{Generated, Generation, Prompts, Stopping};
 pub use llama::{Cache, Family, Llama, LlamaConfig};
 pub use pooling::TextPooling;
+pub use siglip_text::{SiglipText, SiglipTextConfig};
 pub use text_encoder::TextEncoder;
 pub use tokenizer::{TokenBatch, Tokenizer};

@@ -67,9 +67,7 @@ def test_a_frozen_part_stays_as_it_is(preset, stage, films):
 def test_a_model_without_what_a_stage_trains_is_refused(preset, films):
     wrong = [name for name in ca.list_stages() if not fits(preset, name)]
     for name in wrong:
-        with pytest.raises(
-            InvalidValueError, match="found no Q-Former; create one"
-        ):
+        with pytest.raises(InvalidValueError, match="found no Q-Former; create one"):
             ca.train(build(preset), films, name, progress=False)
     assert wrong or "resampler" in build(preset).spec["system"]
 

@@ -152,7 +152,7 @@ SCRIPT = """
 import carina as ca
 films = ca.phantom(64, seed=3, size=32, progress=False)
 model = ca.create("elixr", size="qformer", image_size=32, seed=0, **{small})
-ca.train(model, films, "qformer", epochs=40, batch_size=8, out={out!r},
+ca.train(model, films, "qformer", epochs=12, batch_size=8, out={out!r},
          checkpoint_steps=1, progress=False)
 print(model.fingerprint())
 """

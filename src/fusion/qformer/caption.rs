@@ -82,6 +82,10 @@ impl QFormer {
             x = layer.behind_text(&attended, &Pass::inference())?;
         }
         let mut logits = self.logits(&x.squeeze(1)?)?; // (B, V)
+        if logits.sum_all()?.to_scalar::<f32>()?.is_nan() {
+            let why = "they are not numbers: the Q-Former's weights or an image hold NaN";
+            return Err(Error::value("logits of a caption", why));
+        }
         if place < options.least {
             let vocabulary = 0..logits.dim(D::Minus1)? as u32;
             let hidden =

@@ -138,6 +138,9 @@ fn captions_are_the_most_likely_words_of_the_whole_text_run_again() {
     assert_eq!(text, "end token: found 12, expected less than 12");
     let text = error(Captioning { most: 7, ..options }).to_string();
     assert_eq!(text, "most words of a caption: found 7, expected 1 to 6");
+    let broken = (&seen * f64::NAN).unwrap();
+    let text = model.caption(&broken, None, &options, &Progress::silent()).unwrap_err();
+    assert!(text.to_string().starts_with("logits of a caption: they are not numbers"));
 }
 
 #[test]
