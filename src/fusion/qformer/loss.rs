@@ -121,10 +121,13 @@ fn of_rows(logits: &Tensor, same: impl Fn(usize, usize) -> f32) -> Result<Vec<Ve
             }
         }
         let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        row.iter_mut()
-            .for_each(|x| *x = if *x == f32::NEG_INFINITY { 0.0 } else { (*x - most).exp() });
-        let sum: f32 = row.iter().sum();
-        row.iter_mut().for_each(|x| *x /= sum.max(f32::MIN_POSITIVE));
+        for x in row.iter_mut() {
+            *x = if *x == f32::NEG_INFINITY { 0.0 } else { (*x - most).exp() };
+        }
+        let sum = row.iter().sum::<f32>().max(f32::MIN_POSITIVE);
+        for x in row.iter_mut() {
+            *x /= sum;
+        }
     }
     Ok(rows)
 }
