@@ -285,27 +285,20 @@ impl QFormer {
     /// The tokens at their start (B, T, D).
     fn embed(&self, words: Words, pass: &Pass) -> Result<Tensor> {
         let (ids, mask) = (words.ids.dims(), words.mask.dims());
-        self.embed_from(words.ids, 0, pass).and_then(|x| {
-            if ids == mask {
-                Ok(x)
-            } else {
-                Err(Error::shape("text mask", format!("{ids:?}"), mask))
-            }
-        })
+        if ids != mask {
+            return Err(Error::shape("text mask", format!("{ids:?}"), mask));
+        }
+        self.embed_from(words.ids, 0, pass)
     }
 
     /// As [`Self::embed`], for tokens of which the first stands at `place`.
     fn embed_from(&self, ids: &Tensor, place: usize, pass: &Pass) -> Result<Tensor> {
         let body = &self.config.body;
-        let most = body.max_length();
-        let fits = |count: usize| count > 0 && place + count <= most;
-        let &[_, count] = ids.dims() else {
-            return Err(Error::shape("token ids", "(B, T)", ids.dims()));
+        let most = body.max_length().saturating_sub(place);
+        let count = match ids.dims() {
+            &[_, count] if (1..=most).contains(&count) => count,
+            dims => return Err(Error::shape("token ids", format!("(B, 1 to {most})"), dims)),
         };
-        if !fits(count) {
-            let expected = format!("(B, 1 to {})", most.saturating_sub(place));
-            return Err(Error::shape("token ids", expected, ids.dims()));
-        }
         let places = self.places.weight().narrow(0, body.position_offset + place, count)?; // (T, D)
         let x = self.words.forward(ids)?.broadcast_add(&places)?;
         self.dropout.forward(&self.norm.forward(&x)?, pass)
