@@ -14,6 +14,7 @@ from carina._core import (
     set_num_threads,
 )
 from carina._progress import set_progress
+from carina.captioning import caption
 from carina.classification import classification_result
 from carina.dataset import Dataset
 from carina.decoder import Decoder, create_decoder, list_decoder_sizes, load_decoder
@@ -75,6 +76,7 @@ __all__ = [
     "TextEncoder",
     "Volume",
     "VolumeGeometry",
+    "caption",
     "check_memory",
     "classification_result",
     "create",

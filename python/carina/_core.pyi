@@ -560,6 +560,16 @@ class Model:
         watch: _Watch | None = None,
     ) -> tuple[_Singles, _Failures]:
         """Features of every study at a level: float32 array (N, …) and (row, message) failures."""
+    def caption(
+        self,
+        dataset: Dataset,
+        *,
+        max_tokens: int,
+        batch_size: int,
+        cached: str,
+        watch: _Watch | None = None,
+    ) -> tuple[list[str | None], _Failures]:
+        """A caption for every study, none where it could not be read, and (row, message) failures."""
     def plan(
         self,
         batch: int,

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from carina import _core
+from carina._choice import Choice, options_of
 from carina._core import LoadReport
 from carina._files import PathLike
 from carina._progress import Bar
@@ -17,48 +18,6 @@ from carina.plan import Plan
 from carina.table import Table
 
 Precision = Literal["f32", "bf16", "q8_0"]
-
-
-class Choice(TypedDict, total=False):
-    """How tokens are chosen; every field may be left out.
-
-    The default is greedy: the most likely token, always.
-
-    Parameters
-    ----------
-    temperature : float
-        Logits are divided by it before a token is drawn; 0 takes the most likely one.
-    top_k : int
-        Draw from this many of the most likely tokens only.
-    top_p : float
-        Draw from the fewest likely tokens that have this probability together.
-    repetition_penalty : float
-        Logits of tokens that are there already are divided by it.
-    no_repeat_ngram : int
-        No run of this many tokens comes twice.
-    beams : int
-        Texts followed at once by beam search.
-    length_penalty : float
-        Scores of finished beams are divided by their length to this power.
-    stopping : {"usual", "early", "never"}
-        When a beam search ends: by its best beam of now, as soon as there are enough
-        finished texts, or when no beam can improve on them at any length.
-    stop : sequence of int
-        Tokens that end a text besides the decoder's own.
-    seed : int
-        Seed of the draws.
-    """
-
-    temperature: float
-    top_k: int
-    top_p: float
-    repetition_penalty: float
-    no_repeat_ngram: int
-    beams: int
-    length_penalty: float
-    stopping: Literal["usual", "early", "never"]
-    stop: Sequence[int]
-    seed: int
 
 
 class Decoder:
@@ -115,7 +74,7 @@ class Decoder:
             An option without meaning, or more tokens than the decoder has positions.
         """
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
-        options = _options(max_new_tokens, choice)
+        options = options_of(max_new_tokens, choice)
         with Bar("write", show=progress, unit="token") as bar:
             written = self._core.generate(
                 texts, options=options, batch_size=batch_size, watch=bar
@@ -156,7 +115,7 @@ class Decoder:
         if isinstance(messages, str):
             messages = [{"role": "user", "content": messages}]
         turns = [_turn(i, message) for i, message in enumerate(messages)]
-        options = _options(max_new_tokens, choice)
+        options = options_of(max_new_tokens, choice)
         with Bar("answer", show=progress, unit="token") as bar:
             return self._core.chat(turns, options=options, watch=bar)[0]
 
@@ -254,7 +213,9 @@ class Decoder:
                 f"plan: found {batch_size} texts of {tokens} and {max_new_tokens} new "
                 f"tokens, expected at least 1 text of 1 to {room} in all"
             )
-        options = _options(max_new_tokens, {"beams": beams}) if max_new_tokens else None
+        options = (
+            options_of(max_new_tokens, {"beams": beams}) if max_new_tokens else None
+        )
         return Plan.from_json(self._core.plan(batch_size, tokens, options=options))
 
     def tokenize(self, text: str) -> list[str]:
@@ -407,15 +368,6 @@ def create_decoder(
 def list_decoder_sizes() -> list[str]:
     """List the sizes that :func:`create_decoder` knows, small ones first."""
     return list(_core.decoder_sizes())
-
-
-def _options(max_new_tokens: int, choice: Mapping[str, Any]) -> str:
-    unknown = set(choice) - set(Choice.__annotations__)
-    if unknown:
-        known = ", ".join(Choice.__annotations__)
-        raise TypeError(f"unknown options {sorted(unknown)}, expected some of {known}")
-    options = {"max_new_tokens": max_new_tokens} | dict(choice)
-    return json.dumps(options | {"stop": list(choice.get("stop", ()))})
 
 
 def _turn(i: int, message: Mapping[str, str]) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """Protocols: what a model is asked, how it is scored, and its numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -164,6 +164,119 @@ def search_quality(
         rows["chance"].append(float((truth > 0).mean()))
         rows["relevant"].append(int((truth > 0).sum()))
     return Table(rows)
+
+
+def retrieval_quality(
+    model: Model,
+    dataset: Dataset,
+    *,
+    k: Sequence[int] = (1, 5, 10),
+    n: int = 1000,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> Table:
+    """Measure how well films find their reports, and reports their films.
+
+    A film and a text are as alike as the most alike of its queries. Reports of the
+    same words count as one: any film that has them is a hit.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    dataset : Dataset
+        Studies with reports; those without one, or without a film that can be read,
+        are left out.
+    k : sequence of int, default=(1, 5, 10)
+        How many of the most alike are looked at.
+    n : int, default=1000
+        Bootstrap resamples of patients.
+    seed : int, default=0
+        Seed of the resampling.
+    progress : bool, optional
+        Whether to show bars.
+
+    Returns
+    -------
+    Table
+        One row a direction and `k`: recall@k (the share of queries with a hit), its
+        patient-clustered interval, and the recall of a random order.
+
+    Raises
+    ------
+    InvalidValueError
+        If fewer than two studies are left, or a `k` is below 1.
+    """
+    if min(k, default=0) < 1:
+        msg = f"k: found {list(k)}, expected numbers of at least 1"
+        raise InvalidValueError(msg)
+    reports = [text.strip() for text in dataset.reports]
+    rows = np.flatnonzero([bool(text) for text in reports])
+    _need_two(rows)
+    films = model.embed(dataset[rows], progress=progress)
+    read = ~np.isnan(films).any(axis=(1, 2))
+    rows, films = rows[read], films[read]
+    _need_two(rows)
+    told = [reports[row] for row in rows]
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(told))}
+    own = np.array([numbers[text] for text in told])
+    score = similarity(films, model.encode_text(list(numbers)))  # (films, texts)
+    relevant = own[:, None] == np.arange(len(numbers))
+    patients = np.asarray(dataset.patients)[rows]
+    # A text is one query, of the patient whose report it first was.
+    first = np.array([told.index(text) for text in numbers])
+    directions = {
+        "film to text": (score, relevant, patients),
+        "text to film": (score.T, relevant.T, patients[first]),
+    }
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("direction", "k", "recall", "low", "high", "chance")
+    }
+    for name, (alike, truth, groups) in directions.items():
+        best = np.argsort(-alike, axis=1, kind="stable")
+        for most in k:
+            hits = np.take_along_axis(truth, best[:, :most], axis=1).max(axis=1)
+            found = _mean_interval(hits, groups, n=n, seed=seed)
+            row = (name, most, found.value, found.low, found.high, _chance(truth, most))
+            for column, value in zip(columns, row, strict=True):
+                columns[column].append(value)
+    return Table(columns)
+
+
+def _need_two(rows: NDArray[Any]) -> None:
+    if len(rows) < 2:
+        msg = (
+            f"dataset: found {len(rows)} films with a report that can be read, "
+            "expected at least 2"
+        )
+        raise InvalidValueError(msg)
+
+
+def _mean_interval(
+    hits: NDArray[Any], groups: NDArray[Any], *, n: int, seed: int
+) -> Interval:
+    """Take the mean of hits, with its patient-clustered interval."""
+    values = hits.astype(np.float64)
+    interval: Interval = bootstrap(
+        lambda _, drawn: float(np.mean(drawn)),
+        values,
+        values,
+        groups=groups,
+        n=n,
+        seed=seed,
+        progress=False,
+    )
+    return interval
+
+
+def _chance(truth: NDArray[np.bool_], k: int) -> float:
+    """Give the recall@k of a random order."""
+    count = truth.shape[1]
+    misses = count - truth.sum(axis=1).astype(np.float64)
+    missed = np.ones(len(truth))
+    for drawn in range(min(k, count)):
+        missed *= np.clip(misses - drawn, 0, None) / (count - drawn)
+    return float((1 - missed).mean())
 
 
 def _ndcg(truth: NDArray[np.float64], score: NDArray[np.float32], k: int) -> float:

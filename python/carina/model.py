@@ -370,7 +370,12 @@ class Model:
         return f"<table>{cells}</table>"
 
 
-def report_failures(failures: list[tuple[int, str]], *, raises: bool) -> None:
+def report_failures(
+    failures: list[tuple[int, str]],
+    *,
+    raises: bool,
+    become: str = "its values are NaN",
+) -> None:
     """Warn of rows that could not be read, or raise for the first."""
     if not failures:
         return
@@ -383,4 +388,4 @@ def report_failures(failures: list[tuple[int, str]], *, raises: bool) -> None:
         raise FormatError(text)
     import warnings
 
-    warnings.warn(f"{text}; its values are NaN", stacklevel=3)
+    warnings.warn(f"{text}; {become}", stacklevel=3)

@@ -35,7 +35,9 @@ def create(
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:n"``.
     **overrides
         Fields of the system's configuration to change, such as
-        ``queries=8, text={"depth": 4}``.
+        ``queries=8, text={"depth": 4}``. ``resampler={"kind": "qformer"},
+        text_pooling="class"`` puts a Q-Former in the place of the attention pool
+        and the text encoder, as the size ``"qformer"`` does.
 
     Returns
     -------

@@ -97,7 +97,9 @@ def train(
         Fields of the stage to change, as :func:`stage` takes them:
         ``epochs=5, batch_size=64, seed=1, schedule__peak=3e-4``;
         ``precision="bf16"`` multiplies matrices in bfloat16 and keeps the weights
-        in float32.
+        in float32; ``accumulate=8, objective__together=True`` makes the eight
+        micro-batches of a contrastive step one large batch, with the memory of
+        one of them and the gradients of all [2]_.
 
     Returns
     -------
@@ -125,6 +127,8 @@ def train(
     ----------
     .. [1] Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016.
        arXiv:1604.06174.
+    .. [2] Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory
+       Limited Setup", 2021. arXiv:2101.06983.
     """
     base = stage_like(stage, changes)
     live = LiveTable(base, show=progress)

@@ -2,6 +2,12 @@
 
 mod perceiver;
 mod pool;
+mod qformer;
+mod similarity;
 
 pub use perceiver::{Perceiver, PerceiverConfig};
 pub use pool::{AttentionPool, AttentionPoolConfig};
+pub use qformer::{
+    Alignment, Captioning, Gather, Keys, Losses, Negatives, Pairing, QFormer, QFormerConfig, Words,
+};
+pub use similarity::{similarity, trace_similarity};

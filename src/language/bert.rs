@@ -7,9 +7,9 @@ use candle::{Device, Tensor};
 use candle_nn::VarBuilder;
 
 use super::BertConfig;
+use super::bert_branch::{BertAttention, BertFeed};
 use crate::nn::{
-    Account, Attention, AttentionConfig, AttentionInput, AttentionLayout, Bias, Dropout, Embedding,
-    LayerNorm, Linear, Mlp, MlpConfig, Pass, Shadow, sum,
+    Account, AttentionInput, Bias, Dropout, Embedding, LayerNorm, Linear, Pass, Shadow,
 };
 use crate::{Error, Result};
 
@@ -33,7 +33,7 @@ impl Bert {
         let dim = config.dim;
         let embeddings = vb.pp("embeddings");
         let table = |rows, name| Embedding::new(rows, dim, embeddings.pp(name));
-        let layer = |i: usize| Layer::new(config, vb.pp(format!("encoder.layer.{i}")));
+        let layer = |i: usize| Layer::new(config, &vb.pp(format!("encoder.layer.{i}")));
         let pooler = || Linear::new(dim, dim, Bias::With, vb.pp("pooler.dense"));
         Ok(Self {
             word_embeddings: table(config.vocab_size, "word_embeddings")?,
@@ -70,7 +70,7 @@ impl Bert {
         let mut x = self.trace_embed(ids, account, pass);
         for layer in &self.layers {
             let layer = layer.clone();
-            x = x.block(pass, move |x, pass| Ok(layer.trace(x, pass)))?;
+            x = x.block(pass, move |x, pass| layer.trace(x, pass))?;
         }
         Ok(x)
     }
@@ -124,64 +124,32 @@ impl Bert {
     }
 }
 
-/// One layer, which normalises after each branch.
+/// One layer: attention, then feed-forward.
 #[derive(Clone, Debug)]
 struct Layer {
-    attention: Attention,
-    attention_norm: LayerNorm,
-    mlp: Mlp,
-    norm: LayerNorm,
-    dropout: Dropout,
+    attention: BertAttention,
+    feed: BertFeed,
 }
 
 impl Layer {
-    fn new(config: &BertConfig, vb: VarBuilder) -> Result<Self> {
-        let &BertConfig { dim, heads, norm_eps, .. } = config;
-        let attention = AttentionConfig {
-            layout: AttentionLayout::split("self.query", "self.key", "self.value", "output.dense"),
-            ..AttentionConfig::new(dim, heads)
-        };
-        let mlp = MlpConfig {
-            dim,
-            hidden: config.mlp_dim,
-            activation: config.activation,
-            bias: Bias::With,
-        };
-        let norm = |name| LayerNorm::new(dim, norm_eps, vb.pp(name));
+    fn new(config: &BertConfig, vb: &VarBuilder) -> Result<Self> {
         Ok(Self {
-            attention: Attention::new(&attention, vb.pp("attention"))?,
-            attention_norm: norm("attention.output.LayerNorm")?,
-            mlp: Mlp::new(&mlp, ["intermediate.dense", "output.dense"], vb.clone())?,
-            norm: norm("output.LayerNorm")?,
-            dropout: Dropout::new(config.dropout)?,
+            attention: BertAttention::new(config, None, vb.pp("attention"))?,
+            feed: BertFeed::new(config, "", vb)?,
         })
     }
 
     fn forward(&self, x: &Tensor, input: &AttentionInput, pass: &Pass) -> Result<Tensor> {
-        if !self.dropout.omits(pass) {
-            let x = self.attention_norm.forward(&self.attention.forward_onto(x, input, x)?)?;
-            return self.norm.forward(&self.mlp.forward_onto(&x, &x)?);
-        }
-        let attended = self.dropout.forward(&self.attention.forward(x, input)?, pass)?;
-        let x = self.attention_norm.forward(&sum(x, &attended)?)?;
-        let fed = self.dropout.forward(&self.mlp.forward(&x)?, pass)?;
-        self.norm.forward(&sum(&x, &fed)?)
+        self.feed.forward(&self.attention.forward(x, input, pass)?, pass)
     }
 
-    fn trace(&self, x: &Shadow, pass: &Pass) -> Shadow {
-        if !self.dropout.omits(pass) {
-            let x = self.attention_norm.trace(&self.attention.trace(x, None, Some(x)));
-            return self.norm.trace(&self.mlp.trace(&x, Some(&x)));
-        }
-        let attended = self.dropout.trace(&self.attention.trace(x, None, None), pass);
-        let x = self.attention_norm.trace(&Shadow::shared(x.dims(), &[x, &attended]));
-        let fed = self.dropout.trace(&self.mlp.trace(&x, None), pass);
-        self.norm.trace(&Shadow::shared(x.dims(), &[&x, &fed]))
+    fn trace(&self, x: &Shadow, pass: &Pass) -> Result<Shadow> {
+        self.feed.trace(&self.attention.trace(x, None, pass)?, pass)
     }
 
     fn linears_mut(&mut self) -> Vec<&mut Linear> {
         let mut all = self.attention.linears_mut();
-        all.extend(self.mlp.linears_mut());
+        all.extend(self.feed.linears_mut());
         all
     }
 }

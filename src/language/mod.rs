@@ -1,6 +1,7 @@
 //! Text: tokenizers, text encoders and decoders.
 
 mod bert;
+mod bert_branch;
 mod bert_config;
 mod chat;
 mod decoder;
@@ -8,10 +9,12 @@ mod generate;
 mod llama;
 mod pooling;
 mod sentence;
+mod siglip_text;
 mod text_encoder;
 mod tokenizer;
 
 pub use bert::Bert;
+pub(crate) use bert_branch::{BertAttention, BertFeed};
 pub use bert_config::BertConfig;
 pub use chat::{ChatTemplate, Message};
 pub(crate) use decoder::SCORED;
@@ -20,5 +23,6 @@ pub use generate::{Generated, Generation, Prompts, Stopping};
 pub(crate) use llama::CacheTrace;
 pub use llama::{Cache, Family, Llama, LlamaConfig};
 pub use pooling::TextPooling;
+pub use siglip_text::{SiglipText, SiglipTextConfig};
 pub use text_encoder::TextEncoder;
 pub use tokenizer::{TokenBatch, Tokenizer};

@@ -44,6 +44,7 @@ mod squeeze_excite;
 mod sum;
 #[cfg(test)]
 pub(crate) mod testing;
+mod unit;
 mod windows;
 
 pub use account::{Account, Bytes, Kind};
@@ -81,6 +82,8 @@ pub use softmax::softmax;
 pub use squeeze_excite::SqueezeExcite;
 pub(crate) use sum::trace_join;
 pub use sum::{join, sum};
+pub(crate) use unit::trace_unit;
+pub use unit::unit;
 pub use windows::Window;
 
 pub use crate::kernels::{Gradients, Tape, record};

@@ -56,6 +56,13 @@ impl Pass {
         Some(Random::new(seed, &[0x6e6e, step, layer]))
     }
 
+    /// A pass that draws from here on what this one will draw, leaves nothing behind, and keeps or
+    /// recomputes as this one does.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self { recomputes: self.recomputes, ..self.repetition() }
+    }
+
     /// A pass that draws from here on what this one will draw, and keeps everything.
     pub(super) fn repetition(&self) -> Self {
         let drawn = AtomicU64::new(self.drawn.load(Ordering::Relaxed));

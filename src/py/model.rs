@@ -19,6 +19,9 @@ use crate::{Error, Result, device, tasks};
 /// Rows (N, …) and what could not be read: its row, and why.
 type Rows<'py> = (Bound<'py, PyArrayDyn<f32>>, Vec<(usize, String)>);
 
+/// A caption for each row, and what could not be read.
+type Captions = (Vec<Option<String>>, Vec<(usize, String)>);
+
 /// A finding, phrases of presence, phrases of absence.
 type Phrases = (String, Vec<String>, Vec<String>);
 
@@ -189,6 +192,24 @@ impl Model {
         })?;
         let failures = encoded.failures.into_iter().map(|f| (f.index, f.message)).collect();
         Ok((encoded.values.to_pyarray(py).reshape(encoded.shape)?, failures))
+    }
+
+    /// A caption for every study, none where it could not be read, and (row, message) failures.
+    #[pyo3(signature = (dataset, *, max_tokens, batch_size, cached, watch=None))]
+    fn caption(
+        &self,
+        py: Python<'_>,
+        dataset: &Dataset,
+        max_tokens: usize,
+        batch_size: usize,
+        cached: &str,
+        watch: Option<Py<PyAny>>,
+    ) -> PyResult<Captions> {
+        let dataset = Arc::clone(&dataset.0);
+        let (texts, failures) = long(py, watch, |progress| {
+            self.read().caption(&dataset, max_tokens, batch_size, cache(cached)?, progress)
+        })?;
+        Ok((texts, failures.into_iter().map(|f| (f.index, f.message)).collect()))
     }
 
     /// What encoding films, or embedding texts, will hold in memory, as JSON.

@@ -3,88 +3,21 @@
 //! Source: Xu et al. 2023, "ELIXR: Towards a general purpose X-ray artificial intelligence system
 //! through alignment of large language models and radiology vision encoders", arXiv:2308.01317.
 //! A film becomes Q query embeddings, a text becomes one; their similarity is the largest cosine
-//! over the queries. Differs in that the queries come from one attention pool, and that a
-//! linear head reads the pooled queries, so that the same trunk can be trained on labels.
+//! over the queries. The queries are those of a Q-Former, as in ELIXR-B, or of an attention pool
+//! beside a text encoder. Differs in that a linear head reads the mean of the queries, so that the
+//! same trunk can be trained on labels.
 
-use candle::{D, Tensor};
+use candle::Tensor;
 use candle_nn::{Init, VarBuilder};
-use serde::{Deserialize, Serialize};
 
-use crate::fusion::AttentionPool;
-use crate::language::{Bert, BertConfig, TextPooling, TokenBatch};
+use super::towers::Towers;
+use crate::fusion::{QFormer, Words, similarity};
+use crate::language::TokenBatch;
 use crate::nn::{Account, Bias, Linear, Parameters, Pass, Shadow, Work, wide};
-use crate::vision::{ImageEncoder, ImageEncoderConfig, TokenGrid, VisionEncoder};
+use crate::vision::{ImageEncoder, TokenGrid, VisionEncoder};
 use crate::{Error, Result};
 
-/// Sizes of an [`Elixr`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ElixrConfig {
-    /// The image encoder.
-    pub image: ImageEncoderConfig,
-    /// The text encoder.
-    pub text: BertConfig,
-    /// How the text encoder's tokens become one vector.
-    pub text_pooling: TextPooling,
-    /// The most tokens of a text that are read.
-    pub text_length: usize,
-    /// How many queries look at the image.
-    pub queries: usize,
-    /// Attention heads of the queries.
-    pub pool_heads: usize,
-    /// Width of the space where films and texts meet.
-    pub embedding: usize,
-    /// What the classification head scores; empty until a supervised stage.
-    pub findings: Vec<String>,
-}
-
-impl Default for ElixrConfig {
-    fn default() -> Self {
-        Self {
-            image: ImageEncoderConfig::default(),
-            text: BertConfig::default(),
-            text_pooling: TextPooling::Mean,
-            text_length: 128,
-            queries: 32,
-            pool_heads: 8,
-            embedding: 128,
-            findings: Vec::new(),
-        }
-    }
-}
-
-impl ElixrConfig {
-    /// Refuses sizes that no model can have.
-    pub fn validate(&self) -> Result<()> {
-        self.image.validate()?;
-        self.text.validate()?;
-        let positive = [
-            ("queries", self.queries),
-            ("pool_heads", self.pool_heads),
-            ("embedding", self.embedding),
-            ("text_length", self.text_length),
-        ];
-        if let Some((field, _)) = positive.iter().find(|(_, size)| *size == 0) {
-            return Err(Error::config(*field, "found 0, expected at least 1"));
-        }
-        if !self.image.dim().is_multiple_of(self.pool_heads) {
-            let why = format!(
-                "found {}, expected a divisor of the image width {}",
-                self.pool_heads,
-                self.image.dim()
-            );
-            return Err(Error::config("pool_heads", why));
-        }
-        if self.text_length > self.text.max_positions {
-            let why = format!(
-                "found {}, expected at most text.max_positions = {}",
-                self.text_length, self.text.max_positions
-            );
-            return Err(Error::config("text_length", why));
-        }
-        Ok(())
-    }
-}
+pub use super::elixr_config::{ElixrConfig, Resampler};
 
 /// What a film becomes.
 #[derive(Clone, Debug)]
@@ -95,37 +28,36 @@ pub struct ImageFeatures {
     pub queries: Tensor,
 }
 
-/// The two towers, the queries between them, and the head.
+/// The image encoder, what leads from it to language, and the head.
 #[derive(Clone, Debug)]
 pub struct Elixr {
     image: ImageEncoder,
-    pool: AttentionPool,
-    image_proj: Linear,
-    text: Bert,
-    text_pooling: TextPooling,
-    text_proj: Linear,
-    logit_scale: Tensor,
+    bridge: Bridge,
     logit_bias: Tensor,
     head: Option<Linear>,
 }
 
+/// What films and texts meet through.
+#[derive(Clone, Debug)]
+enum Bridge {
+    Towers(Box<Towers>),
+    QFormer(Box<QFormer>),
+}
+
 impl Elixr {
-    /// Reads `image`, `pool`, `image_proj`, `text`, `text_proj`, `logit_scale`, `logit_bias` and,
-    /// with findings, `head` under `vb`.
+    /// Reads `image`, `logit_bias` and, with findings, `head` under `vb`; besides, `qformer` or
+    /// else `pool`, `image_proj`, `text`, `text_proj` and `logit_scale`.
     pub fn new(config: &ElixrConfig, vb: &VarBuilder) -> Result<Self> {
         config.validate()?;
-        let (dim, embedding) = (config.image.dim(), config.embedding);
-        let constant = |name: &str, value: f64| vb.get_with_hints(1, name, Init::Const(value));
+        let bridge = match config.qformer() {
+            Some(config) => Bridge::QFormer(Box::new(QFormer::new(&config, &vb.pp("qformer"))?)),
+            None => Bridge::Towers(Box::new(Towers::new(config, vb)?)),
+        };
         Ok(Self {
             image: ImageEncoder::new(&config.image, vb.pp("image"))?,
-            pool: AttentionPool::new(dim, config.pool_heads, config.queries, vb.pp("pool"))?,
-            image_proj: Linear::new(dim, embedding, Bias::Without, vb.pp("image_proj"))?,
-            text: Bert::new(&config.text, vb.pp("text"))?,
-            text_pooling: config.text_pooling,
-            text_proj: Linear::new(config.text.dim, embedding, Bias::Without, vb.pp("text_proj"))?,
-            // exp(2.66) = 1 / 0.07, CLIP's start; the bias is SigLIP's, and rests at 0 for CLIP.
-            logit_scale: constant("logit_scale", (1f64 / 0.07).ln())?,
-            logit_bias: constant("logit_bias", 0.0)?,
+            bridge,
+            // SigLIP's; it rests at 0 for CLIP.
+            logit_bias: vb.get_with_hints(1, "logit_bias", Init::Const(0.0))?,
             head: head(config, vb)?,
         })
     }
@@ -137,31 +69,48 @@ impl Elixr {
     }
 
     /// Lets the queries look at the tokens.
-    pub fn gather(&self, grid: TokenGrid) -> Result<ImageFeatures> {
-        let queries = wide(&self.pool.forward(&grid.tokens, None)?)?; // (B, Q, D)
+    pub fn gather(&self, grid: TokenGrid, pass: &Pass) -> Result<ImageFeatures> {
+        let queries = match &self.bridge {
+            Bridge::Towers(towers) => towers.gather(&grid.tokens)?,
+            Bridge::QFormer(qformer) => {
+                qformer.look(&qformer.prepare(&grid.tokens)?, None, pass)?
+            }
+        }; // (B, Q, D)
         Ok(ImageFeatures { grid, queries })
     }
 
     /// Encodes `pixels` (B, C, H, W) for inference.
     pub fn image(&self, pixels: &Tensor) -> Result<ImageFeatures> {
-        self.gather(self.encode_image(pixels, &Pass::inference())?)
+        let pass = Pass::inference();
+        self.gather(self.encode_image(pixels, &pass)?, &pass)
     }
 
     /// Unit embeddings (B, Q, E) of what the queries gathered.
     pub fn embed_image(&self, features: &ImageFeatures) -> Result<Tensor> {
-        unit(&self.image_proj.forward(&features.queries)?)
+        match &self.bridge {
+            Bridge::Towers(towers) => towers.embed_image(&features.queries),
+            Bridge::QFormer(qformer) => qformer.embed_image(&features.queries),
+        }
     }
 
     /// One vector (T, D) for each text.
     pub fn encode_text(&self, tokens: &TokenBatch, pass: &Pass) -> Result<Tensor> {
-        let (ids, mask) = tokens.to_tensors(self.logit_scale.device())?;
-        let states = wide(&self.text.forward(&ids, Some(&mask), pass)?)?; // (T, N, D)
-        self.text_pooling.apply(&states, &mask) // (T, D)
+        let (ids, mask) = tokens.to_tensors(self.logit_bias.device())?;
+        match &self.bridge {
+            Bridge::Towers(towers) => towers.encode_text(&ids, &mask, pass),
+            Bridge::QFormer(qformer) => {
+                let states = qformer.read(Words { ids: &ids, mask: &mask }, pass)?; // (T, N, D)
+                Ok(states.narrow(1, 0, 1)?.squeeze(1)?)
+            }
+        }
     }
 
     /// Unit embeddings (T, E) of the vectors that [`Self::encode_text`] gives.
     pub fn project_text(&self, states: &Tensor) -> Result<Tensor> {
-        unit(&self.text_proj.forward(states)?)
+        match &self.bridge {
+            Bridge::Towers(towers) => towers.project_text(states),
+            Bridge::QFormer(qformer) => qformer.embed_text(states),
+        }
     }
 
     /// Unit embeddings (T, E) of texts, for inference.
@@ -171,21 +120,36 @@ impl Elixr {
 
     /// Cosine similarities (B, T): for each film and text the largest over the queries.
     pub fn similarity(image: &Tensor, text: &Tensor) -> Result<Tensor> {
-        let (batch, queries, width) = image.dims3()?;
-        let flat = image.reshape((batch * queries, width))?.matmul(&text.t()?)?;
-        Ok(flat.reshape((batch, queries, text.dim(0)?))?.max(1)?)
+        similarity(image, text)
     }
 
     /// Scaled and, for SigLIP, biased similarities.
     pub fn logits(&self, similarity: &Tensor) -> Result<Tensor> {
-        // CLIP's cap of 100 keeps the softmax from freezing.
-        let scale = self.logit_scale.clamp(-5f32, 100f32.ln())?.exp()?;
-        Ok(similarity.broadcast_mul(&scale)?.broadcast_add(&self.logit_bias)?)
+        Ok(similarity.broadcast_mul(&self.factor()?)?.broadcast_add(&self.logit_bias)?)
     }
 
     /// The factor that [`Self::logits`] applies.
     pub fn scale(&self) -> Result<f32> {
-        Ok(self.logit_scale.clamp(-5f32, 100f32.ln())?.exp()?.squeeze(0)?.to_scalar::<f32>()?)
+        Ok(self.factor()?.squeeze(0)?.to_scalar::<f32>()?)
+    }
+
+    fn factor(&self) -> Result<Tensor> {
+        match &self.bridge {
+            Bridge::Towers(towers) => towers.scale(),
+            Bridge::QFormer(qformer) => Ok(qformer.temperature()?.recip()?),
+        }
+    }
+
+    /// The Q-Former; fails when the model has none.
+    pub fn qformer(&self) -> Result<&QFormer> {
+        match &self.bridge {
+            Bridge::QFormer(qformer) => Ok(qformer),
+            Bridge::Towers(_) => Err(Error::value(
+                "model",
+                "found no Q-Former; create one with resampler={\"kind\": \"qformer\"}, or by a \
+                 preset that has it",
+            )),
+        }
     }
 
     /// One logit for each film and finding (B, L); fails when the model has no head.
@@ -204,7 +168,7 @@ impl Elixr {
     }
 }
 
-/// What the towers hold in memory, each function beside the one of its name above.
+/// What all parts hold in memory, each function beside the one of its name above.
 impl Elixr {
     /// The memory of [`Self::encode_image`].
     pub fn trace_image(&self, pixels: &Shadow, pass: &Pass) -> Result<Shadow> {
@@ -212,33 +176,40 @@ impl Elixr {
     }
 
     /// The memory of [`Self::gather`], up to the queries.
-    #[must_use]
-    pub fn trace_gather(&self, tokens: &Shadow) -> Shadow {
-        self.pool.trace(tokens)
+    pub fn trace_gather(&self, tokens: &Shadow, pass: &Pass) -> Result<Shadow> {
+        match &self.bridge {
+            Bridge::Towers(towers) => Ok(towers.trace_gather(tokens)),
+            Bridge::QFormer(qformer) => qformer.trace_look(&qformer.trace_prepare(tokens), pass),
+        }
     }
 
     /// The memory of [`Self::embed_image`].
     #[must_use]
     pub fn trace_embed(&self, queries: &Shadow) -> Shadow {
-        trace_unit(&self.image_proj.trace(queries, false, None))
+        match &self.bridge {
+            Bridge::Towers(towers) => towers.trace_embed(queries),
+            Bridge::QFormer(qformer) => qformer.trace_embed_image(queries),
+        }
     }
 
     /// The memory of [`Self::encode_text`] for (T, N) tokens.
     pub fn trace_text(&self, tokens: [usize; 2], account: &Account, pass: &Pass) -> Result<Shadow> {
-        let states = self.text.trace(tokens, account, pass)?;
-        let dims = [tokens[0], states.dims()[2]];
-        Ok(match self.text_pooling {
-            TextPooling::Class => states.view(&dims),
-            TextPooling::Mean | TextPooling::Last => {
-                Shadow::made(&dims, &[&states], Work::default())
+        match &self.bridge {
+            Bridge::Towers(towers) => towers.trace_text(tokens, account, pass),
+            Bridge::QFormer(qformer) => {
+                let states = qformer.trace_read(tokens, account, pass)?;
+                Ok(states.view(&[tokens[0], states.dims()[2]]))
             }
-        })
+        }
     }
 
     /// The memory of [`Self::project_text`].
     #[must_use]
     pub fn trace_project(&self, states: &Shadow) -> Shadow {
-        trace_unit(&self.text_proj.trace(states, false, None))
+        match &self.bridge {
+            Bridge::Towers(towers) => towers.trace_project(states),
+            Bridge::QFormer(qformer) => qformer.trace_embed_text(states),
+        }
     }
 
     /// The memory of [`Self::classify`]; as little without a head.
@@ -250,23 +221,10 @@ impl Elixr {
     }
 }
 
-/// The memory of [`unit`].
-fn trace_unit(x: &Shadow) -> Shadow {
-    let squares = Shadow::made(x.dims(), &[x], Work::default());
-    Shadow::made(x.dims(), &[x, &squares], Work::default())
-}
-
 fn head(config: &ElixrConfig, vb: &VarBuilder) -> Result<Option<Linear>> {
     if config.findings.is_empty() {
         return Ok(None);
     }
-    let (from, to) = (config.image.dim(), config.findings.len());
+    let (from, to) = (config.query_dim(), config.findings.len());
     Ok(Some(Linear::new(from, to, Bias::With, vb.pp("head"))?))
-}
-
-/// `x` at length one along its last axis.
-fn unit(x: &Tensor) -> Result<Tensor> {
-    let x = wide(x)?;
-    let norm = (x.sqr()?.sum_keepdim(D::Minus1)? + 1e-12)?.sqrt()?;
-    Ok(x.broadcast_div(&norm)?)
 }

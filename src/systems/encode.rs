@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Model;
 use crate::data::{Cache, Dataset, Loader, LoaderOptions, Prepare, RowError};
+use crate::fusion::Captioning;
 use crate::imaging::Recipe;
-use crate::nn::Precision;
+use crate::nn::{Pass, Precision};
 use crate::progress::Progress;
 use crate::{Error, Result};
 
@@ -60,6 +61,59 @@ impl Model {
         let row = self.row_shape(level, precision)?;
         let width: usize = row.iter().product();
         let mut values = vec![f32::NAN; dataset.len() * width];
+        let failures = self.over(dataset, batch_size, cache, progress, |pixels, indices| {
+            let rows = self.features(pixels, level, precision)?.flatten_all()?.to_vec1::<f32>()?;
+            for (row, &index) in rows.chunks_exact(width).zip(indices) {
+                values[index * width..(index + 1) * width].copy_from_slice(row);
+            }
+            Ok(())
+        })?;
+        let shape = [vec![dataset.len()], row].concat();
+        Ok(Encoded { values, shape, failures })
+    }
+
+    /// Writes a caption of at most `most` tokens for the first film of every study, by the
+    /// Q-Former; `None` for a film that could not be read.
+    pub fn caption(
+        &self,
+        dataset: &Arc<Dataset>,
+        most: usize,
+        batch_size: usize,
+        cache: Arc<Cache>,
+        progress: &Progress,
+    ) -> Result<(Vec<Option<String>>, Vec<RowError>)> {
+        let towers = self.still(Precision::F32)?;
+        let qformer = towers.qformer()?;
+        let [start, end] = self.caption_tokens()?;
+        let options = Captioning { start, end, least: 1, most };
+        // Keys and values of a caption are less than what the queries held before.
+        self.fits(Precision::F32, |sketch| {
+            sketch.encode(batch_size, Level::Queries, Some(dataset.len()))
+        })?;
+        progress.set_total(dataset.len());
+        let mut texts = vec![None; dataset.len()];
+        let failures = self.over(dataset, batch_size, cache, progress, |pixels, indices| {
+            let tokens = towers.encode_image(pixels, &Pass::inference())?.tokens;
+            let image = qformer.prepare(&tokens)?;
+            let written = qformer.caption(&image, None, &options, progress)?;
+            for (tokens, &index) in written.iter().zip(indices) {
+                texts[index] = Some(self.text_of(tokens)?);
+            }
+            Ok(())
+        })?;
+        Ok((texts, failures))
+    }
+
+    /// Calls `work` for the films of every batch, (B, C, H, W), and their rows; gives what could
+    /// not be read.
+    fn over(
+        &self,
+        dataset: &Arc<Dataset>,
+        batch_size: usize,
+        cache: Arc<Cache>,
+        progress: &Progress,
+        mut work: impl FnMut(&Tensor, &[usize]) -> Result<()>,
+    ) -> Result<Vec<RowError>> {
         let mut failures = Vec::new();
         let options = LoaderOptions::sequential(batch_size.min(dataset.len()));
         let prepare = prepare(self.spec().recipe.clone());
@@ -69,16 +123,11 @@ impl Model {
             let seen = batch.indices.len() + batch.failures.len();
             failures.extend(batch.failures);
             if let Some(pixels) = pixels {
-                let rows =
-                    self.features(&pixels, level, precision)?.flatten_all()?.to_vec1::<f32>()?;
-                for (row, index) in rows.chunks_exact(width).zip(batch.indices) {
-                    values[index * width..(index + 1) * width].copy_from_slice(row);
-                }
+                work(&pixels, &batch.indices)?;
             }
             progress.tick(seen)?;
         }
-        let shape = [vec![dataset.len()], row].concat();
-        Ok(Encoded { values, shape, failures })
+        Ok(failures)
     }
 
     /// Features of `pixels` (B, C, H, W), one row a film.

@@ -1,11 +1,13 @@
 //! Configurations of the one architecture: config, assembly, forward.
 
 pub mod elixr;
+mod elixr_config;
 mod encode;
 mod model;
 mod plan;
 mod preset;
 mod room;
+mod towers;
 mod writing;
 
 pub use encode::{Encoded, Level, prepare};

@@ -262,6 +262,23 @@ impl Model {
         self.tokenizer.encode(texts)
     }
 
+    /// The text of `tokens`, without special ones.
+    pub fn text_of(&self, tokens: &[u32]) -> Result<String> {
+        self.tokenizer.decode(tokens)
+    }
+
+    /// The tokens that start and end a caption.
+    pub fn caption_tokens(&self) -> Result<[u32; 2]> {
+        let known = |names: [&str; 2]| {
+            let found = names.iter().find_map(|name| self.tokenizer.id(name));
+            found.ok_or_else(|| {
+                let why = format!("found neither {} nor {}, expected one", names[0], names[1]);
+                Error::value("tokenizer", why)
+            })
+        };
+        Ok([known(["[BOS]", "[DEC]"])?, known(["[SEP]", "[EOS]"])?])
+    }
+
     /// Fails when what `plan` says of a call does not fit in memory: see [`Plan::fit`]. On other
     /// devices than the CPU, and for films that the encoder will refuse, there is no check.
     pub(super) fn fits(

@@ -126,7 +126,7 @@ impl Sketch {
         self.queue(&account, batch, films);
         let pixels = account.input(Kind::Data, &self.batch(batch));
         let tokens = self.still.trace_image(&pixels, &pass)?;
-        let queries = self.still.trace_gather(&tokens);
+        let queries = self.still.trace_gather(&tokens, &pass)?;
         let row = match level {
             Level::Pooled => queries.dims()[2],
             Level::Queries => queries.dims()[1..].iter().product(),

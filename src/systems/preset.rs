@@ -6,6 +6,7 @@ use crate::{Error, Result};
 /// The presets by name, `system-size`.
 const PRESETS: &[(&str, &str)] = &[
     ("elixr-tiny", include_str!("presets/elixr-tiny.toml")),
+    ("elixr-qformer", include_str!("presets/elixr-qformer.toml")),
     ("elixr-small", include_str!("presets/elixr-small.toml")),
     ("elixr-densenet121", include_str!("presets/elixr-densenet121.toml")),
     ("elixr-base", include_str!("presets/elixr-base.toml")),

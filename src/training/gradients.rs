@@ -22,12 +22,28 @@ impl Gradients {
     /// those that there are, and of nothing else.
     pub(super) fn add_all(
         &mut self,
+        found: nn::Gradients,
+        learning: &[(String, Var)],
+        parameters: &Parameters,
+    ) -> Result<()> {
+        match learning.iter().find(|(_, var)| found.get(var).is_none()) {
+            Some((name, _)) => Err(no_gradient(name)),
+            None => self.add_some(found, learning, parameters),
+        }
+    }
+
+    /// As [`Self::add_all`], of the parameters that learn those that there are: see
+    /// [`Self::check`].
+    pub(super) fn add_some(
+        &mut self,
         mut found: nn::Gradients,
         learning: &[(String, Var)],
         parameters: &Parameters,
     ) -> Result<()> {
         for (name, var) in learning {
-            self.add(name, found.take(var).ok_or_else(|| no_gradient(name))?)?;
+            if let Some(gradient) = found.take(var) {
+                self.add(name, gradient)?;
+            }
         }
         for (_, var) in parameters.all() {
             found.take(&var);
@@ -40,6 +56,14 @@ impl Gradients {
              use results of an earlier step",
             found.len()
         )))
+    }
+
+    /// Fails when a parameter that learns has no gradient.
+    pub(super) fn check(&self, learning: &[(String, Var)]) -> Result<()> {
+        match learning.iter().find(|(name, _)| !self.sums.contains_key(name)) {
+            Some((name, _)) => Err(no_gradient(name)),
+            None => Ok(()),
+        }
     }
 
     /// Adds one micro-batch's gradient of the parameter `name`.

@@ -52,8 +52,9 @@ impl Learnable {
 
 fn needed(objective: &Objective) -> &'static str {
     match objective {
-        Objective::Contrastive { same: Same::Labels, .. } => "a report and a known label",
-        Objective::Contrastive { .. } => "a report",
+        Objective::Contrastive { same: Same::Labels, .. }
+        | Objective::Qformer { same: Same::Labels, .. } => "a report and a known label",
+        Objective::Contrastive { .. } | Objective::Qformer { .. } => "a report",
         Objective::Supcon { .. } | Objective::Supervised { .. } => "a known label",
     }
 }
@@ -61,7 +62,7 @@ fn needed(objective: &Objective) -> &'static str {
 fn has(study: &Study, objective: &Objective) -> bool {
     let known = |policy: Policy| study.labels.iter().any(|label| !policy.apply(*label).is_nan());
     match objective {
-        Objective::Contrastive { text, same, .. } => {
+        Objective::Contrastive { text, same, .. } | Objective::Qformer { text, same, .. } => {
             let reported = !section(study, *text).trim().is_empty();
             reported && (*same != Same::Labels || known(Policy::Ignore))
         }

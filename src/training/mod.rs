@@ -5,6 +5,7 @@ mod average;
 mod checkpoint;
 mod gradients;
 mod history;
+mod learn;
 mod learnable;
 pub mod loss;
 mod objective;

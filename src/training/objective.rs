@@ -5,13 +5,19 @@ use ndarray::Array2;
 
 use super::loss;
 use super::stage::{Objective, PairLoss, Same, Section, Stage};
-use crate::Result;
 use crate::data::{Dataset, Study};
+use crate::fusion::{Negatives, Pairing, QFormer, Words};
 use crate::metrics::Policy;
 use crate::nn::Pass;
 use crate::random::Random;
 use crate::systems::Model;
 use crate::systems::elixr::Elixr;
+use crate::vision::TokenGrid;
+use crate::{Error, Result};
+
+/// What the names of the parameters begin with that encode films, and those that read texts.
+pub(super) const IMAGE: &[&str] = &["image."];
+pub(super) const TEXT: &[&str] = &["text.", "qformer."];
 
 /// What the loss needs to know about the whole data set, found out once.
 #[derive(Debug)]
@@ -37,13 +43,15 @@ impl Target {
     pub(super) fn new(model: &Model, dataset: &Dataset, stage: &Stage) -> Result<Self> {
         let still = model.frozen_towers(stage.precision)?;
         let learning = model.parameters().trainable();
-        let frozen = |prefix: &str| {
-            !learning.iter().any(|(name, _)| name.starts_with(prefix) && stage.trains(name))
+        let frozen = |prefixes: &[&str]| {
+            let mut learning = learning.iter().filter(|(name, _)| stage.trains(name));
+            !learning.any(|(name, _)| prefixes.iter().any(|prefix| name.starts_with(prefix)))
         };
-        let frozen = Frozen { image: frozen("image."), text: frozen("text.") };
+        let frozen = Frozen { image: frozen(IMAGE), text: frozen(TEXT) };
         let (policy, balance) = match &stage.objective {
-            Objective::Contrastive { same: Same::Labels, .. } => (Policy::Ignore, false),
-            Objective::Contrastive { .. } => {
+            Objective::Contrastive { same: Same::Labels, .. }
+            | Objective::Qformer { same: Same::Labels, .. } => (Policy::Ignore, false),
+            Objective::Contrastive { .. } | Objective::Qformer { .. } => {
                 let (labels, weights) = (Array2::zeros((0, 0)), Vec::new());
                 return Ok(Self { labels, weights, still, frozen });
             }
@@ -88,47 +96,35 @@ pub(super) struct Outcome {
     pub(super) logits: Option<Tensor>,
 }
 
-/// Runs the model on one batch. `epoch` chooses which sentences are read; `None` reads all.
-pub(super) fn evaluate(
-    model: &Model,
-    stage: &Stage,
-    dataset: &Dataset,
-    target: &Target,
-    films: &Films,
-    epoch: Option<usize>,
-    pass: &Pass,
-) -> Result<Outcome> {
-    let (still, device) = (&target.still, model.device());
+/// One batch, and what the model is to learn from it.
+pub(super) struct Task<'a> {
+    pub(super) model: &'a Model,
+    pub(super) stage: &'a Stage,
+    pub(super) dataset: &'a Dataset,
+    pub(super) target: &'a Target,
+    pub(super) films: &'a Films,
+    /// Chooses which sentences are read; all without one.
+    pub(super) epoch: Option<usize>,
+    pub(super) pass: &'a Pass,
+}
+
+/// Runs the model on one batch.
+pub(super) fn evaluate(task: &Task) -> Result<Outcome> {
+    let &Task { model, stage, target, films, pass, .. } = task;
+    let device = model.device();
     let learning = if pass.trains() { Some(model.towers_in(stage.precision)?) } else { None };
-    let towers = learning.as_ref().unwrap_or(still);
-    let grid = if target.frozen.image {
-        still.encode_image(&films.pixels, &Pass::inference())?
-    } else {
-        towers.encode_image(&films.pixels, pass)?
-    };
-    let features = towers.gather(grid)?;
+    let towers = learning.as_ref().unwrap_or(&target.still);
+    let grid = || task.grid(towers, pass);
+    let features = || towers.gather(grid()?, pass);
     match &stage.objective {
-        Objective::Contrastive { loss: pair, same, text, drop_sentence } => {
-            let drop = epoch.map(|epoch| (*drop_sentence, epoch));
-            let texts = texts(dataset, &films.indices, *text, drop, stage.seed);
-            let films_at = towers.embed_image(&features)?;
-            let tokens = model.tokenize(&texts)?;
-            let states = if target.frozen.text {
-                still.encode_text(&tokens, &Pass::inference())?
-            } else {
-                towers.encode_text(&tokens, pass)?
-            };
-            let texts_at = towers.project_text(&states)?;
-            let logits = towers.logits(&Elixr::similarity(&films_at, &texts_at)?)?;
-            let same = pairs(*same, &texts, target, &films.indices, device)?;
-            let loss = match pair {
-                PairLoss::Clip => loss::clip(&logits, &same)?,
-                PairLoss::Siglip => loss::siglip(&logits, &same)?,
-            };
+        Objective::Contrastive { .. } => {
+            let Embedded { films: at, texts, words } = task.embed(towers, pass)?;
+            let loss = task.contrast(towers, (&at, &texts), &films.indices, &words)?;
             Ok(Outcome { loss, logits: None })
         }
+        Objective::Qformer { .. } => task.query(towers.qformer()?, &grid()?.tokens),
         Objective::Supcon { temperature, .. } => {
-            let at = towers.embed_image(&features)?; // (B, Q, E)
+            let at = towers.embed_image(&features()?)?; // (B, Q, E)
             let (batch, queries, width) = at.dims3()?;
             // Each query votes for itself: the mean of their similarities is that of the
             // concatenation, whose length is √Q.
@@ -138,7 +134,7 @@ pub(super) fn evaluate(
             Ok(Outcome { loss: loss::supcon(&z, &same, *temperature)?, logits: None })
         }
         Objective::Supervised { smoothing, .. } => {
-            let logits = towers.classify(&features)?;
+            let logits = towers.classify(&features()?)?;
             let (targets, known) = label_tensors(target, &films.indices, *smoothing, device)?;
             let loss = loss::binary(&logits, &targets, &known)?;
             Ok(Outcome { loss, logits: Some(logits) })
@@ -146,21 +142,132 @@ pub(super) fn evaluate(
     }
 }
 
-fn pairs(
-    same: Same,
-    texts: &[String],
-    target: &Target,
-    indices: &[usize],
-    device: &Device,
-) -> Result<Tensor> {
-    match same {
-        Same::Nothing => loss::equal_pairs(indices, device),
-        Same::Text => loss::equal_pairs(texts, device),
-        Same::Labels => {
-            let keys: Vec<_> = indices.iter().map(|&index| target.key(index)).collect();
-            loss::equal_pairs(&keys, device)
+/// Where the films and texts of a batch lie in the space that they share.
+pub(super) struct Embedded {
+    /// Unit vectors of films (B, Q, E).
+    pub(super) films: Tensor,
+    /// Unit vectors of texts (B, E).
+    pub(super) texts: Tensor,
+    /// What the texts say.
+    pub(super) words: Vec<String>,
+}
+
+impl Task<'_> {
+    /// The tokens of the films.
+    fn grid(&self, towers: &Elixr, pass: &Pass) -> Result<TokenGrid> {
+        if self.target.frozen.image {
+            return self.target.still.encode_image(&self.films.pixels, &Pass::inference());
+        }
+        towers.encode_image(&self.films.pixels, pass)
+    }
+
+    /// The embeddings of a contrast.
+    pub(super) fn embed(&self, towers: &Elixr, pass: &Pass) -> Result<Embedded> {
+        let Objective::Contrastive { text, drop_sentence, .. } = &self.stage.objective else {
+            return Err(other_objective());
+        };
+        let words = self.texts(*text, *drop_sentence);
+        let features = towers.gather(self.grid(towers, pass)?, pass)?;
+        let films = towers.embed_image(&features)?;
+        let tokens = self.model.tokenize(&words)?;
+        let states = if self.target.frozen.text {
+            self.target.still.encode_text(&tokens, &Pass::inference())?
+        } else {
+            towers.encode_text(&tokens, pass)?
+        };
+        Ok(Embedded { films, texts: towers.project_text(&states)?, words })
+    }
+
+    /// The contrast of `films` (B, Q, E), of these rows of the data set, and `texts` (B, E).
+    pub(super) fn contrast(
+        &self,
+        towers: &Elixr,
+        (films, texts): (&Tensor, &Tensor),
+        indices: &[usize],
+        words: &[String],
+    ) -> Result<Tensor> {
+        let Objective::Contrastive { loss, same, .. } = &self.stage.objective else {
+            return Err(other_objective());
+        };
+        let logits = towers.logits(&Elixr::similarity(films, texts)?)?;
+        let same = self.pairs(*same, indices, words)?;
+        match loss {
+            PairLoss::Clip => loss::clip(&logits, &same),
+            PairLoss::Siglip => loss::siglip(&logits, &same),
         }
     }
+
+    /// The losses of a Q-Former that looks at image tokens (B, N, C), weighed.
+    fn query(&self, qformer: &QFormer, tokens: &Tensor) -> Result<Outcome> {
+        let Objective::Qformer {
+            same,
+            text,
+            drop_sentence,
+            gather,
+            contrast_smoothing,
+            caption_smoothing,
+            weights,
+        } = &self.stage.objective
+        else {
+            return Err(other_objective());
+        };
+        let texts = self.texts(*text, *drop_sentence);
+        let (ids, mask) = self.model.tokenize(&texts)?.to_tensors(self.model.device())?;
+        let [start, _] = self.model.caption_tokens()?;
+        let pairing = Pairing {
+            gather: *gather,
+            contrast_smoothing: *contrast_smoothing,
+            caption_smoothing: *caption_smoothing,
+            start,
+        };
+        let epoch = self.epoch.map_or(u64::MAX, |epoch| epoch as u64);
+        let stream = |row: usize| {
+            Random::new(self.stage.seed, &[0x6e65_6761, epoch, self.films.indices[row] as u64])
+        };
+        let losses = qformer.losses(
+            tokens,
+            Words { ids: &ids, mask: &mask },
+            &self.pairs(*same, &self.films.indices, &texts)?,
+            &pairing,
+            |chances| Negatives::draw(chances, stream),
+            self.pass,
+        )?;
+        let parts = [losses.contrast, losses.matching, losses.caption];
+        let [contrast, matching, caption] = std::array::from_fn(|i| &parts[i] * weights[i]);
+        Ok(Outcome { loss: ((contrast? + matching?)? + caption?)?, logits: None })
+    }
+
+    /// Which films, of these rows of the data set, and texts belong together (B, B).
+    fn pairs(&self, same: Same, indices: &[usize], texts: &[String]) -> Result<Tensor> {
+        let device = self.model.device();
+        match same {
+            Same::Nothing => loss::equal_pairs(indices, device),
+            Same::Text => loss::equal_pairs(texts, device),
+            Same::Labels => {
+                let keys: Vec<_> = indices.iter().map(|&index| self.target.key(index)).collect();
+                loss::equal_pairs(&keys, device)
+            }
+        }
+    }
+
+    /// The texts of the batch; in an epoch, each sentence is left out with a chance, never all.
+    fn texts(&self, part: Section, chance: f64) -> Vec<String> {
+        let one = |&index: &usize| {
+            let text = section(&self.dataset.studies[index], part);
+            match self.epoch {
+                Some(epoch) if chance > 0.0 => {
+                    let path = [0x7465_7874, epoch as u64, index as u64];
+                    without_some_sentences(&text, chance, &mut Random::new(self.stage.seed, &path))
+                }
+                _ => text,
+            }
+        };
+        self.films.indices.iter().map(one).collect()
+    }
+}
+
+fn other_objective() -> Error {
+    Error::Internal("a stage was asked for the loss of another objective".to_owned())
 }
 
 fn label_tensors(
@@ -184,27 +291,6 @@ fn label_tensors(
     }
     let shape = (indices.len(), findings);
     Ok((Tensor::from_vec(targets, shape, device)?, Tensor::from_vec(known, shape, device)?))
-}
-
-/// The texts of a batch; with `drop`, each sentence is left out with that chance, never all.
-fn texts(
-    dataset: &Dataset,
-    indices: &[usize],
-    part: Section,
-    drop: Option<(f64, usize)>,
-    seed: u64,
-) -> Vec<String> {
-    let one = |&index: &usize| {
-        let text = section(&dataset.studies[index], part);
-        match drop {
-            Some((chance, epoch)) if chance > 0.0 => {
-                let mut random = Random::new(seed, &[0x7465_7874, epoch as u64, index as u64]);
-                without_some_sentences(&text, chance, &mut random)
-            }
-            _ => text,
-        }
-    };
-    indices.iter().map(one).collect()
 }
 
 pub(super) fn section(study: &Study, part: Section) -> String {

@@ -1,8 +1,10 @@
 //! How much memory a stage will take, before anything of it is allocated.
 
 use super::RunOptions;
+use super::objective::{IMAGE, TEXT};
 use super::stage::{Objective, Stage};
 use crate::Result;
+use crate::fusion::trace_similarity;
 use crate::nn::{Kind, Pass, Shadow, Work};
 use crate::systems::{Model, ModelSpec, Plan, Sketch};
 
@@ -42,36 +44,46 @@ pub fn plan(spec: &ModelSpec, stage: &Stage, conditions: &Conditions) -> Result<
     let kept = conditions.studies.map_or(0, |n| n.saturating_mul(NUMBER * sketch.film()));
     account.keep(Kind::Data, kept.min(conditions.cache));
 
-    let frozen =
-        |prefix: &str| sketch.learnable(|name| name.starts_with(prefix) && stage.trains(name)) == 0;
+    if stage.together() {
+        // All films of a step wait for its end, and their embeddings meet at once.
+        let films = batch.saturating_mul(stage.accumulate);
+        account.keep(Kind::Data, NUMBER * sketch.film().saturating_mul(films - batch));
+        let config = spec.elixr();
+        let embedded = (config.queries + 1) * config.embedding + config.queries * films;
+        account.keep(Kind::Activations, 2 * NUMBER * films.saturating_mul(embedded));
+    }
+
+    let frozen = |prefixes: &[&str]| {
+        let within = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        sketch.learnable(|name| within(name) && stage.trains(name)) == 0
+    };
     let (still, learning) = (sketch.still(), sketch.learning());
     let pass = Pass::training(0, 0);
     let pass = if conditions.recompute { pass.recomputing() } else { pass };
     let pixels = account.input(Kind::Data, &sketch.batch(batch));
-    let tokens = if frozen("image.") {
+    let tokens = if frozen(IMAGE) {
         still.trace_image(&pixels, &Pass::inference())?
     } else {
         learning.trace_image(&pixels, &pass)?
     };
-    let queries = learning.trace_gather(&tokens);
+    let queries = || learning.trace_gather(&tokens, &pass);
     let scores = match stage.objective {
         Objective::Contrastive { .. } => {
-            let films = learning.trace_embed(&queries);
+            let films = learning.trace_embed(&queries()?);
             let texts = [batch, sketch.text_length()];
-            let states = if frozen("text.") {
+            let states = if frozen(TEXT) {
                 still.trace_text(texts, &account, &Pass::inference())?
             } else {
                 learning.trace_text(texts, &account, &pass)?
             };
             let texts = learning.trace_project(&states);
-            Shadow::made(
-                &[films.dims()[..2].iter().product(), batch],
-                &[&films, &texts],
-                Work::default(),
-            )
+            trace_similarity(&films, &texts)
         }
-        Objective::Supcon { .. } => learning.trace_embed(&queries),
-        Objective::Supervised { .. } => learning.trace_classify(&queries),
+        Objective::Qformer { .. } => {
+            learning.qformer()?.trace_losses(&tokens, sketch.text_length(), &pass)?
+        }
+        Objective::Supcon { .. } => learning.trace_embed(&queries()?),
+        Objective::Supervised { .. } => learning.trace_classify(&queries()?),
     };
     Shadow::made(&[1], &[&scores], Work::default()).backward(&pass)?;
     Ok(sketch.plan(&stage.name, batch, &sketch.shape(), &account))

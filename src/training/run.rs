@@ -11,14 +11,15 @@ use super::average::Average;
 use super::checkpoint::{self, FORMAT, Identity, State, Tensors};
 use super::gradients::Gradients;
 use super::history::{EpochRow, History, StepRow};
+use super::learn;
 use super::learnable::Learnable;
-use super::objective::{self, Films, Target};
+use super::objective::{Films, Target, Task};
 use super::plan::fits;
 use super::ranks::{Ranks, leads};
 use super::stage::{Objective, Stage};
 use super::validate;
 use crate::data::{Augment, Cache, Dataset, Loader, LoaderOptions};
-use crate::nn::{Pass, record};
+use crate::nn::Pass;
 use crate::progress::Progress;
 use crate::systems::{Model, prepare};
 use crate::{Error, Result, files};
@@ -91,6 +92,10 @@ pub fn run(
         Some(part) => Some(Learnable::new("validation", part, stage)?),
         None => None,
     };
+    if let Objective::Qformer { .. } = stage.objective {
+        model.towers().qformer()?;
+        model.caption_tokens()?;
+    }
     if supervised {
         model.set_findings(&dataset.findings)?;
     }
@@ -195,7 +200,7 @@ impl<'a> Run<'a> {
 
     /// Runs the epoch from its batch `first` on; says whether it was told to stop on the way.
     fn epoch(&mut self, loader: &Loader, epoch: usize, first: usize) -> Result<bool> {
-        let mut gradients = Gradients::default();
+        let (mut gradients, mut held) = (Gradients::default(), Vec::new());
         let mut clock = Instant::now();
         let last = batches(self.train.dataset.len(), self.stage.batch_size);
         let device = self.model.device();
@@ -211,11 +216,14 @@ impl<'a> Run<'a> {
                 self.fail(&format!("row {row}: {}", failure.message));
             }
             let number = first + offset + 1; // batches of this epoch done, this one included
+            let due = number.is_multiple_of(self.stage.accumulate) || number == last;
             if let Some(pixels) = pixels {
-                let films = Films { pixels, indices: batch.indices };
-                self.learn(&films, epoch, number, &mut gradients)?;
+                held.push((Films { pixels, indices: batch.indices }, number));
             }
-            if number.is_multiple_of(self.stage.accumulate) || number == last {
+            if due || !self.stage.together() {
+                self.learn(&std::mem::take(&mut held), epoch, &mut gradients)?;
+            }
+            if due {
                 self.advance(&mut gradients, epoch, &mut clock)?;
                 let every = self.options.checkpoint_steps;
                 let stops = self.stops() && number < last;
@@ -231,47 +239,31 @@ impl<'a> Run<'a> {
         Ok(false)
     }
 
-    /// Adds the gradients of one micro-batch.
+    /// Adds the gradients of micro-batches, each with its number in the epoch.
     fn learn(
         &self,
-        films: &Films,
+        parts: &[(Films, usize)],
         epoch: usize,
-        number: usize,
         gradients: &mut Gradients,
     ) -> Result<()> {
+        let passes: Vec<Pass> = parts.iter().map(|(_, number)| self.pass(epoch, *number)).collect();
+        let task = |(part, pass)| {
+            let (films, _): &(Films, usize) = part;
+            let (model, stage, dataset) = (self.model, self.stage, &*self.train.dataset);
+            Task { model, stage, dataset, target: &self.target, films, epoch: Some(epoch), pass }
+        };
+        let tasks: Vec<Task> = parts.iter().zip(&passes).map(task).collect();
+        learn::add(&tasks, &self.learning, gradients, self.step + 1)
+    }
+
+    /// The pass of a micro-batch by its number in the epoch.
+    fn pass(&self, epoch: usize, number: usize) -> Pass {
         let passes =
             (epoch * batches(self.train.dataset.len(), self.stage.batch_size) + number) as u64;
         let ranks = self.options.ranks.as_ref();
         let passes = ranks.map_or(passes, |ranks| ranks.own_pass(passes));
         let pass = Pass::training(self.stage.seed, passes);
-        let pass = if self.options.recompute { pass.recomputing() } else { pass };
-        let (model, stage) = (self.model, self.stage);
-        let evaluate = || {
-            objective::evaluate(
-                model,
-                stage,
-                &self.train.dataset,
-                &self.target,
-                films,
-                Some(epoch),
-                &pass,
-            )
-        };
-        let (outcome, tape) = record(evaluate)?;
-        let value = f64::from(outcome.loss.to_scalar::<f32>()?);
-        if !value.is_finite() {
-            return Err(Error::Training(format!(
-                "the loss is {value} at step {}; lower schedule.peak (found {}) or clip_norm",
-                self.step + 1,
-                stage.schedule.peak
-            )));
-        }
-        let found = tape.backward(&outcome.loss)?;
-        gradients.add_all(found, &self.learning, self.model.parameters())?;
-        gradients.loss += value;
-        gradients.films += films.indices.len();
-        gradients.parts += 1;
-        Ok(())
+        if self.options.recompute { pass.recomputing() } else { pass }
     }
 
     /// Takes one step along the gradients gathered so far.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{AdamWConfig, Schedule};
 use crate::data::Augment;
+use crate::fusion::Gather;
 use crate::metrics::Policy;
 use crate::nn::Precision;
 use crate::{Error, Result};
@@ -26,6 +27,34 @@ pub enum Objective {
         /// Chance that a sentence of the report is left out, per film and epoch.
         #[serde(default)]
         drop_sentence: f64,
+        /// Whether the micro-batches of a step are one batch, in which each film meets the texts
+        /// of all: a large batch with the memory of a small one, for twice the work.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        together: bool,
+    },
+    /// Films with their reports, by a Q-Former: contrast, match and caption.
+    Qformer {
+        /// Which pairs off the diagonal count as positives too, and are no negatives.
+        #[serde(default)]
+        same: Same,
+        /// Which part of the report is read.
+        #[serde(default)]
+        text: Section,
+        /// Chance that a sentence of the report is left out, per film and epoch.
+        #[serde(default)]
+        drop_sentence: f64,
+        /// What gradients pass in the contrast.
+        #[serde(default)]
+        gather: Gather,
+        /// Label smoothing of the contrast.
+        #[serde(default = "tenth")]
+        contrast_smoothing: f64,
+        /// Label smoothing of the words of a caption.
+        #[serde(default = "tenth")]
+        caption_smoothing: f64,
+        /// Factors of the three losses: contrast, match, caption.
+        #[serde(default = "ones")]
+        weights: [f64; 3],
     },
     /// Films that share their labels pull together.
     Supcon {
@@ -52,6 +81,14 @@ pub enum Objective {
 
 fn supcon_temperature() -> f64 {
     0.1
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+fn ones() -> [f64; 3] {
+    [1.0; 3]
 }
 
 /// The two contrastive losses.
@@ -145,6 +182,7 @@ fn one_norm() -> f64 {
 /// The presets compiled in, by name.
 const PRESETS: &[(&str, &str)] = &[
     ("contrastive", include_str!("stages/contrastive.toml")),
+    ("qformer", include_str!("stages/qformer.toml")),
     ("supcon", include_str!("stages/supcon.toml")),
     ("supervised", include_str!("stages/supervised.toml")),
 ];
@@ -197,12 +235,32 @@ impl Stage {
                     return Err(number("batch_size", 1.0, "at least 2 for a contrastive loss"));
                 }
             }
+            Objective::Qformer {
+                drop_sentence,
+                contrast_smoothing,
+                caption_smoothing,
+                weights,
+                ..
+            } => {
+                share("objective.drop_sentence", drop_sentence)?;
+                share("objective.contrast_smoothing", contrast_smoothing)?;
+                share("objective.caption_smoothing", caption_smoothing)?;
+                weights.iter().try_for_each(|&weight| positive("objective.weights", weight))?;
+                if self.batch_size < 2 {
+                    return Err(number("batch_size", 1.0, "at least 2 for a contrastive loss"));
+                }
+            }
             Objective::Supcon { temperature, .. } => {
                 positive("objective.temperature", temperature)?;
             }
             Objective::Supervised { smoothing, .. } => share("objective.smoothing", smoothing)?,
         }
         Ok(())
+    }
+
+    /// Whether the micro-batches of a step are one batch.
+    pub fn together(&self) -> bool {
+        matches!(self.objective, Objective::Contrastive { together: true, .. })
     }
 
     /// Whether the parameter `name` learns in this stage.
@@ -243,7 +301,7 @@ mod tests {
         let error = Stage::preset("magic").unwrap_err().to_string();
         assert_eq!(
             error,
-            "stage: found \"magic\", expected one of contrastive, supcon, supervised"
+            "stage: found \"magic\", expected one of contrastive, qformer, supcon, supervised"
         );
     }
 

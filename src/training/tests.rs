@@ -1,5 +1,6 @@
 //! The loop as a whole, on films that take a second to learn.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle::{Device, Tensor};
@@ -16,7 +17,7 @@ use crate::systems::{Level, Model, preset};
 use crate::{Error, Result};
 
 /// Films with a bright spot on one side when the finding is there.
-fn studies(n: usize) -> Arc<Dataset> {
+pub(super) fn studies(n: usize) -> Arc<Dataset> {
     let one = |i: usize| {
         let mut random = Random::new(9, &[i as u64]);
         let present = i.is_multiple_of(2);
@@ -39,10 +40,19 @@ fn studies(n: usize) -> Arc<Dataset> {
 }
 
 fn model() -> Model {
+    model_of("tiny")
+}
+
+/// A model that can learn by the stage.
+fn model_for(stage: &str) -> Model {
+    model_of(if stage == "qformer" { "qformer" } else { "tiny" })
+}
+
+fn model_of(size: &str) -> Model {
     let small = r#"{"image": {"widths": [8, 16], "depths": [1, 1], "stem_width": 8},
                     "text": {"dim": 16, "depth": 1, "heads": 2, "mlp_dim": 32, "dropout": 0.1},
                     "queries": 2, "pool_heads": 2, "embedding": 8}"#;
-    let spec = preset("elixr-tiny").unwrap().customised(24, Some(small)).unwrap();
+    let spec = preset(&format!("elixr-{size}")).unwrap().customised(24, Some(small)).unwrap();
     Model::create(spec, Tokenizer::builtin().unwrap(), 1, &Device::Cpu).unwrap()
 }
 
@@ -67,7 +77,7 @@ fn bits(model: &Model) -> Vec<(String, Vec<u32>)> {
 fn every_stage_lowers_its_loss() {
     for name in Stage::presets() {
         let stage = Stage { epochs: 12, accumulate: 1, ..stage(name) };
-        let history = train(&mut model(), &stage, &RunOptions::default()).unwrap();
+        let history = train(&mut model_for(name), &stage, &RunOptions::default()).unwrap();
         let mean = |rows: &[super::StepRow]| {
             rows.iter().map(|row| row.loss).sum::<f64>() / rows.len() as f64
         };
@@ -78,9 +88,9 @@ fn every_stage_lowers_its_loss() {
 
 #[test]
 fn a_run_cut_anywhere_ends_with_the_same_bits() {
-    for name in ["contrastive", "supervised"] {
+    for name in ["contrastive", "qformer", "supervised"] {
         let stage = stage(name);
-        let mut whole = model();
+        let mut whole = model_for(name);
         train(&mut whole, &stage, &RunOptions::default()).unwrap();
         for cut in [1, 3, 4, 8] {
             let folder = tempfile::tempdir().unwrap();
@@ -91,8 +101,8 @@ fn a_run_cut_anywhere_ends_with_the_same_bits() {
                 stop_after: Some(cut),
                 ..RunOptions::default()
             };
-            train(&mut model(), &stage, &options).unwrap();
-            let mut resumed = model();
+            train(&mut model_for(name), &stage, &options).unwrap();
+            let mut resumed = model_for(name);
             let options = RunOptions { stop_after: None, ..options };
             let history = train(&mut resumed, &stage, &options).unwrap();
             assert_eq!(history.steps.len(), 9, "{name} cut at {cut}");
@@ -141,11 +151,12 @@ fn a_stage_without_what_it_needs_says_so() {
     let dataset = Arc::new(dataset.unwrap());
     let needs = [
         ("contrastive", "2 or more studies with a report, found 0 among 16"),
+        ("qformer", "2 or more studies with a report, found 0 among 16"),
         ("supervised", "1 or more studies with a known label, found 0 among 16"),
     ];
     for (name, needed) in needs {
         let outcome = run(
-            &mut model(),
+            &mut model_for(name),
             &dataset,
             None,
             &stage(name),
@@ -154,6 +165,28 @@ fn a_stage_without_what_it_needs_says_so() {
         );
         let error = outcome.unwrap_err().to_string();
         assert!(error.contains(&format!("stage `{name}` needs {needed}")), "{error}");
+    }
+}
+
+#[test]
+fn a_model_without_a_q_former_is_told_how_to_get_one() {
+    let error = train(&mut model(), &stage("qformer"), &RunOptions::default()).unwrap_err();
+    let text = error.to_string();
+    assert!(text.starts_with("model: found no Q-Former; create one with resampler="), "{text}");
+}
+
+#[test]
+fn every_stage_teaches_a_q_former_its_part() {
+    for name in Stage::presets() {
+        let mut trained = model_of("qformer");
+        let before = bits(&trained);
+        let stage = stage(name);
+        train(&mut trained, &stage, &RunOptions::default()).unwrap();
+        let now: BTreeMap<_, _> = bits(&trained).into_iter().collect();
+        for (name, was) in before {
+            let statistic = crate::nn::is_statistic(&name) && stage.trains("image.");
+            assert_eq!(was != now[&name], stage.trains(&name) || statistic, "{name}");
+        }
     }
 }
 
@@ -235,7 +268,7 @@ fn a_validation_set_of_other_findings_is_refused_where_they_count() {
 fn bfloat16_products_learn_as_float32_ones_do_and_the_parameters_stay_exact() {
     for name in Stage::presets() {
         let losses = |precision| {
-            let mut model = model();
+            let mut model = model_for(name);
             let stage = Stage { epochs: 6, accumulate: 1, precision, ..stage(name) };
             let history = train(&mut model, &stage, &RunOptions::default()).unwrap();
             for (name, var) in model.parameters().all() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle::Tensor;
 use ndarray::Array2;
 
-use super::objective::{self, Films, Target};
+use super::objective::{self, Films, Target, Task};
 use super::stage::Stage;
 use crate::Result;
 use crate::data::{Dataset, Loader};
@@ -33,8 +33,10 @@ pub(super) fn measure(
         }
         let pixels = Tensor::from_vec(batch.pixels, batch.shape.as_slice(), model.device())?;
         let films = Films { pixels, indices: batch.indices };
-        let pass = Pass::inference();
-        let outcome = objective::evaluate(model, stage, dataset, &target, &films, None, &pass)?;
+        let pass = &Pass::inference();
+        let target = &target;
+        let task = Task { model, stage, dataset, target, films: &films, epoch: None, pass };
+        let outcome = objective::evaluate(&task)?;
         let n = films.indices.len();
         sum += f64::from(outcome.loss.to_scalar::<f32>()?) * n as f64;
         films_seen += n;

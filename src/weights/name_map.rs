@@ -24,6 +24,8 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("llama_tied", include_str!("maps/llama_tied.toml")),
     ("perceiver", include_str!("maps/perceiver.toml")),
     ("plain", include_str!("maps/plain.toml")),
+    ("qformer", include_str!("maps/qformer.toml")),
+    ("siglip_text", include_str!("maps/siglip_text.toml")),
     ("siglip_vision", include_str!("maps/siglip_vision.toml")),
     ("vit3d", include_str!("maps/vit3d.toml")),
     ("vit_hf", include_str!("maps/vit_hf.toml")),

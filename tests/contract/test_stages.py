@@ -6,16 +6,18 @@ import json
 import carina as ca
 import numpy as np
 import pytest
-from carina.errors import ConfigError
+from carina.errors import ConfigError, InvalidValueError
 
-from .conftest import build
+from .conftest import build, fits
 
 # Batch statistics follow the films; no gradient moves them.
 STATISTICS = ["image.*.running_mean", "image.*.running_var"]
 
 
 @pytest.fixture(scope="module", params=ca.list_stages())
-def stage(request):
+def stage(request, preset):
+    if not fits(preset, request.param):
+        pytest.skip(f"{preset} has nothing that {request.param} trains")
     return ca.stage(request.param, epochs=1, batch_size=16, seed=5)
 
 
@@ -48,7 +50,8 @@ def test_every_trained_parameter_moves_and_no_other_does(preset, stage, films):
         if name not in before:  # the head appears with its findings
             assert matches(name, stage["train"]), name
             continue
-        learns = matches(name, stage["train"]) or matches(name, STATISTICS)
+        follows = matches(name, STATISTICS) and matches("image.x", stage["train"])
+        learns = matches(name, stage["train"]) or follows
         moved = not np.array_equal(before[name], model.parameter(name))
         assert moved == learns, f"{name}: moved {moved}, expected {learns}"
 
@@ -59,6 +62,14 @@ def test_a_frozen_part_stays_as_it_is(preset, stage, films):
     assert image
     for name in image:
         np.testing.assert_array_equal(before[name], model.parameter(name), err_msg=name)
+
+
+def test_a_model_without_what_a_stage_trains_is_refused(preset, films):
+    wrong = [name for name in ca.list_stages() if not fits(preset, name)]
+    for name in wrong:
+        with pytest.raises(InvalidValueError, match="found no Q-Former; create one"):
+            ca.train(build(preset), films, name, progress=False)
+    assert wrong or "resampler" in build(preset).spec["system"]
 
 
 def test_the_seed_decides_the_run(preset, stage, films):

@@ -5,7 +5,7 @@
 mod stored;
 
 use candle::{Device, Tensor};
-use carina::language::{Bert, BertConfig};
+use carina::language::{Bert, BertConfig, SiglipText};
 use carina::nn::{Parameters, Pass};
 use carina::vision::{
     BlockKind, DenseNetConfig, EfficientNetConfig, ImageEncoder, ImageEncoderConfig, ResNet,
@@ -150,6 +150,31 @@ fn bert_with_padding_and_pooler() {
 #[test]
 fn roberta_with_its_shifted_positions() {
     check_bert("roberta", 2);
+}
+
+#[test]
+fn the_text_tower_of_siglip() {
+    let folder = folder("siglip_text", "two_layers");
+    let (model, parameters, report) = SiglipText::open(&folder, &device()).unwrap();
+    assert!(report.complete(), "{report}");
+    let expected = Expected::open(&folder);
+    let pass = Pass::inference();
+    let still = SiglipText::new(model.config(), &parameters.frozen()).unwrap();
+    for (prefix, model) in [("", &model), ("short_", &model), ("", &still)] {
+        let get = |name: &str| expected.get(&format!("{prefix}{name}"));
+        let tokens = model.forward(&get("ids"), None, &pass).unwrap();
+        assert_close("tokens", &tokens, &get("tokens"));
+        assert_close("pooled", &model.pool(&tokens).unwrap(), &get("pooled"));
+    }
+    let tokens = model.forward(&expected.get("ids"), None, &pass).unwrap();
+    let pooled = model.pool(&tokens).unwrap();
+    let loss = ((tokens * expected.get("tokens_weight")).unwrap().sum_all().unwrap()
+        + (pooled * expected.get("pooled_weight")).unwrap().sum_all().unwrap())
+    .unwrap();
+    let gradients = loss.backward().unwrap();
+    assert_gradients(&folder, "siglip_text", &parameters, &gradients, |parameters| {
+        SiglipText::new(model.config(), &parameters.builder()).unwrap();
+    });
 }
 
 #[test]

@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle::{DType, Device, Tensor};
 use carina::Error;
+use carina::fusion::{Negatives, Pairing, Words};
 use carina::language::{Decoder, Generation, LlamaConfig, Prompts, Tokenizer};
 use carina::nn::{Account, Kind, Outline, Parameters, Pass, Precision, Shadow, Work, record};
 use carina::progress::Progress;
+use carina::random::Random;
 use carina::systems::{DecoderSketch, Level, Model, ModelSpec, Plan, Sketch, preset};
 use carina::training::{Conditions, Objective, Stage, plan};
 use carina::vision::{
@@ -73,7 +75,7 @@ const DENSENET: &str = r#"{"image": {"arch": "densenet", "stem_width": 32, "grow
     "depths": [3, 6, 4], "dropout": 0.1},
     "pool_heads": 4, "text": {"dim": 64, "depth": 2, "heads": 2, "mlp_dim": 128}}"#;
 
-fn specs() -> [(&'static str, ModelSpec); 7] {
+fn specs() -> [(&'static str, ModelSpec); 8] {
     let mut vit = preset("elixr-base").unwrap();
     vit = vit.customised(128, Some(VIT)).unwrap();
     let bottleneck = r#"{"image": {"block": "bottleneck", "depths": [1, 2, 1, 1]}}"#;
@@ -85,6 +87,7 @@ fn specs() -> [(&'static str, ModelSpec); 7] {
         ("tensorflow", small(TENSORFLOW)),
         ("densenet", small(DENSENET)),
         ("tiny", preset("elixr-tiny").unwrap().customised(96, None).unwrap()),
+        ("qformer", preset("elixr-qformer").unwrap().customised(96, None).unwrap()),
     ]
 }
 
@@ -154,7 +157,7 @@ fn a_step_of_training_holds_what_is_planned() {
                 let (loss, tape) = record(|| {
                     let towers = model.towers();
                     let grid = towers.encode_image(&pixels, &pass)?;
-                    Ok::<_, Error>(towers.classify(&towers.gather(grid)?)?.sum_all()?)
+                    Ok::<_, Error>(towers.classify(&towers.gather(grid, &pass)?)?.sum_all()?)
                 })
                 .unwrap();
                 drop(tape.backward(&loss).unwrap());
@@ -199,6 +202,51 @@ fn a_decoder_holds_what_is_planned() {
         let run = || drop(decoder.score(&vec![&text; 4], 4, &Progress::default()).unwrap());
         run();
         wrong.extend(off(&format!("{precision:?} scores"), beside(&plan, &there), peak(run), 0.1));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_step_of_the_stage_of_a_q_former_holds_what_is_planned() {
+    let _alone = ALONE.lock();
+    let larger = r#"{"queries": 32, "text": {"dim": 192, "depth": 3, "mlp_dim": 768}}"#;
+    let spec = preset("elixr-qformer").unwrap().customised(96, Some(larger)).unwrap();
+    let model = model(&spec);
+    let mut wrong = Vec::new();
+    for (recompute, batch) in [(false, 4), (false, 16), (true, 16)] {
+        let mut stage = Stage::preset("qformer").unwrap();
+        stage.batch_size = batch;
+        let conditions = Conditions { recompute, studies: Some(batch), ..Conditions::default() };
+        let plan = plan(model.spec(), &stage, &conditions).unwrap();
+        let pixels = Tensor::zeros((batch, 1, 96, 96), DType::F32, &Device::Cpu).unwrap();
+        let pass = Pass::training(0, 0);
+        let pass = if recompute { pass.recomputing() } else { pass };
+        let texts: Vec<String> = (0..batch).map(|i| format!("effusion {i} ").repeat(90)).collect();
+        let tokens = model.tokenize(&texts).unwrap();
+        let (ids, mask) = tokens.to_tensors(&Device::Cpu).unwrap();
+        let same = Tensor::eye(batch, DType::F32, &Device::Cpu).unwrap();
+        let run = || {
+            let (loss, tape) = record(|| {
+                let still = model.still(Precision::F32)?;
+                let grid = still.encode_image(&pixels, &Pass::inference())?;
+                let draw = |chances: &_| Negatives::draw(chances, |i| Random::new(0, &[i as u64]));
+                let losses = model.towers().qformer()?.losses(
+                    &grid.tokens,
+                    Words { ids: &ids, mask: &mask },
+                    &same,
+                    &Pairing::new(5),
+                    draw,
+                    &pass,
+                )?;
+                Ok::<_, Error>(((losses.contrast + losses.matching)? + losses.caption)?)
+            })
+            .unwrap();
+            drop(tape.backward(&loss).unwrap());
+        };
+        run();
+        let there = [Kind::Weights, Kind::Optimiser, Kind::Data, Kind::Packed];
+        let name = format!("qformer {batch} recompute={recompute}");
+        wrong.extend(off(&name, beside(&plan, &there), peak(run), 0.1));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -86,13 +86,23 @@ def test_a_plan_grows_with_the_batch_and_the_film_and_not_with_the_pages(model):
 
 
 @pytest.mark.parametrize(
-    "preset", ["elixr-tiny", "elixr-small", "elixr-base", "elixr-densenet121"]
+    "preset",
+    [
+        "elixr-tiny",
+        "elixr-qformer",
+        "elixr-small",
+        "elixr-base",
+        "elixr-densenet121",
+    ],
 )
 def test_presets_can_be_planned(preset):
     system, size = preset.rsplit("-", 1)
     small = {"text": {"depth": 1}}
     made = ca.create(system, size=size, image_size=64, **small)
-    for training in (False, "supervised", "contrastive", "supcon"):
+    stages = ["supervised", "contrastive", "supcon"]
+    if "resampler" in made.spec["system"]:
+        stages.append("qformer")
+    for training in (False, *stages):
         assert made.plan(2, training=training).bytes["activations"] > 0
 
 

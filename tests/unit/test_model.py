@@ -55,6 +55,7 @@ def test_the_same_seed_gives_the_same_model():
 def test_every_preset_is_a_model_that_encodes():
     assert ca.list_presets() == [
         "elixr-tiny",
+        "elixr-qformer",
         "elixr-small",
         "elixr-densenet121",
         "elixr-base",
@@ -375,3 +376,15 @@ def test_importing_is_quick_and_light():
     )
     loaded = set(out.stdout.split())
     assert not loaded & {"matplotlib", "pandas", "torch", "ray", "sklearn", "pyarrow"}
+
+
+def test_micro_batches_of_a_step_can_be_one_contrastive_batch(films):
+    def first_loss(**changes):
+        options = {"batch_size": 8, "epochs": 2, "progress": False} | changes
+        run = ca.train(small(), films, "contrastive", accumulate=4, **options)
+        assert len(run.history["loss"]) == 4
+        return run.history["loss"][0]
+
+    # Chance is the logarithm of how many texts a film meets: of 8, or of 32.
+    alone, together = first_loss(), first_loss(objective__together=True)
+    assert together - alone == pytest.approx(np.log(4), abs=0.5)

@@ -2,11 +2,13 @@
 //!
 //! Source: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762.
 
+mod trace;
+
 use candle::Tensor;
 use candle_nn::VarBuilder;
 
 use super::attend::attend_packed;
-use super::{Attend, Bias, KeyValues, Linear, Rope, Shadow, Work, attend};
+use super::{Attend, Bias, KeyValues, Linear, Rope, attend};
 use crate::{Error, Result};
 
 /// The sizes of an [`Attention`] and the names of its parameters.
@@ -194,6 +196,39 @@ impl Attention {
         self.out.forward_onto(&join(&attend(&q, &k, &v, &options)?)?, residual)
     }
 
+    /// Keys and values (B, M, Hkv·D) of `context` (B, M, C), for [`Self::forward_over`]; parts of
+    /// one context can be joined, and used in several passes.
+    ///
+    /// # Errors
+    /// When one map makes queries, keys and values.
+    pub fn keys_values(&self, context: &Tensor) -> Result<(Tensor, Tensor)> {
+        let Projections::Split { key, value, .. } = &self.projections else {
+            return Err(needs_split());
+        };
+        Ok((key.forward(context)?, value.forward(context)?))
+    }
+
+    /// As [`Self::forward`], or with a residual [`Self::forward_onto`], for keys and values from
+    /// [`Self::keys_values`]; the context of `input` does not count, nor do rotary positions.
+    pub fn forward_over(
+        &self,
+        x: &Tensor,
+        (keys, values): (&Tensor, &Tensor),
+        input: &AttentionInput,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let Projections::Split { query, .. } = &self.projections else {
+            return Err(needs_split());
+        };
+        let q = self.part(&query.forward(x)?, self.heads)?;
+        let (k, v) = (self.part(keys, self.kv_heads)?, self.part(values, self.kv_heads)?);
+        let attended = join(&attend(&q, &k, &v, &input.options())?)?;
+        match residual {
+            Some(residual) => self.out.forward_onto(&attended, residual),
+            None => self.out.forward(&attended),
+        }
+    }
+
     /// What the heads gathered, side by side (B, N, H·D).
     fn attended(&self, x: &Tensor, input: &AttentionInput) -> Result<Tensor> {
         if let (Projections::Fused(qkv), None, None) =
@@ -215,54 +250,6 @@ impl Attention {
         join(&attend(&q, &k, &v, &input.options())?)
     }
 
-    /// The memory of [`Self::forward`] or [`Self::forward_onto`], without rotary positions.
-    #[must_use]
-    pub fn trace(&self, x: &Shadow, context: Option<&Shadow>, residual: Option<&Shadow>) -> Shadow {
-        let dims = x.dims_to(self.heads * self.head_dim);
-        let attended = match &self.projections {
-            Projections::Fused(qkv) => {
-                let qkv = qkv.trace(x, false, None); // (B, N, (H + 2 Hkv) D)
-                // The gradients of the three parts, before they lie in a row.
-                let backward = size_of::<f32>() * qkv.dims().iter().product::<usize>();
-                Shadow::made(&dims, &[&qkv], Work { backward, ..Work::default() })
-            }
-            Projections::Split { query, key, value } => {
-                let context = context.unwrap_or(x);
-                let parts = [(query, x), (key, context), (value, context)];
-                let [q, k, v] = parts.map(|(map, from)| {
-                    let part = map.trace(from, false, None);
-                    let &[batch, tokens, width] = part.dims() else { return part };
-                    let heads = [batch, tokens, width / self.head_dim, self.head_dim];
-                    part.view(&heads).turned(&[batch, heads[2], tokens, self.head_dim])
-                });
-                Shadow::made(&dims, &[&q, &k, &v], Work::default())
-            }
-        };
-        self.out.trace(&attended, false, residual)
-    }
-
-    /// The memory of [`Self::forward_after`], with rotary positions. Keys and values that are kept
-    /// are counted by who keeps them.
-    #[must_use]
-    pub fn trace_after(&self, x: &Shadow, residual: &Shadow) -> Shadow {
-        let [q, k, v] = match &self.projections {
-            Projections::Fused(qkv) => {
-                let qkv = qkv.trace(x, false, None);
-                let widths = [self.heads, self.kv_heads, self.kv_heads];
-                widths.map(|heads| qkv.view(&x.dims_to(heads * self.head_dim)))
-            }
-            Projections::Split { query, key, value } => {
-                [query, key, value].map(|map| map.trace(x, false, None))
-            }
-        };
-        let again = |part: &Shadow| Shadow::made(part.dims(), &[part], Work::default());
-        let (q, k) = (again(&q), again(&k)); // turned by their places
-        drop(again(&v)); // in order, to be kept
-        let dims = x.dims_to(self.heads * self.head_dim);
-        let attended = Shadow::made(&dims, &[&q, &k, &v], Work::default());
-        self.out.trace(&attended, false, Some(residual))
-    }
-
     /// Numbers of a token's keys and values.
     pub fn kept(&self) -> usize {
         2 * self.kv_heads * self.head_dim
@@ -276,11 +263,7 @@ impl Attention {
     ) -> Result<(Tensor, Tensor, Tensor)> {
         match &self.projections {
             Projections::Fused(qkv) if context.is_none() => self.split(&qkv.forward(x)?),
-            Projections::Fused(_) => {
-                let why = "found a context, but one map makes queries, keys and values; \
-                           expected the split layout";
-                Err(Error::value("attention", why))
-            }
+            Projections::Fused(_) => Err(needs_split()),
             Projections::Split { query, key, value } => {
                 let context = context.unwrap_or(x);
                 Ok((
@@ -326,6 +309,12 @@ impl Attention {
 fn join(heads: &Tensor) -> Result<Tensor> {
     let (batch, count, tokens, dim) = heads.dims4()?;
     Ok(heads.transpose(1, 2)?.reshape((batch, tokens, count * dim))?)
+}
+
+fn needs_split() -> Error {
+    let why = "found a context, but one map makes queries, keys and values; \
+               expected the split layout";
+    Error::value("attention", why)
 }
 
 fn check(config: &AttentionConfig) -> Result<()> {

@@ -1,0 +1,82 @@
+//! The memory of attention, from sizes alone.
+
+use super::{Attention, Projections, needs_split};
+use crate::Result;
+use crate::nn::{Shadow, Work};
+
+impl Attention {
+    /// The memory of [`Self::forward`] or [`Self::forward_onto`], without rotary positions.
+    #[must_use]
+    pub fn trace(&self, x: &Shadow, context: Option<&Shadow>, residual: Option<&Shadow>) -> Shadow {
+        let dims = x.dims_to(self.heads * self.head_dim);
+        let attended = match &self.projections {
+            Projections::Fused(qkv) => {
+                let qkv = qkv.trace(x, false, None); // (B, N, (H + 2 Hkv) D)
+                // The gradients of the three parts, before they lie in a row.
+                let backward = size_of::<f32>() * qkv.dims().iter().product::<usize>();
+                Shadow::made(&dims, &[&qkv], Work { backward, ..Work::default() })
+            }
+            Projections::Split { query, key, value } => {
+                let context = context.unwrap_or(x);
+                let parts = [(query, x), (key, context), (value, context)];
+                let [q, k, v] = parts.map(|(map, from)| self.heads(&map.trace(from, false, None)));
+                Shadow::made(&dims, &[&q, &k, &v], Work::default())
+            }
+        };
+        self.out.trace(&attended, false, residual)
+    }
+
+    /// The memory of [`Self::forward_after`], with rotary positions. Keys and values that are kept
+    /// are counted by who keeps them.
+    #[must_use]
+    pub fn trace_after(&self, x: &Shadow, residual: &Shadow) -> Shadow {
+        let [q, k, v] = match &self.projections {
+            Projections::Fused(qkv) => {
+                let qkv = qkv.trace(x, false, None);
+                let widths = [self.heads, self.kv_heads, self.kv_heads];
+                widths.map(|heads| qkv.view(&x.dims_to(heads * self.head_dim)))
+            }
+            Projections::Split { query, key, value } => {
+                [query, key, value].map(|map| map.trace(x, false, None))
+            }
+        };
+        let again = |part: &Shadow| Shadow::made(part.dims(), &[part], Work::default());
+        let (q, k) = (again(&q), again(&k)); // turned by their places
+        drop(again(&v)); // in order, to be kept
+        let dims = x.dims_to(self.heads * self.head_dim);
+        let attended = Shadow::made(&dims, &[&q, &k, &v], Work::default());
+        self.out.trace(&attended, false, Some(residual))
+    }
+
+    /// The memory of [`Self::keys_values`].
+    pub fn trace_keys_values(&self, context: &Shadow) -> Result<(Shadow, Shadow)> {
+        let Projections::Split { key, value, .. } = &self.projections else {
+            return Err(needs_split());
+        };
+        Ok((key.trace(context, false, None), value.trace(context, false, None)))
+    }
+
+    /// The memory of [`Self::forward_over`].
+    pub fn trace_over(
+        &self,
+        x: &Shadow,
+        (keys, values): (&Shadow, &Shadow),
+        residual: Option<&Shadow>,
+    ) -> Result<Shadow> {
+        let Projections::Split { query, .. } = &self.projections else {
+            return Err(needs_split());
+        };
+        let q = query.trace(x, false, None);
+        let [q, k, v] = [&q, keys, values].map(|part| self.heads(part));
+        let dims = x.dims_to(self.heads * self.head_dim);
+        let attended = Shadow::made(&dims, &[&q, &k, &v], Work::default());
+        Ok(self.out.trace(&attended, false, residual))
+    }
+
+    /// The memory of [`Self::part`].
+    fn heads(&self, part: &Shadow) -> Shadow {
+        let &[batch, tokens, width] = part.dims() else { return part.clone() };
+        let heads = [batch, tokens, width / self.head_dim, self.head_dim];
+        part.view(&heads).turned(&[batch, heads[2], tokens, self.head_dim])
+    }
+}

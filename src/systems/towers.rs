@@ -1,0 +1,96 @@
+//! Two encoders side by side: queries that pool an image, and a text encoder.
+
+use candle::Tensor;
+use candle_nn::{Init, VarBuilder};
+
+use super::elixr::ElixrConfig;
+use crate::Result;
+use crate::fusion::AttentionPool;
+use crate::language::{Bert, TextPooling};
+use crate::nn::{Account, Bias, Linear, Pass, Shadow, Work, trace_unit, unit, wide};
+
+/// An attention pool over image tokens and a BERT, which meet in a space of their own; parameters
+/// `pool`, `image_proj`, `text`, `text_proj` and `logit_scale`.
+#[derive(Clone, Debug)]
+pub(super) struct Towers {
+    pool: AttentionPool,
+    image_proj: Linear,
+    text: Bert,
+    text_pooling: TextPooling,
+    text_proj: Linear,
+    logit_scale: Tensor,
+}
+
+impl Towers {
+    pub(super) fn new(config: &ElixrConfig, vb: &VarBuilder) -> Result<Self> {
+        let (dim, embedding) = (config.image.dim(), config.embedding);
+        // exp(2.66) = 1 / 0.07, CLIP's start.
+        let scale = Init::Const((1f64 / 0.07).ln());
+        Ok(Self {
+            pool: AttentionPool::new(dim, config.pool_heads, config.queries, vb.pp("pool"))?,
+            image_proj: Linear::new(dim, embedding, Bias::Without, vb.pp("image_proj"))?,
+            text: Bert::new(&config.text, vb.pp("text"))?,
+            text_pooling: config.text_pooling,
+            text_proj: Linear::new(config.text.dim, embedding, Bias::Without, vb.pp("text_proj"))?,
+            logit_scale: vb.get_with_hints(1, "logit_scale", scale)?,
+        })
+    }
+
+    /// What the queries gather (B, Q, D) of image tokens (B, N, D).
+    pub(super) fn gather(&self, tokens: &Tensor) -> Result<Tensor> {
+        wide(&self.pool.forward(tokens, None)?)
+    }
+
+    /// Unit embeddings (B, Q, E) of what the queries gathered.
+    pub(super) fn embed_image(&self, queries: &Tensor) -> Result<Tensor> {
+        unit(&self.image_proj.forward(queries)?)
+    }
+
+    /// One vector (T, D) for each text of `ids` (T, N).
+    pub(super) fn encode_text(&self, ids: &Tensor, mask: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let states = wide(&self.text.forward(ids, Some(mask), pass)?)?; // (T, N, D)
+        self.text_pooling.apply(&states, mask)
+    }
+
+    /// Unit embeddings (T, E) of the vectors that [`Self::encode_text`] gives.
+    pub(super) fn project_text(&self, states: &Tensor) -> Result<Tensor> {
+        unit(&self.text_proj.forward(states)?)
+    }
+
+    /// What similarities are multiplied by (1).
+    pub(super) fn scale(&self) -> Result<Tensor> {
+        // CLIP's cap of 100 keeps the softmax from freezing.
+        Ok(self.logit_scale.clamp(-5f32, 100f32.ln())?.exp()?)
+    }
+}
+
+/// The memory of each function of the same name.
+impl Towers {
+    pub(super) fn trace_gather(&self, tokens: &Shadow) -> Shadow {
+        self.pool.trace(tokens)
+    }
+
+    pub(super) fn trace_embed(&self, queries: &Shadow) -> Shadow {
+        trace_unit(&self.image_proj.trace(queries, false, None))
+    }
+
+    pub(super) fn trace_text(
+        &self,
+        tokens: [usize; 2],
+        account: &Account,
+        pass: &Pass,
+    ) -> Result<Shadow> {
+        let states = self.text.trace(tokens, account, pass)?;
+        let dims = [tokens[0], states.dims()[2]];
+        Ok(match self.text_pooling {
+            TextPooling::Class => states.view(&dims),
+            TextPooling::Mean | TextPooling::Last => {
+                Shadow::made(&dims, &[&states], Work::default())
+            }
+        })
+    }
+
+    pub(super) fn trace_project(&self, states: &Shadow) -> Shadow {
+        trace_unit(&self.text_proj.trace(states, false, None))
+    }
+}
