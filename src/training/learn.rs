@@ -178,13 +178,14 @@ mod tests {
                 first_gradients(&Stage::from_json(&fields.to_string()).unwrap())
             };
             let whole = with(16, false);
+            let length =
+                |x: &Tensor| x.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
+            // A bias of keys learns nothing but rounding: what counts is what others learn.
+            let longest = whole.iter().map(|(_, x)| length(x)).fold(0.0, f32::max);
             for size in [8, 4] {
                 for ((name, whole), (_, parts)) in whole.iter().zip(with(size, true)) {
-                    let length = |x: &Tensor| {
-                        x.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt()
-                    };
                     let apart = length(&(whole - &parts).unwrap());
-                    let most = 2e-5 * length(whole).max(1e-4);
+                    let most = 2e-5 * length(whole).max(1e-3 * longest);
                     assert!(apart <= most, "{pair} {size} {name}: {apart} of {}", length(whole));
                 }
             }
