@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::call;
 use super::encoders::LoadReport;
-use super::model::named;
+use super::model::{GiveBack, named};
 use super::system::open_device;
 use crate::language::{self, Generation, LlamaConfig, Message};
 use crate::nn::Precision;
@@ -17,7 +17,14 @@ use crate::{Error, Result};
 
 /// A decoder: tokenizer, weights and perhaps a chat template.
 #[pyclass(frozen, module = "carina._core")]
-pub(super) struct Decoder(language::Decoder);
+pub(super) struct Decoder(language::Decoder, GiveBack);
+
+impl Decoder {
+    fn new(inner: language::Decoder) -> Self {
+        crate::kernels::give_back_freed_memory(); // what its weights were drawn or read in
+        Self(inner, GiveBack)
+    }
+}
 
 /// A text that was written: the text, its tokens, and whether the decoder ended it.
 type Written = (String, usize, bool);
@@ -29,7 +36,9 @@ impl Decoder {
     fn load(py: Python<'_>, folder: PathBuf, precision: &str, device: &str) -> PyResult<Self> {
         let device = open_device(py, device)?;
         let precision: Precision = named("precision", precision)?;
-        call::long(py, None, |_| Ok(Self(language::Decoder::open(&folder, precision, &device)?)))
+        call::long(py, None, |_| {
+            Ok(Self::new(language::Decoder::open(&folder, precision, &device)?))
+        })
     }
 
     /// Makes an untrained decoder from a preset; `overrides` are fields of its options, as JSON.
@@ -44,7 +53,7 @@ impl Decoder {
     ) -> PyResult<Self> {
         let device = open_device(py, device)?;
         let config = configured(size, overrides)?;
-        call::long(py, None, |_| Ok(Self(language::Decoder::create(&config, seed, &device)?)))
+        call::long(py, None, |_| Ok(Self::new(language::Decoder::create(&config, seed, &device)?)))
     }
 
     /// Writes after each prompt; `options` are JSON.

@@ -29,12 +29,11 @@ type Phrases = (String, Vec<String>, Vec<String>);
 #[pyclass(frozen, module = "carina._core")]
 pub(super) struct Model {
     inner: RwLock<systems::Model>,
-    /// Goes after the model, whose memory then is free.
     _after: GiveBack,
 }
 
-/// Gives freed memory back when it goes.
-struct GiveBack;
+/// Gives freed memory back when it goes: the last field of what holds much of it.
+pub(super) struct GiveBack;
 
 impl Drop for GiveBack {
     fn drop(&mut self) {
