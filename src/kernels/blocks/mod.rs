@@ -42,16 +42,12 @@ impl Book {
 
     /// A block of `len` bytes, and whether it is all zeros.
     fn take(&mut self, len: usize, system: &impl Pages) -> Option<(usize, bool)> {
-        let (at, clean) = match self.free.take(len) {
-            Some(found) => found,
-            None => {
-                let (at, got) = [REGION.max(len), len]
-                    .into_iter()
-                    .find_map(|size| Some((system.map(size)?, size)))?;
-                self.free.grow(at, got);
-                self.free.take(len)?
-            }
-        };
+        if !self.free.fits(len) {
+            let map = |size| Some((system.map(size)?, size));
+            let (at, got) = [REGION.max(len), len].into_iter().find_map(map)?;
+            self.free.grow(at, got);
+        }
+        let (at, clean) = self.free.take(len)?;
         self.used.insert(at, len);
         self.in_use += len;
         self.peak = self.peak.max(self.in_use);

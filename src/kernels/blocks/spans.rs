@@ -91,6 +91,11 @@ impl Spans {
         Some((at, self.dirty.cut(at, len) == 0))
     }
 
+    /// Whether a stretch has `len` bytes.
+    pub(super) fn fits(&self, len: usize) -> bool {
+        self.free.fitting(len).is_some()
+    }
+
     /// New addresses, never written to.
     pub(super) fn grow(&mut self, at: usize, len: usize) {
         self.free.add(at, len);

@@ -20,7 +20,7 @@ impl Pages for Paper {
     }
 
     fn give_back(&self, at: usize, len: usize) -> bool {
-        assert!(at % PAGE == 0 && len % PAGE == 0, "whole pages only");
+        assert!(at.is_multiple_of(PAGE) && len.is_multiple_of(PAGE), "whole pages only");
         self.back.borrow_mut().push((at, len));
         !self.holds.get()
     }
