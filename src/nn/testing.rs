@@ -130,7 +130,8 @@ fn compare_quotients(name: &str, var: &Var, gradient: &Tensor, value: &dyn Fn() 
         let quotient = (at(STEP) - at(-STEP)) / (2.0 * STEP);
         at(0.0);
         let error = (quotient - gradient[i]).abs() / scale;
-        assert!(error < 1e-6, "gradient of {name}[{i}]: {} instead of {quotient}", gradient[i]);
+        // The step's own error, which grows with the curvature of what follows.
+        assert!(error < 5e-6, "gradient of {name}[{i}]: {} instead of {quotient}", gradient[i]);
     }
 }
 
