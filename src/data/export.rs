@@ -160,7 +160,7 @@ fn slice_head(
     let height = z + slice as f64 * thick;
     for (tag, vr, text) in [
         (tags::IMAGE_TYPE, VR::CS, "ORIGINAL\\PRIMARY\\AXIAL"),
-        (tags::FRAME_OF_REFERENCE_UID, VR::UI, &uid(&format!("{} frame {number}", study.id))),
+        (tags::FRAME_OF_REFERENCE_UID, VR::UI, &named(study, &format!("frame {number}"))),
         (tags::POSITION_REFERENCE_INDICATOR, VR::LO, ""),
         (tags::PATIENT_POSITION, VR::CS, "HFS"),
         (tags::IMAGE_ORIENTATION_PATIENT, VR::DS, "1\\0\\0\\0\\1\\0"),
@@ -195,9 +195,6 @@ fn head(
 ) -> InMemDicomObject {
     let mut object = InMemDicomObject::new_empty();
     let number = study.patient.rsplit('-').next().unwrap_or_default();
-    let name = |what: &str| {
-        uid(&format!("carina phantom {what} {} {modality} {series} {image}", study.id))
-    };
     let number_of = |key: &str| match study.record.get(key) {
         Some(Value::Number(value)) => Some(*value),
         _ => None,
@@ -209,13 +206,17 @@ fn head(
     });
     for (tag, vr, text) in [
         (tags::SOP_CLASS_UID, VR::UI, class),
-        (tags::SOP_INSTANCE_UID, VR::UI, &name("image")),
+        (
+            tags::SOP_INSTANCE_UID,
+            VR::UI,
+            &named(study, &format!("image {modality} {series} {image}")),
+        ),
         (tags::PATIENT_NAME, VR::PN, &format!("PHANTOM^{number}")),
         (tags::PATIENT_ID, VR::LO, &format!("PHANTOM-{number}")),
         (tags::PATIENT_BIRTH_DATE, VR::DA, ""),
         (tags::PATIENT_SEX, VR::CS, sex.as_deref().unwrap_or_default()),
         (tags::PATIENT_AGE, VR::AS, &age),
-        (tags::STUDY_INSTANCE_UID, VR::UI, &uid(&format!("carina phantom study {}", study.id))),
+        (tags::STUDY_INSTANCE_UID, VR::UI, &named(study, "study")),
         (tags::STUDY_DATE, VR::DA, "19000101"),
         (tags::STUDY_TIME, VR::TM, "000000"),
         (tags::STUDY_ID, VR::SH, "PHANTOM"),
@@ -232,9 +233,16 @@ fn head(
     ] {
         put(&mut object, tag, vr, text);
     }
-    let series = uid(&format!("carina phantom series {} {modality} {series}", study.id));
+    let series = named(study, &format!("series {modality} {series}"));
     put(&mut object, tags::SERIES_INSTANCE_UID, VR::UI, &series);
     object
+}
+
+/// The UID of something of a study. Phantoms of two seeds share names, and on one server would
+/// take each other's place: what the study says tells them apart.
+fn named(study: &Study, what: &str) -> String {
+    let Study { id, record, report, .. } = study;
+    uid(&format!("carina phantom {what} {id} {record:?} {}", report.text()))
 }
 
 /// A code of SNOMED CT.

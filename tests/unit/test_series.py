@@ -112,8 +112,8 @@ def spoil(slices, kind):
 @pytest.mark.parametrize(
     ("kind", "message", "depth"),
     [
-        ("missing", "1 slices are missing (gaps of up to 5.00 mm among slices 2.5", 6),
-        ("duplicates", "1 slices lie at the place of another", 6),
+        ("missing", "1 slice is missing (gaps of up to 5.00 mm among slices 2.5", 6),
+        ("duplicates", "1 slice lies at the place of another", 6),
         ("size", "1 of 6 slices have another size or pixel spacing than the rest", 6),
         ("orientation", "1 of 6 slices lie in another direction than the rest", 5),
         ("position", "1 of 6 slices have no ImagePositionPatient", 5),

@@ -157,6 +157,17 @@ def test_a_scan_comes_back_in_order_and_in_place(tmp_path, scan, syntax):
         np.testing.assert_allclose(ds.PixelSpacing, volume.spacing[1:], rtol=1e-6)
 
 
+def test_phantoms_of_two_seeds_do_not_share_uids(tmp_path, film):
+    other = ca.phantom(1, seed=2, size=96, progress=False)
+    assert other[0].id == film[0].id
+    first, again, second = (
+        pydicom.dcmread(phantom.write_dicom(tmp_path / name, progress=False)[0])
+        for name, phantom in (("a", film), ("b", film), ("c", other))
+    )
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+        assert first[keyword] == again[keyword] != second[keyword]
+
+
 def test_a_written_series_is_read_as_the_volume_it_was(tmp_path, scan):
     paths = scan.write_dicom(tmp_path, syntax="jpeg_ls", progress=False)
     volume, read = scan[0].volumes[0], ca.read(paths[0].parent)

@@ -262,7 +262,10 @@ fn single_places(
         ));
     }
     if more > 0 {
-        let what = format!("{more} slices lie at the place of another");
+        let what = match more {
+            1 => "1 slice lies at the place of another".to_owned(),
+            many => format!("{many} slices lie at the place of another"),
+        };
         allowed(repair, Repair::Duplicates, &what, "keep the first of each", history)?;
     }
     Ok(firsts.into_iter().map(|(first, _)| first).collect())
@@ -295,10 +298,12 @@ fn even(placed: &[Placed], repair: &[Repair], history: &mut Vec<String>) -> Why<
         .all(|i| misfit(i, ((placed[i].along - bottom) / spacing).round()) <= UNEVEN);
     if on_planes {
         let largest = gaps.iter().copied().fold(0.0, f64::max);
-        let what = format!(
-            "{} slices are missing (gaps of up to {largest:.2} mm among slices {spacing:.2} mm apart)",
-            planes - placed.len()
-        );
+        let missing = match planes - placed.len() {
+            1 => "1 slice is missing".to_owned(),
+            many => format!("{many} slices are missing"),
+        };
+        let what =
+            format!("{missing} (gaps of up to {largest:.2} mm among slices {spacing:.2} mm apart)");
         allowed(repair, Repair::Missing, &what, "interpolate them", history)?;
     } else {
         let what = format!(
