@@ -2,10 +2,13 @@
 
 /// Page faults of the system's allocator cost a fifth to a third of candle's time on a CPU.
 /// The allocator serves this extension only; the host process keeps its own.
-#[cfg(feature = "python")]
+#[cfg(all(feature = "python", target_os = "linux"))]
 #[global_allocator]
 static ALLOCATOR: super::blocks::Blocks<mimalloc::MiMalloc> =
     super::blocks::Blocks::new(mimalloc::MiMalloc);
+#[cfg(all(feature = "python", not(target_os = "linux")))]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Gives the pages of freed memory back to the system at once. The extension's allocator keeps
 /// them for a while otherwise, because taking them anew costs a page fault each.
@@ -22,6 +25,7 @@ pub fn give_back_freed_memory() {
         // Each worker has a heap of its own; nobody waits for those that are busy.
         super::crew::on_each_worker(collect);
         rayon::spawn_broadcast(move |_| collect());
+        #[cfg(target_os = "linux")]
         ALLOCATOR.give_back();
     }
 }

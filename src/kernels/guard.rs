@@ -84,11 +84,11 @@ proptest! {
                 let out = packed::product(a, &Packed::of(w, precision), finish);
                 prop_assert!(out.iter().all(|x| x.is_finite()));
             }
-            let eighths = Q8::new(w);
-            for path in q8_sums::paths() {
-                let out = q8::product_on(path, a, &eighths, finish);
-                prop_assert!(out.iter().all(|x| x.is_finite()));
-            }
+        }
+        let eighths = Q8::new(Lines::rows(&w, columns, depth));
+        for path in q8_sums::paths() {
+            let out = q8::product_on(path, Lines::rows(&a, rows, depth), &eighths, finish);
+            prop_assert!(out.iter().all(|x| x.is_finite()));
         }
         prop_assert!(few::product(&a, &w, depth, finish).iter().all(|x| x.is_finite()));
     }

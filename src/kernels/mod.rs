@@ -11,7 +11,7 @@ mod amx;
 mod attention;
 mod attention_ops;
 mod batch_norm;
-#[cfg(any(feature = "python", test))]
+#[cfg(all(target_os = "linux", any(feature = "python", test)))]
 mod blocks;
 mod buffer;
 mod conv;

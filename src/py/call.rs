@@ -2,15 +2,19 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
 use crate::progress::Progress;
-use crate::{Error, Result};
+use crate::{Error, Result, kernels};
 
 /// How often a long call looks for Ctrl-C and moves its progress bar.
 const GLANCE: Duration = Duration::from_millis(100);
+
+/// A call that took this long gives freed memory back at its end: a notebook may rest after it.
+/// To take the pages anew costs a small part of such a call.
+const LONG: Duration = Duration::from_secs(1);
 
 /// candle walks its graph by recursion, so deep models need more than the usual stack.
 const STACK: usize = 256 << 20;
@@ -36,8 +40,9 @@ pub(super) fn long<T: Send>(
     let shared = &progress;
     let (sender, receiver) = channel();
     let watcher = watch.as_ref();
+    let started = Instant::now();
     let (outcome, stopped_by) = py.detach(move || {
-        std::thread::scope(|scope| {
+        let ended = std::thread::scope(|scope| {
             std::thread::Builder::new()
                 .name("carina".to_owned())
                 .stack_size(STACK)
@@ -63,7 +68,11 @@ pub(super) fn long<T: Send>(
                 }
             };
             Ok::<_, Error>((outcome, stopped_by))
-        })
+        });
+        if started.elapsed() >= LONG {
+            kernels::give_back_freed_memory();
+        }
+        ended
     })?;
     if let Some(error) = stopped_by {
         return Err(error);
