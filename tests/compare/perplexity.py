@@ -30,7 +30,7 @@ from transformers import AutoModelForCausalLM
 
 RESULTS = Path(__file__).parent / "results" / "perplexity.json"
 SIZES = {"dim": 256, "depth": 4, "heads": 4, "kv_heads": 2, "mlp_dim": 704}
-STEPS, BATCH, PEAK, SEED = 400, 32, 2e-3, 0
+STEPS, BATCH, PEAK, SEED = 150, 32, 2e-3, 0
 Doubles = NDArray[np.float64]
 
 
@@ -53,7 +53,7 @@ def padded(rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
 def learn(folder: Path, rows: list[list[int]]) -> Any:
     """Train what lies in the folder on rows of tokens, and save it there."""
     torch.manual_seed(SEED)
-    model = AutoModelForCausalLM.from_pretrained(folder, torch_dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     optimiser = torch.optim.AdamW(model.parameters(), lr=PEAK, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK, total_steps=STEPS)
     draw = np.random.default_rng(SEED)
