@@ -70,3 +70,30 @@ def places(ids: Sequence[str], wanted: Sequence[str]) -> list[int]:
             f"have, expected {len(wanted)} of its own"
         )
     return found
+
+
+def place(index: int, count: int) -> int:
+    """Return where the element of an index stands, which may count from the end."""
+    if not -count <= index < count:
+        # IndexError is what ends iteration over a sequence.
+        raise IndexError(f"index: found {index}, expected below {count}")
+    return index % count
+
+
+def chosen(index: Any, count: int, ids: Callable[[], Sequence[str]]) -> list[int]:
+    """Return where the elements stand that booleans, integers or ids choose."""
+    wanted = np.asarray(index)
+    if wanted.ndim == 1 and wanted.dtype == bool:
+        if len(wanted) != count:
+            raise InvalidValueError(
+                f"mask: expected {count} booleans, found {len(wanted)}"
+            )
+        return np.flatnonzero(wanted).tolist()
+    if wanted.ndim == 1 and (wanted.dtype.kind in "iu" or wanted.size == 0):
+        return [place(int(i), count) for i in wanted]
+    if wanted.ndim == 1 and all(isinstance(name, str) for name in wanted):
+        return places(ids(), wanted.tolist())
+    raise InvalidValueError(
+        "index: expected an int, a slice, or booleans, integers or ids (n,), "
+        f"found {type(index).__name__}"
+    )

@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from carina import _core
-from carina._arrays import places
+from carina._arrays import chosen, place
 from carina._files import PathLike
 from carina._gallery import Gallery, prevalence
 from carina._progress import Bar
 from carina.batch import Batch, RowError, read_batches
-from carina.errors import InvalidValueError
 from carina.image import Image
 from carina.metrics import Policy
 from carina.recipe import Recipe
@@ -45,30 +44,10 @@ class Dataset:
     def __getitem__(self, index: slice | ArrayLike) -> "Dataset": ...
     def __getitem__(self, index: Any) -> "Study | Dataset":
         if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
-            return Study(self._core.study(self._place(int(index))), self.findings)
+            return Study(self._core.study(place(int(index), len(self))), self.findings)
         if isinstance(index, slice):
             return self._select(range(*index.indices(len(self))))
-        chosen = np.asarray(index)
-        if chosen.ndim == 1 and chosen.dtype == bool:
-            if len(chosen) != len(self):
-                raise InvalidValueError(
-                    f"mask: expected {len(self)} booleans, found {len(chosen)}"
-                )
-            return self._select(np.flatnonzero(chosen))
-        if chosen.ndim == 1 and (chosen.dtype.kind in "iu" or chosen.size == 0):
-            return self._select([self._place(int(i)) for i in chosen])
-        if chosen.ndim == 1 and all(isinstance(name, str) for name in chosen):
-            return self._select(places(self._core.ids, chosen.tolist()))
-        raise InvalidValueError(
-            "index: expected an int, a slice, or booleans, integers or ids (n,), "
-            f"found {type(index).__name__}"
-        )
-
-    def _place(self, index: int) -> int:
-        if not -len(self) <= index < len(self):
-            # IndexError is what ends iteration over a sequence.
-            raise IndexError(f"index: found {index}, expected below {len(self)}")
-        return index % len(self)
+        return self._select(chosen(index, len(self), lambda: self._core.ids))
 
     def _select(self, indices: Any) -> "Dataset":
         return Dataset(self._core.select([int(i) for i in indices]))

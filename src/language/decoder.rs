@@ -8,7 +8,7 @@ use candle::{Device, Tensor};
 use super::{ChatTemplate, Generation, Llama, LlamaConfig, Message, Prompts, Tokenizer};
 use crate::nn::{Outline, Parameters, Pass, Precision, in_precision};
 use crate::progress::Progress;
-use crate::weights::{Checkpoint, LoadReport, NameMap, Strictness, load, save, stream};
+use crate::weights::{Checkpoint, LoadReport, NameMap, filled, save, stream};
 use crate::{Error, Result, files};
 
 /// Larger batches only cost memory.
@@ -70,18 +70,17 @@ impl Decoder {
         fits(&tokenizer, &config).map_err(|why| Error::format(&path, why))?;
         let template = ChatTemplate::open(folder)?;
         let checkpoint = Checkpoint::open(folder)?;
-        let map = NameMap::named(if config.tied { "llama_tied" } else { "llama" })?;
+        let map = if config.tied { "llama_tied" } else { "llama" };
         if precision.is_single() {
-            let parameters = Parameters::blank(device);
-            Llama::new(&config, parameters.builder())?; // declares what to load
-            let report = load(&parameters, &checkpoint, &map, Strictness::Strict)?;
+            let build = |vb| Llama::new(&config, vb); // declares what to load
+            let (_, parameters, report) = filled(&checkpoint, map, device, build)?;
             let model = Llama::new(&config, parameters.frozen())?;
             let (parameters, report) = (Some(parameters), Some(report));
             return Ok(Self { tokenizer, template, model, parameters, precision, report });
         }
         let outline = Outline::default();
         Llama::new(&config, outline.builder(false, precision))?;
-        let (source, report) = stream(checkpoint, &map, &outline, device)?;
+        let (source, report) = stream(checkpoint, &NameMap::named(map)?, &outline, device)?;
         let model = Llama::sealed(&config, in_precision(source, precision))?;
         let report = Some(report);
         Ok(Self { tokenizer, template, model, parameters: None, precision, report })

@@ -15,7 +15,7 @@ use crate::nn::{
     Account, Activation, AttentionConfig, AttentionInput, Bias, Block, BlockConfig, Embedding,
     LayerNorm, Linear, Parameters, Pass, Shadow,
 };
-use crate::weights::{Checkpoint, LoadReport, NameMap, Strictness, load};
+use crate::weights::{Checkpoint, LoadReport, filled};
 use crate::{Error, Result, files};
 
 /// The options of a [`SiglipText`]; the default is that of `SigLIP`'s base model.
@@ -185,11 +185,8 @@ impl SiglipText {
     ) -> Result<(Self, Parameters, LoadReport)> {
         let folder = folder.as_ref();
         let config = SiglipTextConfig::from_hf_file(&folder.join("config.json"))?;
-        let parameters = Parameters::blank(device);
-        let model = Self::new(&config, &parameters.builder())?;
-        let (checkpoint, map) = (Checkpoint::open(folder)?, NameMap::named("siglip_text")?);
-        let report = load(&parameters, &checkpoint, &map, Strictness::Strict)?;
-        Ok((model, parameters, report))
+        let checkpoint = Checkpoint::open(folder)?;
+        filled(&checkpoint, "siglip_text", device, |vb| Self::new(&config, &vb))
     }
 
     /// The options it was built from.

@@ -11,7 +11,7 @@ use super::sentence::Sentence;
 use super::{Bert, BertConfig, TextPooling, Tokenizer};
 use crate::nn::{Parameters, Pass};
 use crate::progress::Progress;
-use crate::weights::{Checkpoint, LoadReport, NameMap, Strictness, load};
+use crate::weights::{Checkpoint, LoadReport, filled};
 use crate::{Error, Result, files};
 
 /// Larger batches only cost memory.
@@ -49,9 +49,8 @@ impl TextEncoder {
         }
         let checkpoint = Checkpoint::open(folder)?;
         config.pooler = checkpoint.keys().any(|key| key.ends_with("pooler.dense.weight"));
-        let parameters = Parameters::blank(device);
-        Bert::new(&config, parameters.builder())?; // declares what to load
-        let report = load(&parameters, &checkpoint, &NameMap::named("bert")?, Strictness::Strict)?;
+        let build = |vb| Bert::new(&config, vb); // declares what to load
+        let (_, parameters, report) = filled(&checkpoint, "bert", device, build)?;
         let bert = Bert::new(&config, parameters.frozen())?;
         Ok(Self { tokenizer, bert, parameters, sentence, report, config_path: path, checkpoint })
     }

@@ -14,7 +14,7 @@ use crate::nn::{
     AttentionConfig, AttentionInput, Bias, Block, BlockConfig, Dropout, LayerNorm, Linear,
     Parameters, Pass, PatchEmbed2d, PatchEmbed2dConfig, Shadow, position,
 };
-use crate::weights::{Checkpoint, LoadReport, NameMap, Strictness, load};
+use crate::weights::{Checkpoint, LoadReport, filled};
 use crate::{Error, Result};
 
 /// A vision transformer.
@@ -97,11 +97,7 @@ impl Vit {
         checkpoint: &Checkpoint,
         device: &Device,
     ) -> Result<(Self, Parameters, LoadReport)> {
-        let parameters = Parameters::blank(device);
-        let model = Self::new(config, parameters.builder())?;
-        let map = NameMap::named(layout.map_name())?;
-        let report = load(&parameters, checkpoint, &map, Strictness::Strict)?;
-        Ok((model, parameters, report))
+        filled(checkpoint, layout.map_name(), device, |vb| Self::new(config, vb))
     }
 
     /// The options it was built from.

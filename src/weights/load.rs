@@ -1,6 +1,7 @@
 //! Filling a model from a checkpoint: all of it, or none.
 
 use candle::{Device, Tensor};
+use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
 use super::name_map::Source;
@@ -54,6 +55,20 @@ pub fn load(
         parameters.set(name, &values)?;
     }
     Ok(report)
+}
+
+/// The model that `build` makes, filled with all of `checkpoint` by the map of this name, and its
+/// parameters. Strict: every key must be used or be known to be of no use.
+pub fn filled<M>(
+    checkpoint: &Checkpoint,
+    map: &str,
+    device: &Device,
+    build: impl FnOnce(VarBuilder<'static>) -> Result<M>,
+) -> Result<(M, Parameters, LoadReport)> {
+    let parameters = Parameters::blank(device);
+    let model = build(parameters.builder())?;
+    let report = load(&parameters, checkpoint, &NameMap::named(map)?, Strictness::Strict)?;
+    Ok((model, parameters, report))
 }
 
 /// Parameters that are filled: name, where from, shape.

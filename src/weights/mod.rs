@@ -13,7 +13,7 @@ mod save;
 mod stream;
 
 pub use checkpoint::{Checkpoint, TensorInfo};
-pub use load::{Strictness, load};
+pub use load::{Strictness, filled, load};
 pub use name_map::NameMap;
 pub use report::{LoadReport, Misshapen};
 pub use save::save;

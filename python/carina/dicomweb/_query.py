@@ -142,7 +142,7 @@ class Question:
         self.extra = [str(name) for name in columns]
         asked = [modality] if isinstance(modality, str) else list(modality or ())
         self._modalities, self._span = {m.upper() for m in asked}, dates(date)
-        self._sex, self._age, self._below = sex, age, dict(below)
+        self._sex, self._age, self.below = sex, age, dict(below)
         self._filters = {keyword(k): str(v) for k, v in filters.items()}
         if age is not None and level != "studies":
             raise InvalidValueError("age: expected only for studies")
@@ -153,13 +153,13 @@ class Question:
         """Return the study and series of whose address the question is asked."""
         depth = LEVELS.index(self.level)
         inner = list(_UIDS)[:depth]
-        return {f"{n}_instance_uid": self._below[n] for n in inner if n in self._below}
+        return {f"{n}_instance_uid": self.below[n] for n in inner if n in self.below}
 
     def params(self) -> tuple[dict[str, str], list[str]]:
         """Return the filters for the server and the fields that are wanted of it."""
         asked = dict(self._filters)
-        if self.level == "series" and "series" in self._below:
-            asked["SeriesInstanceUID"] = self._below["series"]
+        if self.level == "series" and "series" in self.below:
+            asked["SeriesInstanceUID"] = self.below["series"]
         if len(self._modalities) == 1:
             at_study = self.level == "studies"
             name = "ModalitiesInStudy" if at_study else "Modality"

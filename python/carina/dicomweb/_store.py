@@ -1,7 +1,7 @@
 """Files sent to a server, each with what became of it."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
@@ -63,20 +63,12 @@ def items(given: Any) -> list[Any]:
     return [given] if single else list(given)
 
 
-def outcomes(results: list[tuple[str, str]], uids: list[str]) -> Table:
-    """Make the table of what became of each item."""
-    columns = {
-        "instance": uids,
-        "status": [status for status, _ in results],
-        "reason": [why for _, why in results],
-    }
-    return Table(columns, hidden=("instance",))
-
-
-def store(
-    client: Any, place: str, given: Iterable[Any], progress: bool | None
+def each(
+    given: Any,
+    send: Callable[[pydicom.Dataset], tuple[str, str]],
+    progress: bool | None,
 ) -> Table:
-    """Send one file after the other; see :meth:`Server.store`."""
+    """Send one file after the other, and tell what became of each."""
     todo = items(given)
     results, uids = [], []
     with Bar("storing", show=progress, unit="file") as bar:
@@ -87,17 +79,28 @@ def store(
                 with mute():
                     data = load(item)
                     uid = str(data.get("SOPInstanceUID", ""))
-                    results.append(_outcome(uid, *_send(client, place, data)))
+                    results.append(send(data))
             except AccessError:
                 raise
             except CarinaError as error:
                 results.append(("failed", str(error)))
             uids.append(uid)
         bar(len(todo), len(todo), [])
-    return outcomes(results, uids)
+    columns = {
+        "instance": uids,
+        "status": [status for status, _ in results],
+        "reason": [why for _, why in results],
+    }
+    return Table(columns, hidden=("instance",))
 
 
-def _send(client: Any, place: str, data: pydicom.Dataset) -> tuple[Any, str]:
+def send(client: Any, place: str, data: pydicom.Dataset) -> tuple[str, str]:
+    """Send a file by STOW-RS: what became of it, and why."""
+    reply, problem = _reply(client, place, data)
+    return _outcome(str(data.get("SOPInstanceUID", "")), reply, problem)
+
+
+def _reply(client: Any, place: str, data: pydicom.Dataset) -> tuple[Any, str]:
     """Return the server's reply, or why there is none."""
     refused: requests.Response | None = None
     problem = ""

@@ -4,16 +4,15 @@ import contextlib
 import queue
 import ssl
 import threading
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pydicom
 from pynetdicom import AE, build_context, build_role, evt, sop_class
 
-from carina._progress import Bar
 from carina.dicomweb import _query, _search, _store
 from carina.dicomweb._quiet import mute, overheard, quiet
+from carina.dicomweb.partner import Partner
 from carina.errors import (
     AccessError,
     CarinaError,
@@ -21,7 +20,6 @@ from carina.errors import (
     ServerError,
     ServerTimeoutError,
 )
-from carina.table import Table
 
 _LEVEL = {"studies": "STUDY", "series": "SERIES", "instances": "IMAGE"}
 _FIND = sop_class.StudyRootQueryRetrieveInformationModelFind  # type: ignore[attr-defined]
@@ -60,7 +58,7 @@ _SYNTAXES = (
 _PENDING = (0xFF00, 0xFF01)
 
 
-class Node:
+class Node(Partner):
     """A DICOM node: C-ECHO, C-FIND, C-GET, C-MOVE and C-STORE [1]_.
 
     Every call opens an association of its own and closes it.
@@ -107,45 +105,19 @@ class Node:
         with self._talk([build_context(_ECHO)]) as talk:
             self._check(talk.send_c_echo())
 
-    def find(
-        self,
-        level: str = "studies",
-        *,
-        modality: str | Sequence[str] | None = None,
-        date: Any = None,
-        sex: str | None = None,
-        age: tuple[float, float] | None = None,
-        patient: str | None = None,
-        accession: str | None = None,
-        study: str | None = None,
-        series: str | None = None,
-        filters: Mapping[str, str] | None = None,
-        columns: Sequence[str] = (),
-        limit: int = 1000,
-    ) -> Table:
-        """Ask which studies, series or instances there are; as :meth:`Server.find`."""
-        question = _search.question(
-            level,
-            modality=modality,
-            date=date,
-            sex=sex,
-            age=age,
-            patient=patient,
-            accession=accession,
-            study=study,
-            series=series,
-            filters=filters,
-            columns=columns,
-            limit=limit,
-        )
+    def _rows(self, question: _query.Question, limit: int) -> list[_search.Row]:
         asked, fields = question.params()
-        wanted = _identifier(_LEVEL[level], study, series)
+        wanted = _identifier(
+            _LEVEL[question.level],
+            question.below.get("study"),
+            question.below.get("series"),
+        )
         for name in (*fields, *_query.UIDS.values(), "Modality"):
             if name not in wanted:
                 setattr(wanted, name, None)
         for name, text in asked.items():
             setattr(wanted, name, text)
-        rows: list[Any] = []
+        rows: list[_search.Row] = []
         with self._talk([build_context(_FIND)]) as talk:
             for status, found in talk.send_c_find(wanted, _FIND):
                 self._check(status)
@@ -154,15 +126,10 @@ class Node:
                         row = found.to_json_dict(suppress_invalid_tags=True)
                     if question.fits(row):
                         rows.append(row)
-                # One row more than wanted tells that there are more.
                 if len(rows) > limit:
                     talk.abort()
                     break
-        if len(rows) > limit:
-            warnings.warn(
-                f"the server has more than {limit} {level}; see limit", stacklevel=2
-            )
-        return question.table(rows[:limit])
+        return rows
 
     def instances(self, study: str, *, series: str | None = None) -> Iterator[bytes]:
         """Yield the DICOM files of a study or series by C-GET, one at a time.
@@ -240,28 +207,6 @@ class Node:
                 if failed and status.Status not in _PENDING:
                     raise ServerError(f"{self._place}: {failed} files were not sent")
         return int(sent)
-
-    def store(self, items: Iterable[Any], *, progress: bool | None = None) -> Table:
-        """Send DICOM files, each by itself; see :meth:`Server.store`."""
-        todo = _store.items(items)
-        results: list[tuple[str, str]] = []
-        uids: list[str] = []
-        with Bar("storing", show=progress, unit="file") as bar:
-            for done, item in enumerate(todo):
-                bar(done, len(todo), [])
-                uid = ""
-                try:
-                    with mute():
-                        data = _store.load(item)
-                        uid = str(data.get("SOPInstanceUID", ""))
-                        results.append(self._send(data))
-                except AccessError:
-                    raise
-                except CarinaError as error:
-                    results.append(("failed", str(error)))
-                uids.append(uid)
-            bar(len(todo), len(todo), [])
-        return _store.outcomes(results, uids)
 
     def _send(self, data: pydicom.Dataset) -> tuple[str, str]:
         problem = ""

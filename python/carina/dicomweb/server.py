@@ -1,8 +1,7 @@
 """A DICOMweb server: found, fetched, encoded, stored."""
 
 import tempfile
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from carina.dicomweb import _download, _query, _search, _store, fetched
 from carina.dicomweb._http import Transport
 from carina.dicomweb._quiet import quiet, quietly
 from carina.dicomweb.fetched import Fetched
+from carina.dicomweb.partner import Partner
 from carina.errors import InvalidValueError
 from carina.table import Table
 from carina.volume import Volume
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FILMS = ("CR", "DX")
 
 
-class Server:
+class Server(Partner):
     """A server that speaks DICOMweb: QIDO-RS, WADO-RS and STOW-RS [1]_.
 
     Nothing is sent before a method asks for something. Questions are asked again
@@ -101,86 +101,9 @@ class Server:
             self._client = DICOMwebClient(self._url, session=self._http)
         self._client.set_http_retry_params(retry=False)  # Transport does it
 
-    def find(
-        self,
-        level: str = "studies",
-        *,
-        modality: str | Sequence[str] | None = None,
-        date: Any = None,
-        sex: str | None = None,
-        age: tuple[float, float] | None = None,
-        patient: str | None = None,
-        accession: str | None = None,
-        study: str | None = None,
-        series: str | None = None,
-        filters: Mapping[str, str] | None = None,
-        columns: Sequence[str] = (),
-        limit: int = 1000,
-    ) -> Table:
-        """Ask which studies, series or instances there are.
-
-        What a server ignores of the filters is applied here, where its answer has
-        the attribute.
-
-        Parameters
-        ----------
-        level : {"studies", "series", "instances"}
-        modality : str or sequence of str, optional
-            ``"DX"``; a study has it if one of its series does.
-        date : day, or (first, last), optional
-            Of the study: ``"2025-01-31"`` or a :class:`datetime.date`; either end of
-            a span may be None.
-        sex : str, optional
-            ``"F"``, ``"M"`` or ``"O"``.
-        age : (youngest, oldest), optional
-            Of the patient at the study, in years; only for studies. Studies that do
-            not tell are left out.
-        patient, accession : str, optional
-            PatientID, AccessionNumber; ``*`` and ``?`` stand for anything.
-        study, series : str, optional
-            UIDs to look in.
-        filters : mapping of str to str, optional
-            Other attributes by their DICOM keyword.
-        columns : sequence of str, optional
-            Further columns: ``"patient"``, ``"date"``, ``"accession"``,
-            ``"description"`` or any DICOM keyword.
-        limit : int, default=1000
-            Rows at most; a warning says when there are more.
-
-        Returns
-        -------
-        Table
-            Columns that may tell who it is (`columns` and all UIDs) are there, but
-            are not shown.
-
-        Raises
-        ------
-        ServerError
-            Or one of its kinds: ServerTimeoutError, AccessError, NotOnServerError.
-        FormatError
-            If the answer is none.
-        """
-        question = _search.question(
-            level,
-            modality=modality,
-            date=date,
-            sex=sex,
-            age=age,
-            patient=patient,
-            accession=accession,
-            study=study,
-            series=series,
-            filters=filters,
-            columns=columns,
-            limit=limit,
-        )
+    def _rows(self, question: _query.Question, limit: int) -> list[_search.Row]:
         with quiet():
-            rows = _search.rows(self._client, question, limit)
-        if len(rows) > limit:
-            warnings.warn(
-                f"the server has more than {limit} {level}; see limit", stacklevel=2
-            )
-        return question.table(rows[:limit])
+            return _search.rows(self._client, question, limit)
 
     def instances(
         self, study: str, *, series: str | None = None, instance: str | None = None
@@ -369,27 +292,8 @@ class Server:
         chosen = fetched.places(found)
         return _download.download(self, chosen, Path(folder), modality, progress)
 
-    def store(self, items: Iterable[Any], *, progress: bool | None = None) -> Table:
-        """Send DICOM files to the server.
-
-        Parameters
-        ----------
-        items : iterable of path-like, bytes or pydicom.Dataset
-        progress : bool, optional
-            Whether to show a bar.
-
-        Returns
-        -------
-        Table
-            For each item its ``status`` (``"stored"``, ``"warned"`` or ``"failed"``)
-            and ``reason``. An item that fails does not stop those after it.
-
-        Raises
-        ------
-        AccessError
-            If the server does not let you.
-        """
-        return _store.store(self._client, self._http.place, items, progress)
+    def _send(self, data: "pydicom.Dataset") -> tuple[str, str]:
+        return _store.send(self._client, self._http.place, data)
 
     def __repr__(self) -> str:
         return f"Server({self._http.place!r})"

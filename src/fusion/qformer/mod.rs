@@ -21,7 +21,7 @@ use crate::nn::{
     Activation, AttentionInput, Bias, CrossEntropy, Dropout, Embedding, LayerNorm, Linear,
     Parameters, Pass, join, linear, unit, wide,
 };
-use crate::weights::{Checkpoint, LoadReport, NameMap, Strictness, load};
+use crate::weights::{Checkpoint, LoadReport, filled};
 use crate::{Error, Result};
 use layer::Layer;
 
@@ -123,11 +123,7 @@ impl QFormer {
         checkpoint: &Checkpoint,
         device: &Device,
     ) -> Result<(Self, Parameters, LoadReport)> {
-        let parameters = Parameters::blank(device);
-        let model = Self::new(config, &parameters.builder())?;
-        let map = NameMap::named("qformer")?;
-        let report = load(&parameters, checkpoint, &map, Strictness::Strict)?;
-        Ok((model, parameters, report))
+        filled(checkpoint, "qformer", device, |vb| Self::new(config, &vb))
     }
 
     /// The options it was built from.
