@@ -44,6 +44,18 @@ def test_lungs_are_found_on_their_sides_and_without_the_airway():
         organs.mask("heart")
 
 
+def test_a_table_under_a_body_that_is_wider_than_the_scan_is_no_lung():
+    whole = chest()
+    under = ((0, 0), (0, 20), (0, 0))
+    hu = np.pad(whole.to_numpy()[:, :, 8:-8], under, constant_values=-1000)
+    hu[:, -20:] = -900  # the padding of the table
+    hu[:, -2:] = 0  # and its shell
+    seen = ca.Volume.from_array(hu, spacing=whole.spacing, modality="CT").organs()
+    for name in ("left_lung", "right_lung"):
+        expected = np.pad(whole.organs().mask(name)[:, :, 8:-8], under)
+        np.testing.assert_array_equal(seen.mask(name), expected)
+
+
 def test_a_recipe_crops_to_the_organ_and_leads_back():
     volume = chest()
     heart = volume.organs().boxes["heart"]

@@ -1,6 +1,6 @@
 //! The two lungs in blocks of a chest CT.
 
-use ndarray::{Array3, Axis, Zip};
+use ndarray::{Array3, ArrayView2, Axis, Zip};
 
 use super::airway;
 use super::morphology::{closed, divided, from_border, grown, parts, shrunk};
@@ -10,6 +10,12 @@ const AIR: f32 = -400.0;
 
 /// Air outside the body and gas in the bowel are darker than this in the mean; lungs are not.
 const PURE: f64 = -940.0;
+
+/// Muscle, fat and bone are brighter than this.
+const TISSUE: f32 = -200.0;
+
+/// The wall of the chest is at least this thick, in mm.
+const WALL: f64 = 9.0;
 
 /// A lung, or the part of one that a scan shows, has at least this volume in mm³.
 const LEAST: f64 = 20_000.0;
@@ -22,7 +28,7 @@ const VESSEL: f64 = 9.0;
 
 /// The right lung and the left one, either of them empty where there is none.
 pub(super) fn find(coarse: &Array3<f32>, spacing: [f64; 3]) -> [Array3<bool>; 2] {
-    let inner = inner_air(coarse);
+    let inner = inner_air(coarse, spacing);
     let block: f64 = spacing.iter().product();
     let tubes = grown(&airway::find(coarse, &inner, spacing), 1);
     let air = Zip::from(&inner).and(&tubes).map_collect(|&air, &tube| air && !tube);
@@ -79,23 +85,42 @@ pub(super) fn find(coarse: &Array3<f32>, spacing: [f64; 3]) -> [Array3<bool>; 2]
 }
 
 /// Air that is not outside the body, judged slice by slice: a nose would let it in.
-fn inner_air(coarse: &Array3<f32>) -> Array3<bool> {
+fn inner_air(coarse: &Array3<f32>, spacing: [f64; 3]) -> Array3<bool> {
     let mut inner = coarse.mapv(|hu| hu < AIR);
     for (mut slice, values) in inner.axis_iter_mut(Axis(0)).zip(coarse.axis_iter(Axis(0))) {
-        let reached = from_border(slice.view());
-        // A scan narrower than the chest cuts the lungs: they too reach the border, but are paler.
-        let found = parts(&reached.insert_axis(Axis(0)));
-        let mut sums = vec![0.0; found.sizes.len()];
-        for (label, hu) in found.labels.iter().zip(&values).filter(|(label, _)| **label > 0) {
-            sums[*label as usize - 1] += f64::from(*hu);
-        }
-        let outside =
-            |label: u32| label > 0 && sums[label as usize - 1] / (found.size(label) as f64) < PURE;
-        for (air, label) in slice.iter_mut().zip(&found.labels) {
-            *air &= !outside(*label);
+        let found = parts(&from_border(slice.view()).insert_axis(Axis(0)));
+        let labels = found.labels.index_axis(Axis(0), 0);
+        let cut = cut_lungs(labels, found.sizes.len(), values, WALL / spacing[1]);
+        for (air, label) in slice.iter_mut().zip(&labels) {
+            *air &= *label == 0 || cut[*label as usize - 1];
         }
     }
     inner
+}
+
+/// Which of the `count` parts that reach the border of a slice are lungs, in a scan narrower than
+/// the chest: they are paler than the air outside, and unlike the padding of a table they have a
+/// wall of `wall` rows behind them.
+fn cut_lungs(
+    labels: ArrayView2<'_, u32>,
+    count: usize,
+    values: ArrayView2<'_, f32>,
+    wall: f64,
+) -> Vec<bool> {
+    let mut blocks = vec![[0_usize; 3]; count]; // all, pure, with a wall behind
+    for (labels, values) in labels.columns().into_iter().zip(values.columns()) {
+        let mut tissue = 0.0;
+        for (label, hu) in labels.iter().zip(values).rev() {
+            tissue += f64::from(u8::from(*hu > TISSUE));
+            if let Some(part) = (*label as usize).checked_sub(1) {
+                let [all, pure, walled] = &mut blocks[part];
+                *all += 1;
+                *pure += usize::from(f64::from(*hu) < PURE);
+                *walled += usize::from(tissue >= wall);
+            }
+        }
+    }
+    blocks.iter().map(|[all, pure, walled]| 2 * pure < *all && 2 * walled > *all).collect()
 }
 
 /// Whether a part is gas, in the bowel for example: pure away from its wall.
