@@ -1,10 +1,16 @@
 //! Where the work runs: device choice and the size of the thread pool. Nothing happens at import.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use candle::Device;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::{Error, Result};
+
+/// candle walks its graph by recursion, so deep models need more than the usual stack.
+pub const STACK: usize = 256 << 20;
 
 /// Opens the device named `auto`, `cpu`, `cuda` or `cuda:n`.
 ///
@@ -99,13 +105,47 @@ pub fn set_num_threads(threads: usize) -> Result<()> {
     if threads == 0 {
         return Err(Error::value("threads", "found 0, expected at least 1"));
     }
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(|_| {
+    ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(|_| {
         let running = rayon::current_num_threads();
         Error::value(
             "threads",
             format!("the pool already runs with {running}; set it before any work"),
         )
     })
+}
+
+/// The process that started the threads, and those of a process forked from it.
+static STARTED_BY: AtomicU32 = AtomicU32::new(0);
+static OWN: Mutex<Option<(u32, Arc<ThreadPool>)>> = Mutex::new(None);
+
+/// Runs `work` where threads answer it. Threads do not survive a fork, and work handed to those of
+/// the parent would wait for ever: a forked process gets a pool of its own.
+pub fn with_threads<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
+    let process = std::process::id();
+    let first = STARTED_BY.compare_exchange(0, process, Ordering::Relaxed, Ordering::Relaxed).err();
+    match first {
+        Some(other) if other != process => Ok(own_pool(process)?.install(work)),
+        _ => Ok(work()),
+    }
+}
+
+fn own_pool(process: u32) -> Result<Arc<ThreadPool>> {
+    let new = || {
+        let pool = ThreadPoolBuilder::new().num_threads(num_threads()).stack_size(STACK).build();
+        pool.map(Arc::new).map_err(|error| Error::Internal(format!("threads: {error}")))
+    };
+    // Another thread of the parent may have held the lock when the process was forked: it is then
+    // held for ever.
+    let Ok(mut own) = OWN.try_lock() else { return new() };
+    match &*own {
+        Some((owner, pool)) if *owner == process => Ok(pool.clone()),
+        _ => {
+            let pool = new()?;
+            // A pool of the parent is not dropped: that would wait for its threads.
+            std::mem::forget(own.replace((process, pool.clone())));
+            Ok(pool)
+        }
+    }
 }
 
 /// How many threads the CPU kernels use.

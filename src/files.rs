@@ -1,7 +1,7 @@
 //! Files that are either whole or absent: temporary file, fsync, rename.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -48,9 +48,21 @@ pub fn sync_folder(path: &Path) -> std::io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Opens a file for reading. A pipe could wait for ever and a device never end: they are refused.
+pub fn open(path: &Path) -> Result<File> {
+    let io = |source| Error::io(path, source);
+    let kind = fs::metadata(path).map_err(io)?.file_type();
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(Error::format(path, "found a pipe, socket or device, expected a file"));
+    }
+    File::open(path).map_err(io)
+}
+
 /// Reads a whole file.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|source| Error::io(path, source))
+    let mut content = Vec::new();
+    open(path)?.read_to_end(&mut content).map_err(|source| Error::io(path, source))?;
+    Ok(content)
 }
 
 /// Makes a folder and its parents.
@@ -82,5 +94,12 @@ mod tests {
         assert!(failed.unwrap_err().to_string().contains("a.json: disk full"));
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_never_ends_is_not_read() {
+        let error = read(Path::new("/dev/zero")).unwrap_err().to_string();
+        assert_eq!(error, "/dev/zero: found a pipe, socket or device, expected a file");
     }
 }

@@ -24,8 +24,9 @@ impl Progress {
         Self::default()
     }
 
-    /// Says how many items there are.
+    /// Says how many items there are; what was done before was another piece of work.
     pub fn set_total(&self, total: usize) {
+        self.done.store(0, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
     }
 
@@ -73,5 +74,7 @@ mod tests {
         progress.stop();
         assert!(matches!(progress.tick(1), Err(Error::Interrupted)));
         assert_eq!(progress.counts(), (2, 3));
+        progress.set_total(5);
+        assert_eq!(progress.counts(), (0, 5));
     }
 }

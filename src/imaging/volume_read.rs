@@ -1,12 +1,12 @@
 //! Any supported volume: a folder of slices, a file of many frames, or NIfTI.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::Path;
 
 use super::{Volume, VolumeOptions, dicom, nifti, series};
 use crate::progress::Progress;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// Whether a path is a volume by its kind: a folder, NIfTI, or an enhanced CT, MR or PET.
 pub fn is_volume(path: &Path) -> Result<bool> {
@@ -15,7 +15,7 @@ pub fn is_volume(path: &Path) -> Result<bool> {
         return Ok(true);
     }
     let mut beginning = Vec::new();
-    File::open(path).map_err(io)?.take(1024).read_to_end(&mut beginning).map_err(io)?;
+    files::open(path)?.take(1024).read_to_end(&mut beginning).map_err(io)?;
     Ok(nifti::is_nifti(&beginning) || dicom::is_enhanced(&beginning))
 }
 
@@ -23,9 +23,9 @@ pub fn is_volume(path: &Path) -> Result<bool> {
 pub fn read_volume(path: &Path, options: &VolumeOptions, progress: &Progress) -> Result<Volume> {
     options.validate()?;
     let io = |source| Error::io(path, source);
-    if fs::metadata(path).map_err(io)?.is_file() {
+    if !fs::metadata(path).map_err(io)?.is_dir() {
         let mut first = Vec::new();
-        File::open(path).map_err(io)?.take(4).read_to_end(&mut first).map_err(io)?;
+        files::open(path)?.take(4).read_to_end(&mut first).map_err(io)?;
         if nifti::is_nifti(&first) {
             return nifti::read(path, options);
         }

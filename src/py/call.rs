@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
+use crate::device::{STACK, with_threads};
 use crate::progress::Progress;
 use crate::{Error, Result, kernels};
 
@@ -16,15 +17,12 @@ const GLANCE: Duration = Duration::from_millis(100);
 /// To take the pages anew costs a small part of such a call.
 const LONG: Duration = Duration::from_secs(1);
 
-/// candle walks its graph by recursion, so deep models need more than the usual stack.
-const STACK: usize = 256 << 20;
-
 /// Runs a short piece of work without the GIL.
 pub(super) fn quick<T: Send>(
     py: Python<'_>,
     work: impl FnOnce() -> Result<T> + Send,
 ) -> PyResult<T> {
-    Ok(py.detach(|| caught(work))?)
+    Ok(py.detach(|| with_threads(|| caught(work)))??)
 }
 
 /// Runs long work on a thread of its own, without the GIL, while this thread listens for Ctrl-C.
@@ -47,8 +45,9 @@ pub(super) fn long<T: Send>(
                 .name("carina".to_owned())
                 .stack_size(STACK)
                 .spawn_scoped(scope, move || {
+                    let done = with_threads(|| caught(|| work(shared)));
                     // The receiver outlives the scope, so sending cannot fail.
-                    let _ = sender.send(caught(|| work(shared)));
+                    let _ = sender.send(done.and_then(|outcome| outcome));
                 })
                 .map_err(|source| Error::io("a worker thread", source))?;
             let mut stopped_by: Option<PyErr> = None;

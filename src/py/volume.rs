@@ -98,7 +98,7 @@ impl Series {
     /// DICOM modality.
     #[getter]
     fn modality(&self) -> &str {
-        &self.0.modality
+        self.0.modality()
     }
 
     /// Whether it is scout films.
@@ -110,7 +110,7 @@ impl Series {
     /// Which of the folder's patients, counted from 0.
     #[getter]
     fn patient(&self) -> usize {
-        self.0.patient
+        self.0.patient()
     }
 
     /// Shape (z, y, x) of the stack, or None.

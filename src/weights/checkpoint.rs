@@ -130,7 +130,7 @@ impl Checkpoint {
     }
 
     fn add(&mut self, path: &Path) -> Result<()> {
-        let mut file = File::open(path).map_err(|source| Error::io(path, source))?;
+        let mut file = files::open(path)?;
         let header = header::read(path, &mut file)?;
         let shard = self.shards.len();
         self.shards.push((path.to_owned(), Mutex::new(file)));

@@ -162,6 +162,19 @@ def test_ct_keeps_its_units_unless_a_window_is_asked_for(read):
         read(ds, window="bone")
 
 
+def test_what_people_wrote_into_a_file_is_not_shown(read):
+    ds = film(RAMP, bits=12, Modality="DOE JANE", RescaleSlope=2, RescaleIntercept=0)
+    ds.RescaleType = "DOE"
+    ds.WindowCenter, ds.WindowWidth = [40, -600], [400, 1500]
+    ds.WindowCenterWidthExplanation = ["DOE JANE", "Lung"]
+    with pytest.raises(ca.CarinaError) as caught:
+        read(ds, window="bone")
+    assert str(caught.value).endswith('but the file has window 0, "Lung"')
+    image = read(ds)
+    assert image.modality == ""
+    assert "DOE" not in image._repr_html_() + repr(image) + str(image.history)
+
+
 def test_a_film_without_a_window_has_the_range_of_its_bits(read):
     image = read(film(RAMP, bits=12))
     close(image, RAMP)

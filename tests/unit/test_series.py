@@ -212,6 +212,36 @@ def test_two_patients_are_never_mixed(ct, store):
         ca.read(folder, series=2)
 
 
+@pytest.mark.parametrize(
+    ("field", "other", "what"),
+    [
+        ("PatientID", "4711", "patients"),
+        ("StudyInstanceUID", "1.2.9", "studies"),
+        ("Modality", "MR", "modalities"),
+        ("FrameOfReferenceUID", "1.2.8", "frames of reference"),
+    ],
+)
+def test_a_series_whose_slices_do_not_belong_together_is_no_volume(
+    ct, store, field, other, what
+):
+    slices = ct(HU)
+    for number, one in enumerate(slices):
+        one.StudyInstanceUID = one.FrameOfReferenceUID = "1.2.7"
+        if number > 3:
+            setattr(one, field, other)
+    folder = store(slices)
+    found = ca.read_series(folder)
+    for read in (
+        lambda: ca.read(folder),
+        lambda: ca.read(folder, series=0),
+        found[0].read,
+    ):
+        with pytest.raises(ca.CarinaError) as caught:
+            read()
+        assert str(caught.value) == f"{folder}: its slices belong to several {what}"
+    assert found[0].problem == f"its slices belong to several {what}"
+
+
 def test_one_slice_is_as_deep_as_it_is_thick(ct, store):
     one = ct(HU[:1])
     volume = ca.read(store(one))

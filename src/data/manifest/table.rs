@@ -12,7 +12,7 @@ use super::{Arrays, Builder, LONGEST_ROW, Options};
 use crate::data::Dataset;
 use crate::data::dataset::first_twice;
 use crate::progress::Progress;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// Opens a manifest: `.csv`, `.tsv`, or JSON Lines (`.jsonl`, `.ndjson`, `.json`).
 pub fn open(path: &Path, options: Options, progress: &Progress) -> Result<Dataset> {
@@ -27,7 +27,7 @@ pub fn open(path: &Path, options: Options, progress: &Progress) -> Result<Datase
             return Err(Error::format(path, why));
         }
     };
-    let file = File::open(path).map_err(|source| Error::io(path, source))?;
+    let file = files::open(path)?;
     let mut builder = Builder::new(&name, "line", options)?;
     match separator {
         Some(separator) => separated(file, &name, separator, &mut builder, progress)?,

@@ -63,6 +63,13 @@ impl<'a> Attributes<'a> {
         text.unwrap_or_default().trim_matches(['\0', ' ']).to_owned()
     }
 
+    /// The text of an attribute that has one of the `defined` terms, else nothing: what people
+    /// write into a file may name somebody, and this is shown.
+    pub(super) fn term(&self, tag: Tag, defined: &[&str]) -> String {
+        let text = self.text(tag);
+        if defined.contains(&text.as_str()) { text } else { String::new() }
+    }
+
     /// The texts of an attribute with several values.
     pub(super) fn texts(&self, tag: Tag) -> Vec<String> {
         let text = self.text(tag);

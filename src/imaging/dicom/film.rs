@@ -8,6 +8,7 @@ use super::attributes::Attributes;
 use super::layout::Layout;
 use super::modality::Modality;
 use super::stored::Values;
+use super::terms::MODALITIES;
 use super::tone::{Tone, fill_padding, padding};
 use super::voi::Voi;
 use super::walk::Why;
@@ -31,7 +32,7 @@ pub(super) fn read(file: &File<'_>, options: &ReadOptions) -> Why<Image> {
     let frame = file.frames.decode(number)?;
     let mut values = Values::empty(layout);
     values.append(&frame, layout);
-    let modality = attributes.text(tags::MODALITY);
+    let modality = attributes.term(tags::MODALITY, MODALITIES);
     let (pixels, range) = if layout.samples == 1 && layout.photometric != "PALETTE COLOR" {
         grey(&values, &attributes, layout, number, &modality, options, &mut history)?
     } else {

@@ -4,6 +4,7 @@ use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 
 use super::attributes::Attributes;
+use super::terms::PHOTOMETRIC;
 use super::walk::{PixelKind, Why};
 
 /// No film and no slice stack that fits in memory has more samples than this.
@@ -86,7 +87,7 @@ impl Layout {
                 && whole(tags::PIXEL_REPRESENTATION, "PixelRepresentation", Some(0), 0, 1)? == 1,
             float,
             planar: whole(tags::PLANAR_CONFIGURATION, "PlanarConfiguration", Some(0), 0, 1)? == 1,
-            photometric: attributes.text(tags::PHOTOMETRIC_INTERPRETATION),
+            photometric: attributes.term(tags::PHOTOMETRIC_INTERPRETATION, PHOTOMETRIC),
         };
         if layout.samples == 2 {
             return Err("SamplesPerPixel is 2, expected 1 or 3".to_owned());

@@ -20,6 +20,7 @@ mod rle;
 mod slice;
 mod stored;
 mod stream;
+mod terms;
 mod tone;
 mod voi;
 mod walk;

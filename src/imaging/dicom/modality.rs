@@ -7,6 +7,7 @@ use dicom_dictionary_std::tags;
 use super::attributes::Attributes;
 use super::layout::Layout;
 use super::lut::Lut;
+use super::terms::UNITS;
 use super::walk::Why;
 
 /// The modality transform of a frame.
@@ -40,7 +41,7 @@ impl Modality {
             }
             (slope, intercept) => (slope.unwrap_or(1.0), intercept.unwrap_or(0.0)),
         };
-        let unit = own.text(tags::RESCALE_TYPE);
+        let unit = own.term(tags::RESCALE_TYPE, UNITS);
         let unit = if unit.is_empty() { String::new() } else { format!(" ({unit})") };
         history.push(format!("rescaled: stored value x {slope} + {intercept}{unit}"));
         Ok(Self::Rescale { slope, intercept })

@@ -12,6 +12,7 @@ use super::attributes::{self, Attributes};
 use super::layout::Layout;
 use super::modality::Modality;
 use super::stored::Values;
+use super::terms::MODALITIES;
 use super::tone::padding;
 use super::walk::{Why, walk_header};
 use super::{File, guarded, stream, with_file};
@@ -26,6 +27,8 @@ pub(crate) struct FileFacts {
     /// Identifiers, for grouping only; they go no further.
     pub(crate) series: String,
     pub(crate) patient: String,
+    pub(crate) study: String,
+    pub(crate) frame_of_reference: String,
     pub(crate) number: i64,
     pub(crate) modality: String,
     pub(crate) rows: usize,
@@ -66,8 +69,10 @@ pub(crate) fn facts(bytes: &[u8], name: &Path) -> Result<Option<FileFacts>> {
                 attributes.text(tags::PATIENT_ID),
                 attributes.text(tags::PATIENT_NAME)
             ),
+            study: attributes.text(tags::STUDY_INSTANCE_UID),
+            frame_of_reference: attributes.text(tags::FRAME_OF_REFERENCE_UID),
             number: attributes.whole(tags::SERIES_NUMBER).ok().flatten().unwrap_or(0),
-            modality: attributes.text(tags::MODALITY),
+            modality: attributes.term(tags::MODALITY, MODALITIES),
             rows: layout.rows,
             cols: layout.cols,
             sample_bytes: layout.sample_bytes(),

@@ -55,14 +55,16 @@ impl Voi {
             Some(WindowChoice::Name(name)) => {
                 let same = |text: &str| text.eq_ignore_ascii_case(name);
                 let item = tables.iter().find(|item| same(&item.text(tags::LUT_EXPLANATION)));
-                let names: Vec<String> = windows.iter().map(|(name, _)| name.clone()).collect();
+                let names: Vec<String> =
+                    windows.iter().enumerate().map(|(i, (name, _))| shown(i, name)).collect();
                 let window = windows.into_iter().find(|(text, _)| same(text));
                 match (item, window) {
                     (Some(item), _) => Some(table(item)?),
                     (None, Some((_, window))) => Some(window),
                     (None, None) => {
                         return Err(format!(
-                            "window {name:?} was asked for, but the file has {names:?}"
+                            "window {name:?} was asked for, but the file has {}",
+                            if names.is_empty() { "none".to_owned() } else { names.join(", ") }
                         ));
                     }
                 }
@@ -124,6 +126,50 @@ impl Function {
             Self::Sigmoid => 1.0 / (1.0 + (-4.0 * (x - center) / width).exp()),
         }
     }
+}
+
+/// Words that names of windows are made of. What else people write there is not shown.
+const WORDS: &[&str] = &[
+    "abdomen",
+    "algo",
+    "algo1",
+    "algo2",
+    "algo3",
+    "bone",
+    "brain",
+    "chest",
+    "contrast",
+    "default",
+    "harder",
+    "heart",
+    "high",
+    "liver",
+    "low",
+    "lung",
+    "lungs",
+    "mediastinum",
+    "normal",
+    "pelvis",
+    "preset",
+    "sharp",
+    "softer",
+    "soft",
+    "spine",
+    "standard",
+    "tissue",
+    "user",
+    "win",
+    "window",
+    "window1",
+    "window2",
+    "window3",
+];
+
+/// What an error calls a window: its name if it is a usual one, else its number.
+fn shown(index: usize, name: &str) -> String {
+    let words = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    let usual = words.clone().all(|word| WORDS.contains(&word.to_lowercase().as_str()));
+    if usual && words.count() > 0 { format!("{name:?}") } else { format!("window {index}") }
 }
 
 /// The usable windows of a file with their names.

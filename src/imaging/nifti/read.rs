@@ -1,6 +1,5 @@
 //! A NIfTI file as a volume, a slice at a time.
 
-use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::Path;
 
@@ -12,7 +11,7 @@ use super::header::{self, Header, Number, Why};
 use crate::imaging::grid::Turn;
 use crate::imaging::volume::room;
 use crate::imaging::{Grid, Volume, VolumeOptions};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 const GZIP: [u8; 2] = [0x1F, 0x8B];
 
@@ -28,11 +27,11 @@ pub(crate) fn is_nifti(first: &[u8]) -> bool {
 /// Reads a NIfTI file.
 pub(crate) fn read(path: &Path, options: &VolumeOptions) -> Result<Volume> {
     let io = |source| Error::io(path, source);
-    let mut file = File::open(path).map_err(io)?;
+    let mut file = files::open(path)?;
     let length = file.metadata().map_err(io)?.len();
     let mut first = [0; 2];
     let gzipped = file.read_exact(&mut first).is_ok() && first == GZIP;
-    let file = File::open(path).map_err(io)?;
+    let file = files::open(path)?;
     let buffered = BufReader::with_capacity(1 << 18, file);
     let (source, most): (Box<dyn Read>, u64) = if gzipped {
         (Box::new(MultiGzDecoder::new(buffered)), length.saturating_mul(DEFLATE))

@@ -7,7 +7,7 @@ use ndarray::{Array3, Axis};
 
 use super::order::{Plan, plan};
 use super::tilt::straightened;
-use super::{Series, Slice};
+use super::{Series, Slice, several};
 use crate::imaging::dicom::decode_slices;
 use crate::imaging::volume::{room, turned};
 use crate::imaging::{Volume, VolumeOptions};
@@ -27,16 +27,17 @@ pub(super) fn read(
     progress: &Progress,
 ) -> Result<Volume> {
     let refuse = |why: String| Error::format(series.name(), why);
-    if let (Some(why), None) = (&series.problem, series.slices.first()) {
-        return Err(refuse(why.clone()));
+    if let Some(what) = series.mixed {
+        return Err(refuse(several(what)));
     }
     let plan = plan(&series.slices, &options.repair).map_err(refuse)?;
     plausible(series).map_err(refuse)?;
     progress.set_total(plan.order.len());
+    let modality = series.modality();
     let (planes, steps) = decoded(series, &plan, progress)?;
     let mut history = vec![format!(
         "DICOM, {}{} slices of {} x {}, ordered by their place along the normal",
-        if series.modality.is_empty() { String::new() } else { format!("{}, ", series.modality) },
+        if modality.is_empty() { String::new() } else { format!("{modality}, ") },
         plan.order.len(),
         planes.dim().1,
         planes.dim().2,
@@ -58,7 +59,7 @@ pub(super) fn read(
         voxels,
         original: stood.clone(),
         grid: stood,
-        modality: series.modality.clone(),
+        modality: modality.to_owned(),
         history,
     })
 }
@@ -172,7 +173,7 @@ fn fill(
         return;
     }
     let lowest = || voxels.iter().copied().filter(|v| !v.is_nan()).reduce(f32::min).unwrap_or(0.0);
-    let air = if series.modality == "CT" { AIR } else { lowest() };
+    let air = if series.modality() == "CT" { AIR } else { lowest() };
     let fill = options.fill.unwrap_or(air);
     voxels.par_mapv_inplace(|v| if v.is_nan() { fill } else { v });
     history.push(format!("{count} voxels of padding or outside of the slices set to {fill}"));

@@ -1,17 +1,17 @@
 //! The files below a folder, and which series each belongs to.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use super::order::plan;
-use super::{Folder, Series, Slice};
+use super::{Folder, Series, Slice, Whole, several};
 use crate::imaging::dicom::{self, FileFacts};
 use crate::progress::Progress;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 const MOST_FILES: usize = 1 << 18;
 const MOST_LEVELS: usize = 32;
@@ -58,20 +58,24 @@ pub fn scan(path: &Path, progress: &Progress) -> Result<Folder> {
             patients.push(facts.patient.clone());
             patients.len() - 1
         });
+        let whole = Whole {
+            patient,
+            study: facts.study.clone(),
+            modality: facts.modality.clone(),
+            frame: facts.frame_of_reference.clone(),
+        };
         let series = groups.entry(*key).or_insert_with(|| Series {
             files: Vec::new(),
-            modality: facts.modality.clone(),
             localizer: facts.localizer,
-            patient,
             stack: None,
             problem: None,
+            mixed: None,
             slices: Vec::new(),
             bytes: 0,
             tilted: facts.tilted,
+            whole: whole.clone(),
         });
-        if series.patient != patient {
-            series.problem = Some("its slices belong to several patients".to_owned());
-        }
+        series.mixed = series.mixed.or(series.whole.differs(&whole));
         add(series, path, bytes, *facts);
     }
     folder.patients = patients.len();
@@ -99,7 +103,8 @@ fn add(series: &mut Series, path: PathBuf, bytes: u64, facts: FileFacts) {
 }
 
 fn describe(series: &mut Series) {
-    if series.problem.is_some() {
+    if let Some(what) = series.mixed {
+        series.problem = Some(several(what));
         return;
     }
     match plan(&series.slices, &[]) {
@@ -151,7 +156,7 @@ enum Seen {
 
 fn look(path: &Path) -> Result<(u64, Seen)> {
     let io = |source| Error::io(path, source);
-    let mut file = File::open(path).map_err(io)?;
+    let mut file = files::open(path)?;
     let length = file.metadata().map_err(io)?.len();
     let mut bytes = Vec::new();
     for most in BEGINNINGS.into_iter().chain([u64::MAX]) {

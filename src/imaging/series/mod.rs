@@ -41,19 +41,48 @@ pub struct Folder {
 pub struct Series {
     /// Its files, in the order of their names.
     pub files: Vec<PathBuf>,
-    /// DICOM modality.
-    pub modality: String,
     /// Scout films that were planned on, rather than a scan.
     pub localizer: bool,
-    /// Which of the folder's patients, counted from 0.
-    pub patient: usize,
     /// Shape (z, y, x) and spacing in mm of the volume, when the slices are a regular stack.
     pub stack: Option<([usize; 3], [f64; 3])>,
     /// Why they are not, or else why a volume cannot be read.
     pub problem: Option<String>,
+    /// What its slices are several of and must be one of.
+    mixed: Option<&'static str>,
+    whole: Whole,
     slices: Vec<Slice>,
     bytes: u64,
     tilted: bool,
+}
+
+/// What all slices of a series share.
+#[derive(Clone, Debug)]
+struct Whole {
+    patient: usize,
+    study: String,
+    modality: String,
+    /// Positions in different frames of reference do not compare.
+    frame: String,
+}
+
+impl Whole {
+    /// What `other` differs in; an attribute that a file lacks says nothing.
+    fn differs(&self, other: &Self) -> Option<&'static str> {
+        let unlike = |a: &str, b: &str| !a.is_empty() && !b.is_empty() && a != b;
+        [
+            (self.patient != other.patient, "patients"),
+            (unlike(&self.study, &other.study), "studies"),
+            (unlike(&self.modality, &other.modality), "modalities"),
+            (unlike(&self.frame, &other.frame), "frames of reference"),
+        ]
+        .into_iter()
+        .find_map(|(differs, what)| differs.then_some(what))
+    }
+}
+
+/// Why slices that are of several patients, say, are no volume.
+fn several(what: &str) -> String {
+    format!("its slices belong to several {what}")
 }
 
 /// One slice: a frame of a file.
@@ -68,6 +97,16 @@ struct Slice {
 }
 
 impl Series {
+    /// DICOM modality.
+    pub fn modality(&self) -> &str {
+        &self.whole.modality
+    }
+
+    /// Which of the folder's patients, counted from 0.
+    pub fn patient(&self) -> usize {
+        self.whole.patient
+    }
+
     /// Number of slices.
     pub fn len(&self) -> usize {
         self.slices.len()
