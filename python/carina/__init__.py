@@ -22,6 +22,7 @@ from carina.deidentification import deidentify
 from carina.doctor import doctor
 from carina.errors import CarinaError
 from carina.evaluation import evaluate
+from carina.explanation import phrase_map
 from carina.geometry import Geometry
 from carina.image import Image, decode
 from carina.index import Index
@@ -98,6 +99,7 @@ __all__ = [
     "open_dataset",
     "open_public",
     "phantom",
+    "phrase_map",
     "prepare_weights",
     "prompts",
     "read",
