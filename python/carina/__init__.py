@@ -5,7 +5,7 @@ The heavy work runs in Rust (``carina._core``); this package is its face.
 
 from typing import TYPE_CHECKING, Any
 
-from carina import metrics
+from carina import cxr_foundation, metrics
 from carina._core import (
     LoadReport,
     check_memory,
@@ -81,6 +81,7 @@ __all__ = [
     "classification_result",
     "create",
     "create_decoder",
+    "cxr_foundation",
     "decode",
     "deidentify",
     "doctor",

@@ -32,7 +32,9 @@ mod module {
     #[pymodule_export]
     use super::encoders::{LoadReport, TextEncoder};
     #[pymodule_export]
-    use super::imaging::{Geometry, Image, Recipe, decode_dicom, read_film, recipe_presets};
+    use super::imaging::{
+        Geometry, Image, Recipe, cxr_foundation_film, decode_dicom, read_film, recipe_presets,
+    };
     #[pymodule_export]
     use super::index::{VectorIndex, filter_to_sql};
     #[pymodule_export]

@@ -42,6 +42,11 @@ pub struct ElixrConfig {
     pub text_pooling: TextPooling,
     /// The most tokens of a text that are read.
     pub text_length: usize,
+    /// Whether texts are numbered as CXR Foundation's published clients do
+    /// ([`Tokenizer::cxr_foundation`](crate::language::Tokenizer::cxr_foundation)), for what was
+    /// trained so; a Q-Former that learns captions so never learns to end one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cxr_foundation_tokens: bool,
     /// How many queries look at the image.
     pub queries: usize,
     /// Attention heads of the queries of an attention pool.
@@ -62,6 +67,7 @@ impl Default for ElixrConfig {
             text: BertConfig::default(),
             text_pooling: TextPooling::Mean,
             text_length: 128,
+            cxr_foundation_tokens: false,
             queries: 32,
             pool_heads: 8,
             resampler: None,

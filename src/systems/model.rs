@@ -133,7 +133,10 @@ impl Model {
     fn build(mut spec: ModelSpec, tokenizer: Tokenizer, parameters: Parameters) -> Result<Self> {
         let SystemConfig::Elixr(config) = &mut spec.system;
         config.text.vocab_size = tokenizer.vocab_size();
-        let tokenizer = tokenizer.with_max_length(config.text_length)?;
+        let mut tokenizer = tokenizer.with_max_length(config.text_length)?;
+        if config.cxr_foundation_tokens {
+            tokenizer = tokenizer.cxr_foundation()?;
+        }
         let towers = Elixr::new(config, &parameters.builder())?;
         Ok(Self { spec, parameters, towers, still: Default::default(), tokenizer })
     }
