@@ -20,6 +20,7 @@ from carina.dataset import Dataset
 from carina.decoder import Decoder, create_decoder, list_decoder_sizes, load_decoder
 from carina.deidentification import deidentify
 from carina.doctor import doctor
+from carina.embeddings import Embeddings, load_embeddings
 from carina.errors import CarinaError
 from carina.evaluation import evaluate
 from carina.geometry import Geometry
@@ -53,6 +54,7 @@ __all__ = [
     "CarinaError",
     "Dataset",
     "Decoder",
+    "Embeddings",
     "Geometry",
     "Image",
     "Index",
@@ -94,6 +96,7 @@ __all__ = [
     "list_stages",
     "load",
     "load_decoder",
+    "load_embeddings",
     "metrics",
     "num_threads",
     "open_dataset",

@@ -360,6 +360,8 @@ class Geometry:
     def heatmap(self, heatmap: _Singles) -> _Singles:
         """A heat map (any grid over the model's canvas) on the film (H, W)."""
 
+def read_records(path: _Path, feature: str) -> tuple[list[str | None], _Singles]:
+    """Names and floats (n, width) of the feature of a TFRecord file's examples."""
 def cxr_foundation_film(
     source: _Path | bytes | bytearray, *, released: bool, any_view: bool
 ) -> Image:

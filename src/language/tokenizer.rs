@@ -33,6 +33,8 @@ pub struct Tokenizer {
     max_length: usize,
     /// The end of a text, when it counts as padding.
     hidden_end: Option<u32>,
+    /// Whether every row is as long as the longest text may be.
+    full_rows: bool,
 }
 
 /// Token numbers of some texts, padded on the right to the longest.
@@ -140,7 +142,14 @@ impl Tokenizer {
         let why = || Error::value("tokenizer", "found no [SEP], expected one to count as padding");
         self.hidden_end = Some(end.ok_or_else(why)?);
         self.inner.set_encode_special_tokens(true);
-        Ok(self)
+        Ok(self.full_rows())
+    }
+
+    /// The same tokenizer whose rows are all as long as the longest text may be.
+    #[must_use]
+    pub fn full_rows(mut self) -> Self {
+        self.full_rows = true;
+        self
     }
 
     /// Encodes `texts` with special tokens, cut and padded.
@@ -154,24 +163,24 @@ impl Tokenizer {
             Ok(text)
         });
         let inputs: Vec<&str> = inputs.collect::<Result<_>>()?;
-        if let Some(end) = self.hidden_end {
-            let lowered = inputs.iter().map(|text| text.to_lowercase()).collect();
-            let encodings = self.inner.encode_batch_fast::<String>(lowered, true).map_err(wrong)?;
-            let mut batch = self.batch(&encodings, self.max_length);
-            for (id, mask) in
-                batch.ids.iter_mut().zip(&mut batch.mask).filter(|(id, _)| **id == end)
-            {
-                (*id, *mask) = (self.pad_id, 0);
+        let mut batch = match self.hidden_end {
+            None => self.batch(&self.inner.encode_batch_fast(inputs, true).map_err(wrong)?),
+            Some(_) => {
+                let lowered: Vec<String> = inputs.iter().map(|text| text.to_lowercase()).collect();
+                self.batch(&self.inner.encode_batch_fast(lowered, true).map_err(wrong)?)
             }
-            return Ok(batch);
+        };
+        let ends = |(id, _): &(&mut u32, &mut u32)| Some(**id) == self.hidden_end;
+        for (id, mask) in batch.ids.iter_mut().zip(&mut batch.mask).filter(ends) {
+            (*id, *mask) = (self.pad_id, 0);
         }
-        let encodings = self.inner.encode_batch_fast(inputs, true).map_err(wrong)?;
-        let columns = encodings.iter().map(tokenizers::Encoding::len).max().unwrap_or(0);
-        Ok(self.batch(&encodings, columns))
+        Ok(batch)
     }
 
-    /// The numbers of `encodings`, padded to `columns`.
-    fn batch(&self, encodings: &[tokenizers::Encoding], columns: usize) -> TokenBatch {
+    /// The numbers of `encodings`, padded.
+    fn batch(&self, encodings: &[tokenizers::Encoding]) -> TokenBatch {
+        let longest = encodings.iter().map(tokenizers::Encoding::len).max().unwrap_or(0);
+        let columns = if self.full_rows { self.max_length } else { longest };
         let mut batch =
             TokenBatch { ids: Vec::new(), mask: Vec::new(), rows: encodings.len(), columns };
         for encoding in encodings {
@@ -249,7 +258,7 @@ impl Tokenizer {
         let params = TruncationParams { max_length, ..TruncationParams::default() };
         inner.with_truncation(Some(params)).map_err(wrong)?;
         inner.with_padding(None); // the batch is padded here, to its longest text
-        Ok(Self { inner, pad_id, max_length, hidden_end: None })
+        Ok(Self { inner, pad_id, max_length, hidden_end: None, full_rows: false })
     }
 }
 

@@ -15,6 +15,7 @@ mod model;
 mod phantom;
 mod picture;
 mod probe;
+mod records;
 mod study;
 mod system;
 mod volume;
@@ -50,6 +51,8 @@ mod module {
     use super::picture::{encode_png, resize_plane};
     #[pymodule_export]
     use super::probe::FittedProbe;
+    #[pymodule_export]
+    use super::records::read_records;
     #[pymodule_export]
     use super::study::Study;
     #[pymodule_export]

@@ -44,7 +44,7 @@ def test_the_released_switch_gives_the_published_levels_to_the_last_bit(name, tm
     assert digest == ROWS[name]["sha256_u16_le"]
 
 
-# What the published code loses on the way, in levels of 65536: half the grey levels to a
+# What the published code loses, in levels of 65536: half the grey levels to a
 # slope of 0.5, one of two to a signed window, which has 32768.
 LOST = {"rescale_frac": 32.0, "window_signed": 3.01}
 ON_PURPOSE = {"constant", "uint8_mono1"}  # have tests of their own
