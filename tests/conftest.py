@@ -1,6 +1,8 @@
 """What all tests share."""
 
 import signal
+import struct
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -85,3 +87,44 @@ def store(tmp_path):
         return target
 
     return store
+
+
+@pytest.fixture
+def tf():
+    """Write TFRecord files of tf.Example by hand."""
+
+    def crc(data):
+        value = 0xFFFFFFFF
+        for byte in data:
+            value ^= byte
+            for _ in range(8):
+                value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+        value ^= 0xFFFFFFFF
+        return ((value >> 15 | value << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+    def field(number, content):
+        length = b""
+        left = len(content)
+        while left >= 0x80:
+            length += bytes([left & 0x7F | 0x80])
+            left >>= 7
+        return bytes([number << 3 | 2]) + length + bytes([left]) + content
+
+    def example(features):
+        """Write a tf.Example by hand: floats or one text a feature."""
+        entries = b""
+        for name, value in features.items():
+            if isinstance(value, str):
+                feature = field(1, field(1, value.encode()))
+            else:
+                feature = field(2, field(1, np.asarray(value, "<f4").tobytes()))
+            entries += field(1, field(1, name.encode()) + field(2, feature))
+        return field(1, entries)
+
+    def framed(data):
+        length = struct.pack("<Q", len(data))
+        parts = [length, crc(length), data, crc(data)]
+        sums = [struct.pack("<I", p) if isinstance(p, int) else p for p in parts]
+        return b"".join(sums)
+
+    return SimpleNamespace(crc=crc, field=field, example=example, framed=framed)

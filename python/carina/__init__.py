@@ -5,7 +5,7 @@ The heavy work runs in Rust (``carina._core``); this package is its face.
 
 from typing import TYPE_CHECKING, Any
 
-from carina import metrics
+from carina import cxr_foundation, metrics
 from carina._core import (
     LoadReport,
     check_memory,
@@ -20,6 +20,7 @@ from carina.dataset import Dataset
 from carina.decoder import Decoder, create_decoder, list_decoder_sizes, load_decoder
 from carina.deidentification import deidentify
 from carina.doctor import doctor
+from carina.embeddings import Embeddings, load_embeddings
 from carina.errors import CarinaError
 from carina.evaluation import evaluate
 from carina.explanation import phrase_map
@@ -54,6 +55,7 @@ __all__ = [
     "CarinaError",
     "Dataset",
     "Decoder",
+    "Embeddings",
     "Geometry",
     "Image",
     "Index",
@@ -82,6 +84,7 @@ __all__ = [
     "classification_result",
     "create",
     "create_decoder",
+    "cxr_foundation",
     "decode",
     "deidentify",
     "doctor",
@@ -94,6 +97,7 @@ __all__ = [
     "list_stages",
     "load",
     "load_decoder",
+    "load_embeddings",
     "metrics",
     "num_threads",
     "open_dataset",

@@ -301,6 +301,8 @@ class Image:
     @property
     def history(self) -> list[str]:
         """What was done to the pixels, in order."""
+    def save_levels(self, path: _Path) -> None:
+        """Writes levels as a 16-bit grey PNG, as they are."""
     def save_png(self, path: _Path) -> None:
         """Writes a 16-bit grey PNG."""
 
@@ -313,6 +315,9 @@ class Recipe:
     @staticmethod
     def film(size: int) -> Recipe:
         """Our own default at a size."""
+    @staticmethod
+    def cxr_foundation(size: int, any_view: bool) -> Recipe:
+        """That of CXR Foundation's clients, at a size."""
     @staticmethod
     def preset(name: str) -> Recipe:
         """A recipe by name."""
@@ -355,6 +360,12 @@ class Geometry:
     def heatmap(self, heatmap: _Singles) -> _Singles:
         """A heat map (any grid over the model's canvas) on the film (H, W)."""
 
+def read_records(path: _Path, feature: str) -> tuple[list[str | None], _Singles]:
+    """Names and floats (n, width) of the feature of a TFRecord file's examples."""
+def cxr_foundation_film(
+    source: _Path | bytes | bytearray, *, released: bool, any_view: bool
+) -> Image:
+    """Reads a film in levels of 8 or 16 bits, as CXR Foundation's clients make them."""
 def read_film(
     source: _Path | bytes | bytearray,
     *,
@@ -519,6 +530,7 @@ class Model:
         seed: int,
         device: str,
         image_size: int,
+        recipe: str | None = None,
         overrides: str | None = None,
     ) -> Model:
         """An untrained model of a preset (`system-size`), reproducible from `seed`."""

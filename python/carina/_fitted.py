@@ -17,8 +17,9 @@ from carina._labels import (
     own_truth,
     read_labels,
 )
-from carina._models import check_fingerprint, encode, fingerprint
+from carina._models import check_fingerprint, encode, made_by
 from carina.classification import classification_result
+from carina.embeddings import Embeddings
 from carina.errors import InvalidValueError, NotFittedError, ShapeError
 from carina.metrics import Policy
 from carina.result import Result
@@ -243,6 +244,8 @@ class FittedUse(Classifier):
 
     def _features(self, X: Any) -> NDArray[np.float32]:
         """Features (n, d), given or encoded; several vectors a row are averaged."""
+        if isinstance(X, Embeddings):
+            return X.pooled
         given = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "biuf"
         if self.model is not None and not given:
             encoded = encode(self.model, X)
@@ -259,7 +262,7 @@ class FittedUse(Classifier):
 
     def _raw_logits(self, X: Any) -> NDArray[np.float64]:
         fitted = self._fitted()
-        check_fingerprint(fingerprint(self.model), fitted.recipe_hash_, "the probe")
+        check_fingerprint(made_by(self.model, X), fitted.recipe_hash_, "the probe")
         return fitted.core_.decision(self._features(X))
 
     def _logits(self, X: Any) -> NDArray[np.float64]:

@@ -16,7 +16,8 @@ _CARD = "index.json"
 _FORMAT = "carina-lance"
 _TABLE = "rows"
 # An approximate index ranks coarse vectors; so many times k are ranked again, exactly.
-_REFINE = 10
+# The comparison in tests/compare/search.py sets it to 1.
+REFINE = 10
 # Below this LanceDB scans all rows, which is exact and fast enough.
 _INDEX_FROM = 100_000
 
@@ -32,13 +33,13 @@ def is_store(path: PathLike) -> bool:
 class LanceStore:
     """Rows in a LanceDB table, created with the first of them."""
 
-    vectors = 1
     precision = "float32"
 
     def __init__(self, path: Path, card: dict[str, Any]) -> None:
         import lancedb
 
         self.dimension = int(card["dimension"])
+        self.vectors = int(card.get("vectors", 1))
         self.metric = str(card["metric"])
         self.model: str | None = card["model"]
         self._database = lancedb.connect(path)
@@ -57,13 +58,16 @@ class LanceStore:
         model: str | None,
     ) -> "LanceStore":
         """Make an empty store."""
-        if vectors != 1 or precision != "float32":
-            raise InvalidValueError(
-                "store: 'lance' keeps one float32 vector a row; use 'core'"
-            )
+        if precision != "float32":
+            raise InvalidValueError("store: 'lance' keeps float32; use 'core'")
         if metric not in ("cosine", "dot"):
             raise InvalidValueError(
                 f"metric: got {metric!r}, expected 'cosine' or 'dot'"
+            )
+        if vectors != 1 and metric != "cosine":
+            raise InvalidValueError(
+                "store: 'lance' compares rows of several vectors by the cosine only; "
+                "use 'core'"
             )
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,6 +78,7 @@ class LanceStore:
         card = {
             "format": _FORMAT,
             "dimension": dimension,
+            "vectors": vectors,
             "metric": metric,
             "model": model,
         }
@@ -117,12 +122,12 @@ class LanceStore:
         """Append rows in one commit."""
         import pyarrow as pa
 
-        if vectors.shape[1:] != (1, self.dimension):
+        if vectors.shape[1:] != (self.vectors, self.dimension):
             raise ShapeError(
-                f"vectors: expected shape (n, 1, {self.dimension}), "
+                f"vectors: expected shape (n, {self.vectors}, {self.dimension}), "
                 f"got {list(vectors.shape)}"
             )
-        flat = self._ready(vectors[:, 0, :], "vectors")
+        ready = self._ready(vectors, "vectors")
         self._check_keys(keys)
         rows = [json.loads(text) for text in metadata]
         names = sorted({name for row in rows for name in row})
@@ -131,8 +136,11 @@ class LanceStore:
                 f"metadata: column {min(reserved)!r} cannot be used; rename it"
             )
         cells = pa.FixedSizeListArray.from_arrays(
-            pa.array(flat.ravel()), self.dimension
+            pa.array(ready.ravel()), self.dimension
         )
+        if self.vectors > 1:
+            starts = np.arange(len(ready) + 1, dtype=np.int32) * self.vectors
+            cells = pa.ListArray.from_arrays(pa.array(starts), cells)
         columns: dict[str, Any] = {"key": pa.array(keys), "vector": cells}
         for name in names:
             values = [row.get(name) for row in rows]
@@ -209,41 +217,46 @@ class LanceStore:
         watch: Watch | None = None,
     ) -> tuple[list[int], list[str], NDArray[np.float32], list[str]]:
         """Find the best rows of each query; scores are exact."""
-        if queries.shape[2] != self.dimension or queries.shape[1] != 1:
+        if queries.shape[2] != self.dimension:
             raise ShapeError(
-                f"query: expected shape (n, 1, {self.dimension}), "
+                f"query: expected shape (n, q, {self.dimension}), "
                 f"got {list(queries.shape)}"
             )
-        flat = self._ready(queries[:, 0, :], "query")
+        ready = self._ready(queries, "query")
         sql = None if where is None else self._sql(where)
         counts: list[int] = []
         hits: list[tuple[float, str, str]] = []
-        for number, query in enumerate(flat):
+        for number, query in enumerate(ready):
             found = self._nearest(query, k, sql)
             counts.append(len(found))
             hits.extend(found)
             if watch is not None:
-                watch(number + 1, len(flat), [])
+                watch(number + 1, len(ready), [])
         scores = np.array([-hit[0] for hit in hits], dtype=np.float32)
         return counts, [hit[1] for hit in hits], scores, [hit[2] for hit in hits]
 
     def _nearest(
         self, query: NDArray[np.float32], k: int, sql: str | None
     ) -> list[tuple[float, str, str]]:
+        """Rows near any vector of `query` (q, d), by their best pair of vectors."""
         if self._table is None:
             return []
-        search = self._table.search(query, vector_column_name="vector")
-        search = search.distance_type(self.metric).refine_factor(_REFINE).limit(k)
-        if sql is not None:
-            search = search.where(sql, prefilter=True)
-        found = []
-        for row in search.to_list():
-            vector = np.asarray(row.pop("vector"), dtype=np.float32)
-            row.pop("_distance", None)
-            key = row.pop("key")
-            kept = {name: value for name, value in row.items() if value is not None}
-            found.append((-float(vector @ query), key, json.dumps(kept)))
-        return sorted(found)
+        found: dict[str, tuple[float, str, str]] = {}
+        # LanceDB would add up the bests of several query vectors; here the best counts.
+        for vector in query:
+            search = self._table.search(vector, vector_column_name="vector")
+            search = search.distance_type(self.metric).refine_factor(REFINE).limit(k)
+            if sql is not None:
+                search = search.where(sql, prefilter=True)
+            for row in search.to_list():
+                own = np.asarray(row.pop("vector"), dtype=np.float32)
+                row.pop("_distance", None)
+                key = row.pop("key")
+                if key not in found:
+                    kept = {name: v for name, v in row.items() if v is not None}
+                    best = float((np.atleast_2d(own) @ query.T).max())
+                    found[key] = (-best, key, json.dumps(kept))
+        return sorted(found.values())[:k]
 
     def compact(self) -> None:
         """Merge small files; for many rows, build or refresh the approximate index."""
@@ -266,8 +279,8 @@ class LanceStore:
         return bool(self._table.version != before)
 
     def _ready(self, vectors: NDArray[np.float32], what: str) -> NDArray[np.float32]:
-        """Finite vectors, of length one under the cosine."""
-        bad = ~np.isfinite(vectors).all(axis=1)
+        """Finite vectors (n, v, d), of length one under the cosine."""
+        bad = ~np.isfinite(vectors).all(axis=(1, 2))
         if bad.any():
             raise InvalidValueError(
                 f"{what}: row {int(bad.argmax())} holds NaN or infinity, "
@@ -275,11 +288,11 @@ class LanceStore:
             )
         if self.metric == "dot":
             return np.ascontiguousarray(vectors)
-        lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-        if (lengths == 0).any():
+        lengths = np.linalg.norm(vectors, axis=2, keepdims=True)
+        zero = (lengths == 0).any(axis=(1, 2))
+        if zero.any():
             raise InvalidValueError(
-                f"{what}: row {int((lengths == 0).argmax())} is all zeros, "
-                "which has no cosine"
+                f"{what}: row {int(zero.argmax())} is all zeros, which has no cosine"
             )
         return np.ascontiguousarray(vectors / lengths, dtype=np.float32)
 

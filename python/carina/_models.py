@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from carina.embeddings import Embeddings
 from carina.errors import InvalidValueError, ShapeError
 
 
@@ -18,6 +19,18 @@ def fingerprint(model: Any) -> str | None:
         if found is not None:
             return str(found() if callable(found) else found)
     return None
+
+
+def made_by(model: Any, data: Any) -> str | None:
+    """Say what made `data`: imported embeddings say it, others are of `model`.
+
+    Embeddings that `model` did not make are refused.
+    """
+    found = fingerprint(model)
+    if not isinstance(data, Embeddings):
+        return found
+    check_fingerprint(found, data.fingerprint(), "these embeddings")
+    return data.fingerprint()
 
 
 def encode(model: Any, what: Any, *, shared: bool = False) -> NDArray[np.float32]:
@@ -51,8 +64,12 @@ def is_numeric(query: Any) -> bool:
         return False
 
 
-def as_rows(vectors: ArrayLike, what: str = "vectors") -> NDArray[np.float32]:
+def as_rows(
+    vectors: ArrayLike | Embeddings, what: str = "vectors"
+) -> NDArray[np.float32]:
     """Return vectors as (n, vectors, d), float32."""
+    if isinstance(vectors, Embeddings):
+        vectors = vectors.vectors
     try:
         array = np.ascontiguousarray(vectors, dtype=np.float32)
     except (TypeError, ValueError) as error:

@@ -18,8 +18,10 @@ from carina._models import (
     encode,
     fingerprint,
     is_numeric,
+    made_by,
 )
 from carina._progress import Bar, Watch
+from carina.embeddings import Embeddings
 from carina.errors import InvalidValueError, ShapeError
 from carina.table import Table
 
@@ -92,7 +94,7 @@ class Index:
         model: Any = None,
         dataset: Any = None,
         *,
-        vectors: ArrayLike | None = None,
+        vectors: ArrayLike | Embeddings | None = None,
         keys: Sequence[str] | None = None,
         metadata: Any = None,
         dimension: int | None = None,
@@ -111,10 +113,11 @@ class Index:
             kept, and vectors of another model are refused from then on.
         dataset : Dataset, optional
             Studies for `model` to encode; gives keys and metadata as well.
-        vectors : array-like of shape (n, d) or (n, vectors, d), optional
-            Vectors at hand. A row of several vectors scores by its best.
+        vectors : Embeddings or array-like of shape (n, d) or (n, vectors, d), optional
+            Vectors at hand. A row of several vectors scores by its best. Embeddings
+            bring their fingerprint along.
         keys : sequence of str, optional
-            Unique names of the rows; row numbers by default.
+            Unique names of the rows; by default those of Embeddings, or row numbers.
         metadata : DataFrame, Table, dict of columns or list of dicts, optional
             Numbers, text, true/false or missing, a row each.
         dimension : int, optional
@@ -156,8 +159,10 @@ class Index:
             "vectors": 1 if array is None else array.shape[1],
             "metric": metric,
             "precision": dtype,
-            "model": fingerprint(model),
+            "model": made_by(model, vectors),
         }
+        if keys is None and isinstance(vectors, Embeddings):
+            keys = vectors.ids
         if array is not None and keys is None:
             keys = [f"{row:08}" for row in range(len(array))]
         fresh = not Path(path).exists()
@@ -205,20 +210,29 @@ class Index:
         return cls(store, model)
 
     def add(
-        self, vectors: ArrayLike, *, keys: Sequence[str], metadata: Any = None
+        self,
+        vectors: ArrayLike | Embeddings,
+        *,
+        keys: Sequence[str] | None = None,
+        metadata: Any = None,
     ) -> None:
         """Append rows, all or, on an error, none.
 
         Parameters
         ----------
-        vectors : array-like of shape (n, d) or (n, vectors, d)
+        vectors : Embeddings or array-like of shape (n, d) or (n, vectors, d)
             The vectors, of the index's model.
         keys : sequence of str
-            Unique names.
+            Unique names; Embeddings have their own.
         metadata : DataFrame, Table, dict of columns or list of dicts, optional
             A row each; columns may be new.
         """
-        check_fingerprint(fingerprint(self.model), self._store.model, "the index")
+        made = made_by(self.model, vectors)
+        check_fingerprint(made, self._store.model, "the index")
+        if keys is None:
+            if not isinstance(vectors, Embeddings):
+                raise InvalidValueError("keys: expected a name for each row, got none")
+            keys = vectors.ids
         array = as_rows(vectors)
         keys, rows = named_rows(len(array), keys, metadata)
         self._store.add(array, keys, rows)
@@ -254,7 +268,7 @@ class Index:
 
         Parameters
         ----------
-        query : str, array-like, or what ``model.encode`` takes one of
+        query : str, array-like, Embeddings, or what ``model.encode`` takes one of
             A sentence (a list of them), a vector (d,), several (m, d), several
             of many vectors each (m, q, d), or a film or study for the model.
         k : int, default=5
@@ -346,6 +360,9 @@ class Index:
         if isinstance(texts, list) and texts and all(isinstance(t, str) for t in texts):
             encoded = np.asarray(self._model("encode_text")(texts), dtype=np.float32)
             return as_rows(encoded, "query"), not isinstance(query, str)
+        if isinstance(query, Embeddings):
+            check_fingerprint(query.fingerprint(), self._store.model, "the index")
+            return as_rows(query, "query"), True
         if is_numeric(query):
             array = np.asarray(query, dtype=np.float32)
             if array.ndim == 1:

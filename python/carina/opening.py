@@ -8,6 +8,7 @@ from carina import _core
 from carina._files import PathLike
 from carina.errors import CheckpointError
 from carina.model import Model
+from carina.recipe import Recipe
 
 
 def create(
@@ -15,6 +16,7 @@ def create(
     *,
     size: str = "tiny",
     image_size: int = 128,
+    recipe: Recipe | None = None,
     seed: int = 0,
     device: str = "auto",
     **overrides: Any,
@@ -29,6 +31,9 @@ def create(
         The preset's size; see :func:`list_presets`.
     image_size : int, default=128
         Height and width in pixels that films are brought to.
+    recipe : Recipe, optional
+        How films are made right for the model, in the place of
+        ``Recipe.film(image_size)``; its output must have a fixed shape.
     seed : int, default=0
         Seed of the weights; the same seed gives the same model on every machine.
     device : str, default="auto"
@@ -57,6 +62,7 @@ def create(
         seed=seed,
         device=device,
         image_size=image_size,
+        recipe=None if recipe is None else recipe.to_json(),
         overrides=json.dumps(overrides) if overrides else None,
     )
     return Model(core)

@@ -11,7 +11,7 @@ from carina import _core
 from carina._files import PathLike
 from carina._fitted import FittedUse
 from carina._labels import own_truth, read_labels
-from carina._models import check_fingerprint, fingerprint
+from carina._models import check_fingerprint, fingerprint, made_by
 from carina._progress import Bar
 from carina.errors import InvalidValueError
 from carina.metrics import Policy
@@ -144,8 +144,8 @@ class Probe(FittedUse):
 
         Parameters
         ----------
-        X : array-like of shape (n, d), or what ``model.encode`` takes
-            Finite features.
+        X : array-like of shape (n, d), Embeddings, or what ``model.encode`` takes
+            Finite features; several vectors of one film are averaged.
         y : array-like of shape (n,) or (n, labels), DataFrame, Table or dict
             Labels 0, 1, -1 (uncertain) or NaN (unknown); columns and keys
             become ``labels_``. One label may be any two classes. A Dataset as
@@ -168,6 +168,7 @@ class Probe(FittedUse):
         """
         self._check_params()
         y, groups = own_truth(X, y, groups)
+        made = made_by(self.model, X)
         features = self._features(X)
         labels, names, classes = read_labels(y)
         core, history = self._fit(features, labels, names, groups)
@@ -181,7 +182,7 @@ class Probe(FittedUse):
             classes if classes is not None else [np.array([0, 1]) for _ in names]
         )
         self.n_features_in_ = features.shape[1]
-        self.recipe_hash_ = fingerprint(self.model)
+        self.recipe_hash_ = made
         self.calibration_ = None
         self.thresholds_ = dict.fromkeys(names, 0.5)
         return self

@@ -47,6 +47,23 @@ class Recipe:
         return cls(_core.Recipe.film(size))
 
     @classmethod
+    def cxr_foundation(cls, size: int = 1280, *, any_view: bool = False) -> "Recipe":
+        """Prepare films as CXR Foundation (ELIXR) takes them.
+
+        The lowest and highest value to [0, 1] in 65536 levels, except for films of 8
+        bits, which keep theirs; black border, antialiased bilinear.
+        :func:`carina.cxr_foundation.film` gives the levels themselves.
+
+        Parameters
+        ----------
+        size : int, default=1280
+            Height and width in pixels.
+        any_view : bool, default=False
+            Take films known to be lateral too; by default they are an error.
+        """
+        return cls(_core.Recipe.cxr_foundation(size, any_view))
+
+    @classmethod
     def preset(cls, name: str) -> "Recipe":
         """Return a built-in recipe; :meth:`presets` lists them.
 

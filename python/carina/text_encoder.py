@@ -15,7 +15,7 @@ from carina.errors import CheckpointError
 
 
 class TextEncoder:
-    """A BERT or RoBERTa encoder that gives one vector for a text.
+    """A BERT, RoBERTa, T5 or SigLIP encoder that gives one vector for a text.
 
     Open one with :meth:`load`. Pickling keeps the path and a hash, never the
     weights: the copy opens the folder again and fails if it has changed.
@@ -39,7 +39,8 @@ class TextEncoder:
         Parameters
         ----------
         folder : path
-            Holds ``config.json`` (Hugging Face, BERT or RoBERTa), ``tokenizer.json``
+            Holds ``config.json`` (Hugging Face; the encoder of T5 or the text tower of
+            SigLIP, of a whole model or alone, besides BERT), ``tokenizer.json``
             or ``vocab.txt``, and ``model.safetensors`` or shards with their index.
             ``modules.json`` and what it names (sentence-transformers) decide pooling
             and normalisation; without it the mean of the tokens is taken as it is.

@@ -9,6 +9,7 @@ pub mod index;
 mod loader;
 pub mod manifest;
 pub mod phantom;
+mod records;
 mod report;
 mod split;
 mod study;
@@ -21,6 +22,7 @@ pub use export::write_dicom;
 pub use loader::{
     Ahead, Batch, Epoch, FilmChoice, Loader, LoaderOptions, OnDevice, Prepare, RowError,
 };
+pub use records::{Records, read_records};
 pub use split::{By, check_disjoint};
 pub use study::{
     Attributes, Dataset, Film, FindingBox, FindingMask, FollowUp, MaskPixels, Pixels, Question,

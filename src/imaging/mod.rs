@@ -1,5 +1,6 @@
 //! Pixels made right: readers, recipes, geometry. No tensors, no models, no Python.
 
+mod cxr_foundation;
 pub mod dicom;
 mod geometry;
 mod grid;
@@ -17,6 +18,7 @@ mod volume_geometry;
 mod volume_options;
 mod volume_read;
 
+pub use cxr_foundation::{Rendering, cxr_foundation_film, write_cxr_foundation_png};
 pub use geometry::Geometry;
 pub use grid::{Grid, Turn};
 pub use image::{Image, View};

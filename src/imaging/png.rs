@@ -4,7 +4,7 @@ use std::path::Path;
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
-use ndarray::ArrayView3;
+use ndarray::{ArrayView2, ArrayView3};
 
 use super::{Image, Intensity, Recipe, Step};
 use crate::{Error, Result, files};
@@ -12,9 +12,13 @@ use crate::{Error, Result, files};
 /// Writes the film as a 16-bit grey PNG, its display range (or its extremes) spread over all levels.
 pub fn write_png(image: &Image, path: &Path) -> Result<()> {
     let shown = shown(image)?;
-    let bytes: Vec<u8> =
-        shown.iter().flat_map(|v| ((v * 65_535.0).round() as u16).to_ne_bytes()).collect();
-    let content = encode(&bytes, shown.dim(), ExtendedColorType::L16, CompressionType::Fast)?;
+    write_levels(shown.map(|v| (v * 65_535.0).round() as u16).view(), path)
+}
+
+/// Writes levels (rows, columns) as a 16-bit grey PNG.
+pub(super) fn write_levels(levels: ArrayView2<u16>, path: &Path) -> Result<()> {
+    let bytes: Vec<u8> = levels.iter().flat_map(|v| v.to_ne_bytes()).collect();
+    let content = encode(&bytes, levels.dim(), ExtendedColorType::L16, CompressionType::Fast)?;
     files::write_atomic(path, &content)
 }
 

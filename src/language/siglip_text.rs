@@ -222,6 +222,17 @@ impl SiglipText {
         self.head.forward(&last)
     }
 
+    /// The memory of [`Self::pool`].
+    pub(super) fn trace_pool(&self, tokens: &Shadow) -> Shadow {
+        let dims = tokens.dims();
+        self.head.trace(&tokens.view(&[dims[0], dims[2]]), false, None)
+    }
+
+    /// The device that holds the parameters.
+    pub fn device(&self) -> &Device {
+        self.token_embedding.weight().device()
+    }
+
     /// The memory of [`Self::forward`] for ids of these sizes (B, T).
     pub fn trace(&self, ids: [usize; 2], account: &Account, pass: &Pass) -> Result<Shadow> {
         let words = self.token_embedding.trace(&ids, account);

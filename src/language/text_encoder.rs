@@ -8,7 +8,7 @@ use candle::Device;
 
 use super::pooling::normalise;
 use super::sentence::Sentence;
-use super::{Bert, BertConfig, TextPooling, Tokenizer};
+use super::{TextBody, TextConfig, TextPooling, Tokenizer};
 use crate::nn::{Parameters, Pass};
 use crate::progress::Progress;
 use crate::weights::{Checkpoint, LoadReport, filled};
@@ -21,7 +21,8 @@ const LARGEST_BATCH: usize = 65_536;
 #[derive(Debug)]
 pub struct TextEncoder {
     tokenizer: Tokenizer,
-    bert: Bert,
+    config: TextConfig,
+    body: TextBody,
     parameters: Parameters,
     sentence: Sentence,
     report: LoadReport,
@@ -37,22 +38,26 @@ impl TextEncoder {
     pub fn open(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let folder = folder.as_ref();
         let path = folder.join("config.json");
-        let mut config = BertConfig::from_hf_file(&path)?;
-        let sentence = Sentence::open(folder)?;
+        let mut config = TextConfig::from_hf_file(&path)?;
+        let mut sentence = Sentence::open(folder)?;
+        sentence.pooling = config.pooling().unwrap_or(sentence.pooling);
         let most = config.max_length().min(sentence.max_length.unwrap_or(usize::MAX));
-        let tokenizer = Tokenizer::open(folder, most)?;
-        if tokenizer.vocab_size() > config.vocab_size {
-            let (pieces, rows) = (tokenizer.vocab_size(), config.vocab_size);
+        let tokenizer = config.fitted(Tokenizer::open(folder, most)?);
+        if tokenizer.vocab_size() > config.vocab_size() {
+            let (pieces, rows) = (tokenizer.vocab_size(), config.vocab_size());
             let why =
                 format!("found vocab_size {rows}, expected at least the tokenizer's {pieces}");
             return Err(Error::format(&path, why));
         }
         let checkpoint = Checkpoint::open(folder)?;
-        config.pooler = checkpoint.keys().any(|key| key.ends_with("pooler.dense.weight"));
-        let build = |vb| Bert::new(&config, vb); // declares what to load
-        let (_, parameters, report) = filled(&checkpoint, "bert", device, build)?;
-        let bert = Bert::new(&config, parameters.frozen())?;
-        Ok(Self { tokenizer, bert, parameters, sentence, report, config_path: path, checkpoint })
+        if let TextConfig::Bert(config) = &mut config {
+            config.pooler = checkpoint.keys().any(|key| key.ends_with("pooler.dense.weight"));
+        }
+        let build = |vb| TextBody::new(&config, vb); // declares what to load
+        let (_, parameters, report) = filled(&checkpoint, config.map(), device, build)?;
+        let body = TextBody::new(&config, parameters.frozen())?;
+        let config_path = path;
+        Ok(Self { tokenizer, config, body, parameters, sentence, report, config_path, checkpoint })
     }
 
     /// Embeds `texts` in their order, row by row: `texts.len()` × [`Self::dim`] numbers.
@@ -83,7 +88,7 @@ impl TextEncoder {
 
     /// Features of an embedding.
     pub fn dim(&self) -> usize {
-        self.bert.config().dim
+        self.config.dim()
     }
 
     /// The longest text, in tokens; the rest of a longer one is not read.
@@ -117,8 +122,8 @@ impl TextEncoder {
     }
 
     /// The encoder, for training it further.
-    pub fn bert(&self) -> &Bert {
-        &self.bert
+    pub fn body(&self) -> &TextBody {
+        &self.body
     }
 
     /// The tokenizer.
@@ -133,9 +138,9 @@ impl TextEncoder {
     }
 
     fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>> {
-        let (ids, mask) = self.tokenizer.encode(texts)?.to_tensors(self.bert.device())?;
-        let tokens = self.bert.forward(&ids, Some(&mask), &Pass::inference())?; // (B, T, D)
-        let pooled = self.sentence.pooling.apply(&tokens, &mask)?; // (B, D)
+        let (ids, mask) = self.tokenizer.encode(texts)?.to_tensors(self.body.device())?;
+        let pass = Pass::inference();
+        let pooled = self.body.encode((&ids, &mask), self.sentence.pooling, &pass)?; // (B, D)
         let pooled = if self.sentence.normalise { normalise(&pooled)? } else { pooled };
         Ok(pooled.to_vec2::<f32>()?)
     }

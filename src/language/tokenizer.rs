@@ -31,6 +31,10 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     pad_id: u32,
     max_length: usize,
+    /// The end of a text, when it counts as padding.
+    hidden_end: Option<u32>,
+    /// Whether every row is as long as the longest text may be.
+    full_rows: bool,
 }
 
 /// Token numbers of some texts, padded on the right to the longest.
@@ -130,6 +134,24 @@ impl Tokenizer {
         Self::finish(self.inner, max_length)
     }
 
+    /// The same tokenizer that numbers texts as CXR Foundation's published clients do: lower case,
+    /// the end of a text (`[SEP]`) becomes and counts as padding, every row as long as the longest
+    /// text may be, and names of special tokens are read as ordinary words.
+    pub fn cxr_foundation(mut self) -> Result<Self> {
+        let end = self.id("[SEP]");
+        let why = || Error::value("tokenizer", "found no [SEP], expected one to count as padding");
+        self.hidden_end = Some(end.ok_or_else(why)?);
+        self.inner.set_encode_special_tokens(true);
+        Ok(self.full_rows())
+    }
+
+    /// The same tokenizer whose rows are all as long as the longest text may be.
+    #[must_use]
+    pub fn full_rows(mut self) -> Self {
+        self.full_rows = true;
+        self
+    }
+
     /// Encodes `texts` with special tokens, cut and padded.
     pub fn encode<T: AsRef<str>>(&self, texts: &[T]) -> Result<TokenBatch> {
         let inputs = texts.iter().enumerate().map(|(i, text)| {
@@ -141,18 +163,34 @@ impl Tokenizer {
             Ok(text)
         });
         let inputs: Vec<&str> = inputs.collect::<Result<_>>()?;
-        let encodings = self.inner.encode_batch_fast(inputs, true).map_err(wrong)?;
-        let columns = encodings.iter().map(tokenizers::Encoding::len).max().unwrap_or(0);
+        let mut batch = match self.hidden_end {
+            None => self.batch(&self.inner.encode_batch_fast(inputs, true).map_err(wrong)?),
+            Some(_) => {
+                let lowered: Vec<String> = inputs.iter().map(|text| text.to_lowercase()).collect();
+                self.batch(&self.inner.encode_batch_fast(lowered, true).map_err(wrong)?)
+            }
+        };
+        let ends = |(id, _): &(&mut u32, &mut u32)| Some(**id) == self.hidden_end;
+        for (id, mask) in batch.ids.iter_mut().zip(&mut batch.mask).filter(ends) {
+            (*id, *mask) = (self.pad_id, 0);
+        }
+        Ok(batch)
+    }
+
+    /// The numbers of `encodings`, padded.
+    fn batch(&self, encodings: &[tokenizers::Encoding]) -> TokenBatch {
+        let longest = encodings.iter().map(tokenizers::Encoding::len).max().unwrap_or(0);
+        let columns = if self.full_rows { self.max_length } else { longest };
         let mut batch =
-            TokenBatch { ids: Vec::new(), mask: Vec::new(), rows: texts.len(), columns };
-        for encoding in &encodings {
+            TokenBatch { ids: Vec::new(), mask: Vec::new(), rows: encodings.len(), columns };
+        for encoding in encodings {
             let padding = columns - encoding.len();
             batch.ids.extend_from_slice(encoding.get_ids());
             batch.ids.extend(std::iter::repeat_n(self.pad_id, padding));
             batch.mask.extend(std::iter::repeat_n(1, encoding.len()));
             batch.mask.extend(std::iter::repeat_n(0, padding));
         }
-        Ok(batch)
+        batch
     }
 
     /// The tokens of one text, uncut where the greatest length allows; with the special tokens of
@@ -220,7 +258,7 @@ impl Tokenizer {
         let params = TruncationParams { max_length, ..TruncationParams::default() };
         inner.with_truncation(Some(params)).map_err(wrong)?;
         inner.with_padding(None); // the batch is padded here, to its longest text
-        Ok(Self { inner, pad_id, max_length })
+        Ok(Self { inner, pad_id, max_length, hidden_end: None, full_rows: false })
     }
 }
 
@@ -302,6 +340,31 @@ mod tests {
         assert_eq!(tokenizer.encode(&texts).unwrap(), again.encode(&texts).unwrap());
         let ids = again.encode(&texts[..1]).unwrap().ids;
         assert_eq!(again.decode(&ids).unwrap(), "stable bibasilar opacities, 12 x 8 mm.");
+    }
+
+    #[test]
+    fn the_published_numbers_of_cxr_foundation_come_out() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/elixr");
+        let plain = Tokenizer::open(&folder, 128).unwrap();
+        let tokenizer = plain.clone().cxr_foundation().unwrap();
+        let json = files::read(&folder.join("tokens.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let rows = |name: &str| json[name].as_array().unwrap().clone();
+        let texts: Vec<String> =
+            rows("texts").iter().map(|text| text.as_str().unwrap().to_owned()).collect();
+        let numbers = |name: &str| -> Vec<u32> {
+            let rows = rows(name).into_iter();
+            rows.flat_map(|row| serde_json::from_value::<Vec<u32>>(row).unwrap()).collect()
+        };
+        let batch = tokenizer.encode(&texts).unwrap();
+        assert_eq!((batch.rows, batch.columns), (20, 128));
+        assert_eq!(batch.ids, numbers("ids"));
+        let paddings: Vec<u32> = batch.mask.iter().map(|mask| 1 - mask).collect();
+        assert_eq!(paddings, numbers("paddings"));
+        // Without the option the end is there, and "[SEP]" in a text is one.
+        let batch = plain.encode(&texts).unwrap();
+        assert!((0..20).all(|row| batch.ids[row * 128..][batch.length(row) - 1] == 102));
+        assert!(plain.cxr_foundation().unwrap().encode::<&str>(&[]).unwrap().ids.is_empty());
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) const SCORES: usize = 1 << 25;
 /// Attention of `q` (B, H, N, D) over `k` (B, H, M, D) and `v` (B, H, M, E), with at most `most`
 /// scores (or those of one query) at a time: (B, H, N, E).
 ///
-/// A bias that learns needs the graph of all scores, which is then kept.
+/// A bias that learns is an input like these, whose gradient comes back a span at a time.
 pub(super) fn spans(
     q: &Tensor,
     k: &Tensor,
@@ -30,23 +30,19 @@ pub(super) fn spans(
     most: usize,
 ) -> Result<Tensor> {
     let (batch, heads, queries, dim) = q.dims4()?;
-    let whole = Span::new(options, dim, [0, queries, queries])?;
-    if !options.fixed() {
-        return whole.attend(q, k, v);
-    }
     let row = (batch * heads * k.dim(2)?).max(1);
     let step = (most / row).clamp(1, queries.max(1));
     let mut parts = Vec::with_capacity(queries.div_ceil(step));
     for first in (0..queries.max(1)).step_by(step) {
         let count = step.min(queries - first);
-        let span = Span::new(options, dim, [first, count, queries])?;
-        let part = |parts: &[Tensor], span: &Span| span.attend(&parts[0], &parts[1], &parts[2]);
+        let mut span = Span::new(options, dim, [first, count, queries])?;
+        let learns = if options.fixed() { None } else { span.bias.take() };
+        let part = |parts: &[Tensor], span: &Span| span.attend(parts);
         let again = span.clone();
-        let part = recomputed(
-            &[&q.narrow(2, first, count)?, k, v],
-            |parts| part(parts, &span),
-            move |parts| part(parts, &again),
-        )?;
+        let q = q.narrow(2, first, count)?;
+        let inputs: Vec<&Tensor> = [&q, k, v].into_iter().chain(&learns).collect();
+        let part =
+            recomputed(&inputs, |parts| part(parts, &span), move |parts| part(parts, &again))?;
         parts.push(part);
     }
     Ok(if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(&parts, 2)? })
@@ -81,15 +77,18 @@ impl Span {
         })
     }
 
-    /// Attention of these queries (B, H, n, D): (B, H, n, E).
-    fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
+    /// Attention of these queries (B, H, n, D) over keys and values, with the bias that may follow
+    /// them: (B, H, n, E).
+    fn attend(&self, parts: &[Tensor]) -> Result<Tensor> {
+        let (q, k, v, bias) = (&parts[0], &parts[1], &parts[2], parts.get(3));
+        let bias = bias.or(self.bias.as_ref());
         let scores = (q * self.factor)?.contiguous()?.matmul(&k.contiguous()?.t()?)?;
         let mut scores = wide(&scores)?; // (B, H, n, M)
-        if let Some(bias) = &self.bias {
+        if let Some(bias) = bias {
             let bias = bias.to_dtype(scores.dtype())?.clamp(MASKED, f64::from(f32::MAX))?;
             scores = scores.broadcast_add(&bias)?;
         }
-        let Some(keep) = self.visible(&scores)? else {
+        let Some(keep) = self.visible(&scores, bias)? else {
             return Ok(softmax(&scores)?.to_dtype(v.dtype())?.matmul(&v.contiguous()?)?);
         };
         let keep = keep.broadcast_as(scores.shape())?.contiguous()?;
@@ -102,7 +101,7 @@ impl Span {
     }
 
     /// Which scores count, as 0 or 1 broadcastable to (B, H, n, M); `None` when all do.
-    fn visible(&self, scores: &Tensor) -> Result<Option<Tensor>> {
+    fn visible(&self, scores: &Tensor, bias: Option<&Tensor>) -> Result<Option<Tensor>> {
         let (batch, _, n, m) = scores.dims4()?;
         let mut keep: Option<Tensor> = None;
         let mut both = |next: Tensor| -> Result<()> {
@@ -124,7 +123,7 @@ impl Span {
             let rows = (0..n).flat_map(|i| (0..m).map(move |j| u8::from(sees(i, j)))).collect();
             both(Tensor::from_vec(rows, (1, 1, n, m), scores.device())?)?;
         }
-        if let Some(bias) = self.bias.as_ref().filter(|bias| may_mask(bias)) {
+        if let Some(bias) = bias.filter(|bias| may_mask(bias)) {
             let bias = bias.detach().to_dtype(DType::F64)?;
             let seen = bias.gt(&Tensor::full(MASKED, bias.shape(), bias.device())?)?;
             both(seen.broadcast_as(scores.shape())?.contiguous()?)?;

@@ -10,7 +10,7 @@ use pyo3::pybacked::PyBackedBytes;
 use serde::de::DeserializeOwned;
 
 use super::call::quick;
-use crate::imaging::{self, ReadOptions, View, WindowChoice, dicom};
+use crate::imaging::{self, ReadOptions, Rendering, View, WindowChoice, dicom};
 use crate::{Error, Result, files};
 
 /// A film: float32 pixels (rows, columns) with what a reader must know about them.
@@ -56,6 +56,21 @@ pub(super) fn read_film(
     let window = window_index.map(WindowChoice::Index).or(window_name.map(WindowChoice::Name));
     let options = ReadOptions { window, apply_window, frame };
     quick(py, || source.with(|bytes, name| imaging::decode_bytes(bytes, name, &options)).map(Image))
+}
+
+/// Reads a film in levels of 8 or 16 bits, as CXR Foundation's clients make them.
+#[pyfunction]
+#[pyo3(signature = (source, *, released, any_view))]
+pub(super) fn cxr_foundation_film(
+    py: Python<'_>,
+    source: Source,
+    released: bool,
+    any_view: bool,
+) -> PyResult<Image> {
+    let rendering = if released { Rendering::Released } else { Rendering::Sound };
+    let read =
+        |bytes: &[u8], name: &Path| imaging::cxr_foundation_film(bytes, name, rendering, any_view);
+    quick(py, || source.with(read).map(Image))
 }
 
 /// The stored values of a DICOM file in its own type (frames, rows, columns, samples), squeezed.
@@ -174,6 +189,11 @@ impl Image {
         self.0.history.clone()
     }
 
+    /// Writes levels as a 16-bit grey PNG, as they are.
+    fn save_levels(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        quick(py, || imaging::write_cxr_foundation_png(&self.0, &path))
+    }
+
     /// Writes a 16-bit grey PNG.
     fn save_png(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         quick(py, || imaging::write_png(&self.0, &path))
@@ -192,6 +212,12 @@ impl Recipe {
     #[staticmethod]
     fn film(size: usize) -> PyResult<Self> {
         Ok(Self(imaging::Recipe::new(imaging::Recipe::film(size).steps)?))
+    }
+
+    /// That of CXR Foundation's clients, at a size.
+    #[staticmethod]
+    fn cxr_foundation(size: usize, any_view: bool) -> PyResult<Self> {
+        Ok(Self(imaging::Recipe::new(imaging::Recipe::cxr_foundation(size, any_view).steps)?))
     }
 
     /// A recipe by name.

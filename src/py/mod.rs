@@ -15,6 +15,7 @@ mod model;
 mod phantom;
 mod picture;
 mod probe;
+mod records;
 mod study;
 mod system;
 mod volume;
@@ -32,7 +33,9 @@ mod module {
     #[pymodule_export]
     use super::encoders::{LoadReport, TextEncoder};
     #[pymodule_export]
-    use super::imaging::{Geometry, Image, Recipe, decode_dicom, read_film, recipe_presets};
+    use super::imaging::{
+        Geometry, Image, Recipe, cxr_foundation_film, decode_dicom, read_film, recipe_presets,
+    };
     #[pymodule_export]
     use super::index::{VectorIndex, filter_to_sql};
     #[pymodule_export]
@@ -48,6 +51,8 @@ mod module {
     use super::picture::{encode_png, resize_plane};
     #[pymodule_export]
     use super::probe::FittedProbe;
+    #[pymodule_export]
+    use super::records::read_records;
     #[pymodule_export]
     use super::study::Study;
     #[pymodule_export]

@@ -14,7 +14,7 @@ use crate::evaluation::{Scoring, Sides, zero_shot_scores};
 use crate::language::Tokenizer;
 use crate::systems::{self, Level, Sketch, SystemConfig};
 use crate::training::{Conditions, Ranks, RunOptions, Stage, plan, run};
-use crate::{Error, Result, device, tasks};
+use crate::{Error, Result, device, imaging, tasks};
 
 /// Rows (N, …) and what could not be read: its row, and why.
 type Rows<'py> = (Bound<'py, PyArrayDyn<f32>>, Vec<(usize, String)>);
@@ -73,20 +73,25 @@ fn cache(mode: &str) -> Result<Arc<Cache>> {
 impl Model {
     /// An untrained model of a preset (`system-size`), reproducible from `seed`.
     ///
-    /// `overrides` is JSON merged over the preset's specification.
+    /// `overrides` is JSON merged over the preset's specification; `recipe`, as JSON, takes the
+    /// place of the one for square films of `image_size`.
     #[staticmethod]
-    #[pyo3(signature = (preset, *, seed, device, image_size, overrides=None))]
+    #[pyo3(signature = (preset, *, seed, device, image_size, recipe=None, overrides=None))]
     fn create(
         py: Python<'_>,
         preset: &str,
         seed: u64,
         device: &str,
         image_size: usize,
+        recipe: Option<&str>,
         overrides: Option<&str>,
     ) -> PyResult<Self> {
         let device = open_device(py, device)?;
         let model = quick(py, || {
-            let spec = systems::preset(preset)?.customised(image_size, overrides)?;
+            let mut spec = systems::preset(preset)?.customised(image_size, overrides)?;
+            if let Some(recipe) = recipe {
+                spec.recipe = imaging::Recipe::from_json(recipe)?;
+            }
             systems::Model::create(spec, Tokenizer::builtin()?, seed, &device)
         })?;
         Ok(Self::new(model))

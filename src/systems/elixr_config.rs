@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::fusion::QFormerConfig;
-use crate::language::{BertConfig, TextPooling};
+use crate::language::{TextConfig, TextPooling};
 use crate::vision::ImageEncoderConfig;
 use crate::{Error, Result};
 
@@ -36,12 +36,17 @@ fn yes() -> bool {
 pub struct ElixrConfig {
     /// The image encoder.
     pub image: ImageEncoderConfig,
-    /// The text encoder, or the body that a Q-Former reads and looks with.
-    pub text: BertConfig,
+    /// The text encoder, or the body (a BERT) that a Q-Former reads and looks with.
+    pub text: TextConfig,
     /// How the text encoder's tokens become one vector.
     pub text_pooling: TextPooling,
     /// The most tokens of a text that are read.
     pub text_length: usize,
+    /// Whether texts are numbered as CXR Foundation's published clients do
+    /// ([`Tokenizer::cxr_foundation`](crate::language::Tokenizer::cxr_foundation)), for what was
+    /// trained so; a Q-Former that learns captions so never learns to end one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cxr_foundation_tokens: bool,
     /// How many queries look at the image.
     pub queries: usize,
     /// Attention heads of the queries of an attention pool.
@@ -59,9 +64,10 @@ impl Default for ElixrConfig {
     fn default() -> Self {
         Self {
             image: ImageEncoderConfig::default(),
-            text: BertConfig::default(),
+            text: TextConfig::default(),
             text_pooling: TextPooling::Mean,
             text_length: 128,
+            cxr_foundation_tokens: false,
             queries: 32,
             pool_heads: 8,
             resampler: None,
@@ -85,6 +91,14 @@ impl ElixrConfig {
         if let Some((field, _)) = positive.iter().find(|(_, size)| *size == 0) {
             return Err(Error::config(*field, "found 0, expected at least 1"));
         }
+        if self.resampler.is_some() && self.text.bert().is_none() {
+            let why = "expected bert: it is the body of a Q-Former";
+            return Err(Error::config("text.arch", why));
+        }
+        if self.text.pooling().is_some_and(|pooling| pooling != self.text_pooling) {
+            let why = "expected last: a text speaks by its last place in SigLIP";
+            return Err(Error::config("text_pooling", why));
+        }
         match self.qformer() {
             Some(qformer) => {
                 qformer.validate()?;
@@ -95,10 +109,11 @@ impl ElixrConfig {
             }
             None => self.check_pool()?,
         }
-        if self.text_length > self.text.max_positions {
+        if self.text_length > self.text.max_length() {
             let why = format!(
-                "found {}, expected at most text.max_positions = {}",
-                self.text_length, self.text.max_positions
+                "found {}, expected at most the {} places of the text encoder",
+                self.text_length,
+                self.text.max_length()
             );
             return Err(Error::config("text_length", why));
         }
@@ -121,7 +136,7 @@ impl ElixrConfig {
     pub fn qformer(&self) -> Option<QFormerConfig> {
         let Resampler::Qformer { cross_every, image_norm } = self.resampler?;
         Some(QFormerConfig {
-            body: self.text.clone(),
+            body: self.text.bert()?.clone(),
             queries: self.queries,
             cross_every,
             image_dim: self.image.dim(),
@@ -132,6 +147,6 @@ impl ElixrConfig {
 
     /// Features of a query.
     pub fn query_dim(&self) -> usize {
-        if self.resampler.is_some() { self.text.dim } else { self.image.dim() }
+        if self.resampler.is_some() { self.text.dim() } else { self.image.dim() }
     }
 }

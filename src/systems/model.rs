@@ -132,8 +132,12 @@ impl Model {
 
     fn build(mut spec: ModelSpec, tokenizer: Tokenizer, parameters: Parameters) -> Result<Self> {
         let SystemConfig::Elixr(config) = &mut spec.system;
-        config.text.vocab_size = tokenizer.vocab_size();
+        config.text.set_vocab_size(tokenizer.vocab_size());
         let tokenizer = tokenizer.with_max_length(config.text_length)?;
+        let mut tokenizer = config.text.fitted(tokenizer);
+        if config.cxr_foundation_tokens {
+            tokenizer = tokenizer.cxr_foundation()?;
+        }
         let towers = Elixr::new(config, &parameters.builder())?;
         Ok(Self { spec, parameters, towers, still: Default::default(), tokenizer })
     }

@@ -6,16 +6,16 @@ use candle_nn::{Init, VarBuilder};
 use super::elixr::ElixrConfig;
 use crate::Result;
 use crate::fusion::AttentionPool;
-use crate::language::{Bert, TextPooling};
-use crate::nn::{Account, Bias, Linear, Pass, Shadow, Work, trace_unit, unit, wide};
+use crate::language::{TextBody, TextPooling};
+use crate::nn::{Account, Bias, Linear, Pass, Shadow, trace_unit, unit, wide};
 
-/// An attention pool over image tokens and a BERT, which meet in a space of their own; parameters
+/// An attention pool over image tokens and a text encoder, which meet in a space of their own; parameters
 /// `pool`, `image_proj`, `text`, `text_proj` and `logit_scale`.
 #[derive(Clone, Debug)]
 pub(super) struct Towers {
     pool: AttentionPool,
     image_proj: Linear,
-    text: Bert,
+    text: TextBody,
     text_pooling: TextPooling,
     text_proj: Linear,
     logit_scale: Tensor,
@@ -29,9 +29,14 @@ impl Towers {
         Ok(Self {
             pool: AttentionPool::new(dim, config.pool_heads, config.queries, vb.pp("pool"))?,
             image_proj: Linear::new(dim, embedding, Bias::Without, vb.pp("image_proj"))?,
-            text: Bert::new(&config.text, vb.pp("text"))?,
+            text: TextBody::new(&config.text, vb.pp("text"))?,
             text_pooling: config.text_pooling,
-            text_proj: Linear::new(config.text.dim, embedding, Bias::Without, vb.pp("text_proj"))?,
+            text_proj: Linear::new(
+                config.text.dim(),
+                embedding,
+                Bias::Without,
+                vb.pp("text_proj"),
+            )?,
             logit_scale: vb.get_with_hints(1, "logit_scale", scale)?,
         })
     }
@@ -48,8 +53,7 @@ impl Towers {
 
     /// One vector (T, D) for each text of `ids` (T, N).
     pub(super) fn encode_text(&self, ids: &Tensor, mask: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let states = wide(&self.text.forward(ids, Some(mask), pass)?)?; // (T, N, D)
-        self.text_pooling.apply(&states, mask)
+        self.text.encode((ids, mask), self.text_pooling, pass)
     }
 
     /// Unit embeddings (T, E) of the vectors that [`Self::encode_text`] gives.
@@ -80,14 +84,7 @@ impl Towers {
         account: &Account,
         pass: &Pass,
     ) -> Result<Shadow> {
-        let states = self.text.trace(tokens, account, pass)?;
-        let dims = [tokens[0], states.dims()[2]];
-        Ok(match self.text_pooling {
-            TextPooling::Class => states.view(&dims),
-            TextPooling::Mean | TextPooling::Last => {
-                Shadow::made(&dims, &[&states], Work::default())
-            }
-        })
+        self.text.trace(tokens, self.text_pooling, (account, pass))
     }
 
     pub(super) fn trace_project(&self, states: &Shadow) -> Shadow {

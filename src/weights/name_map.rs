@@ -27,6 +27,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("qformer", include_str!("maps/qformer.toml")),
     ("siglip_text", include_str!("maps/siglip_text.toml")),
     ("siglip_vision", include_str!("maps/siglip_vision.toml")),
+    ("t5", include_str!("maps/t5.toml")),
     ("vit3d", include_str!("maps/vit3d.toml")),
     ("vit_hf", include_str!("maps/vit_hf.toml")),
     ("vit_timm", include_str!("maps/vit_timm.toml")),

@@ -5,7 +5,7 @@
 mod stored;
 
 use candle::{Device, Tensor};
-use carina::language::{Bert, BertConfig, SiglipText};
+use carina::language::{Bert, BertConfig, SiglipText, T5};
 use carina::nn::{Parameters, Pass};
 use carina::vision::{
     BlockKind, DenseNetConfig, EfficientNetConfig, ImageEncoder, ImageEncoderConfig, ResNet,
@@ -175,6 +175,37 @@ fn the_text_tower_of_siglip() {
     assert_gradients(&folder, "siglip_text", &parameters, &gradients, |parameters| {
         SiglipText::new(model.config(), &parameters.builder()).unwrap();
     });
+}
+
+fn check_t5(case: &str, gated: bool) {
+    let folder = folder("t5", case);
+    let (model, parameters, report) = T5::open(&folder, &device()).unwrap();
+    assert!(report.complete(), "{report}");
+    assert_eq!(model.config().gated, gated);
+    let expected = Expected::open(&folder);
+    let (ids, mask) = (expected.get("ids"), expected.get("mask"));
+    let real = mask.to_dtype(candle::DType::F32).unwrap().unsqueeze(2).unwrap();
+    let tokens = model.forward(&ids, Some(&mask), &Pass::inference()).unwrap();
+    assert_close("tokens", &tokens.broadcast_mul(&real).unwrap(), &expected.get("tokens"));
+    let still = T5::new(model.config(), parameters.frozen()).unwrap();
+    let used = still.forward(&ids, Some(&mask), &Pass::inference()).unwrap();
+    assert!(!used.track_op());
+    assert_close("tokens in use", &used.broadcast_mul(&real).unwrap(), &expected.get("tokens"));
+    let loss = (tokens * expected.get("tokens_weight")).unwrap().sum_all().unwrap();
+    let gradients = loss.backward().unwrap();
+    assert_gradients(&folder, "t5", &parameters, &gradients, |parameters| {
+        T5::new(model.config(), parameters.builder()).unwrap();
+    });
+}
+
+#[test]
+fn the_encoder_of_t5() {
+    check_t5("v1_0", false);
+}
+
+#[test]
+fn the_encoder_of_t5_with_gates() {
+    check_t5("v1_1", true);
 }
 
 #[test]

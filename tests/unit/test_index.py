@@ -107,9 +107,9 @@ def test_rows_are_added_deleted_and_still_so_after_opening(tmp_path, store):
     assert index.search(extra[2], k=1)["key"][0] == "c"
 
 
-def test_a_row_of_several_vectors_scores_by_its_best(tmp_path):
+def test_a_row_of_several_vectors_scores_by_its_best(tmp_path, store):
     E = np.random.default_rng(0).normal(size=(50, 4, 8)).astype(np.float32)
-    index = Index.create(tmp_path / "x", vectors=E)
+    index = Index.create(tmp_path / "x", vectors=E, store=store)
     q = vectors(1, d=8, seed=3)[0]
     best = cosine(E.reshape(-1, 8), q).reshape(50, 4).max(axis=1)
     found = index.search(q, k=5)

@@ -16,6 +16,7 @@ mod jpegls;
 mod layout;
 mod lut;
 mod modality;
+mod released;
 mod rle;
 mod slice;
 mod stored;
@@ -62,6 +63,13 @@ pub fn stored_values(bytes: &[u8], name: &Path) -> Result<(Values, Layout)> {
 /// Reads a frame of a DICOM file as a film.
 pub(crate) fn read(bytes: &[u8], name: &Path, options: &ReadOptions) -> Result<Image> {
     guarded(name, || with_file(bytes, |file| film::read(file, options)))
+}
+
+/// The levels (rows, columns) that CXR Foundation's published code makes of a file's first frame,
+/// and whether they are of 8 bits.
+pub(super) fn released_levels(bytes: &[u8], name: &Path) -> Result<(Vec<u16>, bool)> {
+    let levels = guarded(name, || with_file(bytes, released::levels))?;
+    Ok((levels.values, levels.eight_bits))
 }
 
 /// An opened file: its attributes and its undecoded pixels.

@@ -4,6 +4,7 @@ use ndarray::{Array2, Array3, Axis, CowArray, Ix2, s};
 
 use super::check::shortest;
 use super::{Intensity, Recipe, Step};
+use crate::imaging::cxr_foundation::stretch_ends;
 use crate::imaging::{Geometry, Image, Kernel, resize};
 use crate::{Error, Result};
 
@@ -18,6 +19,8 @@ struct Dish<'a> {
     differ: bool,
     range: Option<[f32; 2]>,
     geometry: Geometry,
+    /// The film as it came.
+    image: &'a Image,
 }
 
 impl Recipe {
@@ -34,6 +37,7 @@ impl Recipe {
             differ: false,
             range: image.range,
             geometry: Geometry::identity(size, image.spacing),
+            image,
         };
         for (index, step) in self.steps.iter().enumerate() {
             dish.cook(step, index)?;
@@ -45,6 +49,7 @@ impl Recipe {
 impl Dish<'_> {
     fn cook(&mut self, step: &Step, index: usize) -> Result<()> {
         match step {
+            Step::Frontal {} => self.image.expect_frontal()?,
             Step::Rescale { from } => {
                 self.settle("rescale")?;
                 let [low, high] = self.ends(*from);
@@ -123,6 +128,7 @@ impl Dish<'_> {
         match from {
             Intensity::Range => self.range.unwrap_or_else(least),
             Intensity::MinMax => least(),
+            Intensity::Stretch => stretch_ends(self.range, least()),
             Intensity::Percentile { low, high } => {
                 let mut sorted: Vec<f32> = self.pixels.iter().copied().collect();
                 sorted.sort_unstable_by(f32::total_cmp);

@@ -23,6 +23,9 @@ pub enum Intensity {
     Range,
     /// Its lowest and highest value.
     MinMax,
+    /// Its lowest and highest value, but its display range when that is of 8 bits or when all
+    /// values are one, as CXR Foundation's clients prepare films.
+    Stretch,
     /// The values below which these percentages of the pixels lie, interpolated linearly.
     Percentile {
         /// Percentage that becomes 0.
@@ -54,6 +57,8 @@ pub enum VoxelSize {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Step {
+    /// Refuses a film that is known to be lateral.
+    Frontal {},
     /// Maps values linearly to [0, 1] and clips them there.
     Rescale {
         /// What becomes 0 and 1.
@@ -193,6 +198,7 @@ impl std::fmt::Display for Intensity {
         match self {
             Self::Range => write!(f, "the film's range"),
             Self::MinMax => write!(f, "lowest and highest value"),
+            Self::Stretch => write!(f, "lowest and highest value (not of 8 bits)"),
             Self::Percentile { low, high } => write!(f, "percentiles {low} and {high}"),
             Self::Fixed { low, high } => write!(f, "{low} to {high}"),
         }
@@ -203,6 +209,7 @@ impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let plain = |antialias: &bool| if *antialias { "antialiased" } else { "not antialiased" };
         match self {
+            Self::Frontal {} => write!(f, "frontal films only"),
             Self::Rescale { from } => write!(f, "rescale {from} to [0, 1]"),
             Self::Window { center, width } => {
                 write!(f, "window at {center}, {width} wide, to [0, 1]")

@@ -4,7 +4,15 @@ use super::{Intensity, Recipe, Step, VoxelSize};
 use crate::imaging::{HuWindow, Kernel, Organ};
 use crate::{Error, Result};
 
-const NAMES: [&str; 5] = ["film-224", "film-512", "imagenet-224", "clip-224", "medsiglip-448"];
+const NAMES: [&str; 7] = [
+    "film-224",
+    "film-512",
+    "imagenet-224",
+    "clip-224",
+    "medsiglip-448",
+    "cxr-foundation-1280",
+    "cxr-foundation-1280-any-view",
+];
 
 const VOLUME_NAMES: [&str; 4] = ["m3fm-left-lung", "m3fm-right-lung", "m3fm-lungs", "m3fm-heart"];
 
@@ -32,6 +40,22 @@ impl Recipe {
         }
     }
 
+    /// What CXR Foundation's clients do to a film, brought to `size` x `size`: frontal films only,
+    /// unless `any_view`; the lowest and highest value to [0, 1] in 65536 levels, except for films
+    /// of 8 bits, which keep their levels; then as [`Recipe::film`], for how the released encoder
+    /// resizes is not published.
+    ///
+    /// Source: the data processing of the public repository Google-Health/cxr-foundation.
+    pub fn cxr_foundation(size: usize, any_view: bool) -> Self {
+        let mut steps =
+            vec![Step::Rescale { from: Intensity::Stretch }, Step::Quantize { bits: 16 }];
+        if !any_view {
+            steps.insert(0, Step::Frontal {});
+        }
+        steps.extend(Self::film(size).steps.into_iter().skip(1));
+        Self { steps }
+    }
+
     /// The names that [`Recipe::preset`] knows.
     pub fn presets() -> &'static [&'static str] {
         &NAMES
@@ -43,6 +67,7 @@ impl Recipe {
     /// bicubic, the middle kept, the mean and deviation of `ImageNet` or of CLIP; they agree with PIL
     /// within a grey level, except where its cubic overshoots black or white. `medsiglip-448`
     /// follows `tf.image.resize`: 448 x 448 by bilinear without antialiasing, values to [-1, 1].
+    /// `cxr-foundation-1280` is [`Recipe::cxr_foundation`].
     pub fn preset(name: &str) -> Result<Self> {
         match name {
             "film-224" => Ok(Self::film(224)),
@@ -50,6 +75,8 @@ impl Recipe {
             "imagenet-224" => Ok(shortest_and_middle(224, IMAGENET)),
             "clip-224" => Ok(shortest_and_middle(224, CLIP)),
             "medsiglip-448" => Ok(stretched(448, HALF)),
+            "cxr-foundation-1280" => Ok(Self::cxr_foundation(1280, false)),
+            "cxr-foundation-1280-any-view" => Ok(Self::cxr_foundation(1280, true)),
             _ => Err(Error::value(
                 "preset",
                 format!("expected one of {}, found {name:?}", NAMES.join(", ")),

@@ -92,7 +92,8 @@ impl Dish {
                 let rounded = |v: f32| (v.clamp(0.0, 1.0) * levels).round() / levels;
                 self.volume.voxels.mapv_inplace(rounded);
             }
-            Step::Resize { .. }
+            Step::Frontal {}
+            | Step::Resize { .. }
             | Step::ResizeShortest { .. }
             | Step::CenterCrop { .. }
             | Step::PadToSquare { .. } => {
@@ -120,7 +121,7 @@ impl Dish {
         let values = &self.volume.voxels;
         let (low, high) = match from {
             Intensity::Fixed { low, high } => (low, high),
-            Intensity::Range | Intensity::MinMax => values
+            Intensity::Range | Intensity::MinMax | Intensity::Stretch => values
                 .iter()
                 .fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), &v| (l.min(v), h.max(v))),
             Intensity::Percentile { low, high } => {

@@ -97,6 +97,8 @@ pub struct AttentionInput<'a> {
     pub causal: bool,
     /// How many keys a query sees, its own the last of them; all when absent.
     pub window: Option<usize>,
+    /// The factor of the scores; 1 / √D when absent.
+    pub scale: Option<f64>,
     /// Rotary positions and the place of the first token.
     pub rope: Option<(&'a Rope, usize)>,
 }
@@ -104,7 +106,7 @@ pub struct AttentionInput<'a> {
 impl<'a> AttentionInput<'a> {
     fn options(&self) -> Attend<'a> {
         Attend {
-            scale: None,
+            scale: self.scale,
             causal: self.causal,
             window: self.window,
             bias: self.bias,

@@ -26,6 +26,26 @@ impl Attention {
         self.out.trace(&attended, false, residual)
     }
 
+    /// The memory of [`Self::forward`] or [`Self::forward_onto`] with a bias (1, H, N, N) that may
+    /// learn, when each layer makes queries, keys and values by a map each.
+    #[must_use]
+    pub fn trace_biased(&self, x: &Shadow, bias: &Shadow, residual: Option<&Shadow>) -> Shadow {
+        let Projections::Split { query, key, value } = &self.projections else {
+            return self.trace(x, None, residual);
+        };
+        let dims = x.dims_to(self.heads * self.head_dim);
+        let [q, k, v] = [query, key, value].map(|map| self.heads(&map.trace(x, false, None)));
+        let work = if bias.learns() {
+            // Scores, their softmax and its gradient, made again on the way back.
+            let scores = size_of::<f32>() * x.dims()[0] * bias.dims().iter().product::<usize>();
+            Work { forward: 3 * scores, backward: 6 * scores }
+        } else {
+            Work::default()
+        };
+        let attended = Shadow::made(&dims, &[&q, &k, &v, bias], work);
+        self.out.trace(&attended, false, residual)
+    }
+
     /// The memory of [`Self::forward_after`], with rotary positions. Keys and values that are kept
     /// are counted by who keeps them.
     #[must_use]
