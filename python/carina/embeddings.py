@@ -97,7 +97,8 @@ class Embeddings:
     @property
     def pooled(self) -> NDArray[np.float32]:
         """The mean of each film's vectors (n, d), for probes."""
-        return self.vectors.mean(axis=1, dtype=np.float64).astype(np.float32)
+        mean = self.vectors.mean(axis=1, dtype=np.float64)
+        return np.asarray(mean, dtype=np.float32)
 
     def fingerprint(self) -> str:
         """Name what made them: only what says the same may be mixed with them."""
@@ -218,8 +219,8 @@ def load_embeddings(
        using less data", Radiology 305(2), 2022.
     """
     if kind != "auto" and kind not in _SHAPES:
-        names = ", ".join(_SHAPES)
-        raise InvalidValueError(f"kind: expected auto, {names}, found {kind!r}")
+        known = ", ".join(_SHAPES)
+        raise InvalidValueError(f"kind: expected auto, {known}, found {kind!r}")
     ids: list[str] = []
     parts: list[NDArray[np.float32]] = []
     found: Kind | None = None if kind == "auto" else kind

@@ -42,7 +42,10 @@ def create(
         Fields of the system's configuration to change, such as
         ``queries=8, text={"depth": 4}``. ``resampler={"kind": "qformer"},
         text_pooling="class"`` puts a Q-Former in the place of the attention pool
-        and the text encoder, as the size ``"qformer"`` does.
+        and the text encoder, as the size ``"qformer"`` does. ``text={"arch": "t5",
+        "dim": 256, …}`` or ``{"arch": "siglip", …}`` (with ``text_pooling="last"``)
+        reads texts with another encoder than BERT; ``cxr_foundation_tokens=True``
+        numbers them as CXR Foundation's published clients do.
 
     Returns
     -------

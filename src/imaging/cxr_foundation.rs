@@ -70,21 +70,18 @@ fn stretch(image: &mut Image) -> Result<()> {
 }
 
 fn released(image: &mut Image, bytes: &[u8], name: &Path) -> Result<()> {
-    let eight_bits = match raster::format(bytes) {
+    // The preamble of a DICOM file may hold the start of a TIFF file.
+    let picture = bytes.get(128..132) != Some(b"DICM") && raster::format(bytes).is_some();
+    let eight_bits = if picture {
         // Its image library makes every picture one of 8 bits and clips what is above.
-        Some(_) => {
-            image.pixels.mapv_inplace(|v| v.min(TOPS[0]));
-            true
-        }
-        None => {
-            let (levels, eight_bits) = dicom::released_levels(bytes, name)?;
-            image.pixels = Array2::from_shape_vec(
-                image.pixels.dim(),
-                levels.into_iter().map(f32::from).collect(),
-            )
+        image.pixels.mapv_inplace(|v| v.min(TOPS[0]));
+        true
+    } else {
+        let (levels, eight_bits) = dicom::released_levels(bytes, name)?;
+        let levels = levels.into_iter().map(f32::from).collect();
+        image.pixels = Array2::from_shape_vec(image.pixels.dim(), levels)
             .map_err(|error| Error::format(name, error.to_string()))?;
-            eight_bits
-        }
+        eight_bits
     };
     image.range = Some([0.0, TOPS[usize::from(!eight_bits)]]);
     image.history = vec!["levels as the published code of CXR Foundation makes them".to_owned()];

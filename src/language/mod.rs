@@ -15,6 +15,7 @@ mod t5_bias;
 mod t5_config;
 mod text_body;
 mod text_encoder;
+mod token_batch;
 mod tokenizer;
 
 pub use bert::Bert;
@@ -32,4 +33,5 @@ pub use t5::T5;
 pub use t5_config::T5Config;
 pub use text_body::{TextBody, TextConfig};
 pub use text_encoder::TextEncoder;
-pub use tokenizer::{TokenBatch, Tokenizer};
+pub use token_batch::TokenBatch;
+pub use tokenizer::Tokenizer;

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::panic::catch_unwind;
 use std::path::Path;
 
-use candle::{Device, Tensor};
 use serde::de::IgnoredAny;
 use tokenizers::decoders::wordpiece::WordPiece as WordPieceDecoder;
 use tokenizers::models::wordpiece::WordPiece;
@@ -15,6 +14,7 @@ use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
 use tokenizers::{AddedToken, TruncationParams};
 
+use super::TokenBatch;
 use crate::{Error, Result, files};
 
 /// Longer texts are a mistake: a report has some thousand characters.
@@ -35,34 +35,6 @@ pub struct Tokenizer {
     hidden_end: Option<u32>,
     /// Whether every row is as long as the longest text may be.
     full_rows: bool,
-}
-
-/// Token numbers of some texts, padded on the right to the longest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenBatch {
-    /// Token numbers, text by text: rows × columns of them.
-    pub ids: Vec<u32>,
-    /// 1 on real tokens, 0 on padding.
-    pub mask: Vec<u32>,
-    /// Texts.
-    pub rows: usize,
-    /// Tokens of the longest.
-    pub columns: usize,
-}
-
-impl TokenBatch {
-    /// Numbers and mask as integer tensors (B, T).
-    pub fn to_tensors(&self, device: &Device) -> Result<(Tensor, Tensor)> {
-        let shape = (self.rows, self.columns);
-        let ids = Tensor::from_slice(&self.ids, shape, device)?;
-        Ok((ids, Tensor::from_slice(&self.mask, shape, device)?))
-    }
-
-    /// How many tokens text `row` has.
-    pub fn length(&self, row: usize) -> usize {
-        let row = row * self.columns..(row + 1) * self.columns;
-        self.mask.get(row).map_or(0, |mask| mask.iter().filter(|&&m| m == 1).count())
-    }
 }
 
 impl Tokenizer {
@@ -163,16 +135,16 @@ impl Tokenizer {
             Ok(text)
         });
         let inputs: Vec<&str> = inputs.collect::<Result<_>>()?;
-        let mut batch = match self.hidden_end {
-            None => self.batch(&self.inner.encode_batch_fast(inputs, true).map_err(wrong)?),
-            Some(_) => {
-                let lowered: Vec<String> = inputs.iter().map(|text| text.to_lowercase()).collect();
-                self.batch(&self.inner.encode_batch_fast(lowered, true).map_err(wrong)?)
-            }
+        let Some(end) = self.hidden_end else {
+            let encodings = self.inner.encode_batch_fast(inputs, true).map_err(wrong)?;
+            return Ok(self.batch(&encodings));
         };
-        let ends = |(id, _): &(&mut u32, &mut u32)| Some(**id) == self.hidden_end;
-        for (id, mask) in batch.ids.iter_mut().zip(&mut batch.mask).filter(ends) {
-            (*id, *mask) = (self.pad_id, 0);
+        let lowered: Vec<String> = inputs.iter().map(|text| text.to_lowercase()).collect();
+        let mut batch = self.batch(&self.inner.encode_batch_fast(lowered, true).map_err(wrong)?);
+        for (id, mask) in batch.ids.iter_mut().zip(&mut batch.mask) {
+            if *id == end {
+                (*id, *mask) = (self.pad_id, 0);
+            }
         }
         Ok(batch)
     }

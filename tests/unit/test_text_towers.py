@@ -43,7 +43,7 @@ def tower(name, **more):
 def test_a_tower_encodes_trains_and_comes_back_from_its_folder(name, tmp_path):
     model = tower(name)
     vectors = model.encode_text(TEXTS)
-    assert vectors.shape == (3, 128)
+    assert vectors.shape == (3, 64)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     # A text's vector does not depend on what is encoded beside it.
     np.testing.assert_allclose(model.encode_text(TEXTS[2:])[0], vectors[2], atol=1e-5)
