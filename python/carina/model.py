@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from carina import _core
 from carina._arrays import sigmoid
+from carina._choice import options_of
 from carina._files import PathLike
 from carina._films import as_dataset
 from carina._progress import Bar
 from carina._stages import stage_like
+from carina.asking import Asking
 from carina.errors import InvalidValueError
 from carina.plan import Plan
 from carina.prompts import PromptBank, PromptsLike
@@ -25,7 +27,7 @@ Precision = Literal["f32", "bf16"]
 Level = Literal["pooled", "queries", "contrastive", "tokens", "logits"]
 
 
-class Model:
+class Model(Asking):
     """A model that can be trained and asked; made by :func:`create` or :func:`load`."""
 
     def __init__(
@@ -160,6 +162,7 @@ class Model:
         level: Level = "pooled",
         precision: Precision = "f32",
         texts: bool = False,
+        asking: tuple[int, int] | None = None,
         recompute_blocks: bool = False,
     ) -> Plan:
         """Predict how much memory a call will hold, without allocating anything of it.
@@ -185,6 +188,8 @@ class Model:
             As for :meth:`encode`; a stage has a precision of its own.
         texts : bool, default=False
             Plan :meth:`encode_text` in place of :meth:`encode`.
+        asking : (tokens of the question, tokens of the answer), optional
+            Plan :meth:`ask` in place of :meth:`encode`.
         recompute_blocks : bool, default=False
             As for :func:`carina.train`.
 
@@ -207,7 +212,15 @@ class Model:
         if batch < 1:
             msg = f"batch: found {batch}, expected at least 1"
             raise InvalidValueError(msg)
-        if training is False:
+        if asking is not None:
+            text = _core.plan_asking(
+                self._core,
+                batch,
+                tokens=asking[0],
+                options=options_of(asking[1], {}),
+                size=shape,
+            )
+        elif training is False:
             text = self._core.plan(
                 batch, size=shape, level=level, precision=precision, texts=texts
             )

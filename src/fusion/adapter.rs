@@ -41,7 +41,8 @@ impl Adapter {
             let expected = format!("(B, Q, {})", self.from);
             return Err(Error::shape("adapter queries", expected, queries.dims()));
         }
-        self.fc2.forward(&self.fc1.forward_activated(&self.norm.forward(queries)?, Activation::Gelu)?)
+        self.fc2
+            .forward(&self.fc1.forward_activated(&self.norm.forward(queries)?, Activation::Gelu)?)
     }
 
     /// The memory of [`Self::forward`].

@@ -20,8 +20,7 @@ impl Script {
     /// decoder's folder. A tokenizer with more tokens than the decoder has rows is refused.
     pub fn open(folder: &Path, config: &LlamaConfig) -> Result<Self> {
         let tokenizer = Tokenizer::open(folder, UNCUT)?;
-        fits(&tokenizer, config)
-            .map_err(|why| Error::format(folder.join("config.json"), why))?;
+        fits(&tokenizer, config).map_err(|why| Error::format(folder.join("config.json"), why))?;
         Ok(Self { tokenizer, template: ChatTemplate::open(folder)? })
     }
 

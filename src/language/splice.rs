@@ -71,7 +71,9 @@ impl Llama {
             index.extend(std::iter::repeat_n(0, before));
             index.extend(row.iter().map(number));
             index.extend(std::iter::repeat_n(0, fills - before));
-            mask.extend((0..longest).map(|at| u8::from((before..before + row.len()).contains(&at))));
+            mask.extend(
+                (0..longest).map(|at| u8::from((before..before + row.len()).contains(&at))),
+            );
             let own = row.iter().enumerate().filter(|(_, slot)| matches!(slot, Slot::Word(_)));
             places.push(own.map(|(at, _)| before + at).collect());
             first += line.words.len();
@@ -168,7 +170,8 @@ mod tests {
             assert_eq!(at(1, second + 2), words.get(3).unwrap().to_vec1::<f32>().unwrap());
             let mask = spliced.mask.unwrap().to_vec2::<u8>().unwrap();
             assert_eq!(mask[0], [1; 7]);
-            let real: Vec<u8> = (0..7).map(|at| u8::from((second..second + 3).contains(&at))).collect();
+            let real: Vec<u8> =
+                (0..7).map(|at| u8::from((second..second + 3).contains(&at))).collect();
             assert_eq!(mask[1], real);
         }
     }
@@ -176,9 +179,8 @@ mod tests {
     #[test]
     fn an_image_that_is_not_there_is_refused() {
         let decoder = decoder();
-        let error = |line: Line| {
-            decoder.splice(&[line], None, Fill::Behind).unwrap_err().to_string()
-        };
+        let error =
+            |line: Line| decoder.splice(&[line], None, Fill::Behind).unwrap_err().to_string();
         assert!(error(line(&[1], &[(0, 0)])).contains("expected one of 0 at 0 to 1"));
         assert!(error(line(&[], &[])).contains("expected a token in each"));
     }
@@ -200,8 +202,7 @@ mod tests {
         let values: Vec<f32> = (0..16).map(|i| ((i * 37 % 23) as f32 - 11.0) / 9.0).collect();
         let tensor = |x: &[f32]| Tensor::from_slice(x, (2, 2, 4), &Device::Cpu).unwrap();
         let var = Var::from_tensor(&tensor(&values)).unwrap();
-        let (taped, tape) =
-            crate::nn::record(|| Ok::<_, Error>(loss(var.as_tensor()))).unwrap();
+        let (taped, tape) = crate::nn::record(|| Ok::<_, Error>(loss(var.as_tensor()))).unwrap();
         let mut found = tape.backward(&taped).unwrap();
         let gradient = found.take(&var).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert!(found.is_empty(), "the decoder learns nothing");

@@ -78,10 +78,8 @@ mod tests {
         assert_eq!(values(&plain), values(&adapted));
         let up = Tensor::new(&[[1f32, 2.0], [-1.0, 0.5]], &Device::Cpu).unwrap();
         parameters.set("lora_B.weight", &up).unwrap();
-        let merged = Linear::from_tensors(
-            adapted.merged_weight().unwrap(),
-            adapted.bias().cloned(),
-        );
+        let merged =
+            Linear::from_tensors(adapted.merged_weight().unwrap(), adapted.bias().cloned());
         assert_ne!(values(&plain), values(&adapted));
         for (a, b) in values(&merged)[0].iter().zip(&values(&adapted)[0]) {
             assert!((a - b).abs() < 1e-6, "{a} {b}");

@@ -19,6 +19,8 @@ pub struct Inquiry {
     pub task: Instruction,
     /// The question, or one for each film; none for a task without.
     pub questions: Vec<String>,
+    /// What matrices are multiplied in.
+    pub precision: Precision,
 }
 
 /// What was answered about a film.
@@ -38,7 +40,12 @@ pub type Answers<T> = (Vec<Option<T>>, Vec<RowError>);
 impl Inquiry {
     /// An inquiry about `films` films; refuses questions that a task has no use for, none where
     /// it needs one, and empty ones.
-    pub fn new(task: Instruction, questions: Vec<String>, films: usize) -> Result<Self> {
+    pub fn new(
+        task: Instruction,
+        questions: Vec<String>,
+        precision: Precision,
+        films: usize,
+    ) -> Result<Self> {
         let refuse = |why: String| Err(Error::value("question", why));
         let name = task.name();
         if !task.asks() {
@@ -49,12 +56,14 @@ impl Inquiry {
             return refuse(format!("found none, expected one for the task {name:?}"));
         } else if ![1, films].contains(&questions.len()) {
             let found = questions.len();
-            return refuse(format!("found {found}, expected one, or one for each of {films} films"));
+            return refuse(format!(
+                "found {found}, expected one, or one for each of {films} films"
+            ));
         }
         if let Some(row) = questions.iter().position(|question| question.trim().is_empty()) {
             return refuse(format!("found an empty one in row {row}, expected some words"));
         }
-        Ok(Self { task, questions })
+        Ok(Self { task, questions, precision })
     }
 
     /// The prompt for a film.
@@ -94,18 +103,26 @@ impl Model {
         options.validate()?;
         let (config, script) = self.grafted()?;
         let longest = self.check_room(inquiry, options.max_new_tokens)?;
-        self.fits(Precision::F32, |sketch| {
+        self.fits(inquiry.precision, |sketch| {
             sketch.ask(batch_size.min(dataset.len()), longest, options)
         })?;
-        self.about(dataset, batch_size, cache, progress, |graft, films, indices| {
-            let ask = |(image, &film): (usize, &usize)| -> Result<Line> {
-                let none: [&str; 0] = [];
-                let (words, _) = script.exchange(&inquiry.prompt(film), &none, &config.llama)?;
-                Ok(line(words, image, config))
-            };
-            let lines: Vec<Line> = indices.iter().enumerate().map(ask).collect::<Result<_>>()?;
-            write(graft, script, &lines, films, options, (indices, progress))
-        })
+        self.about(
+            dataset,
+            (inquiry.precision, batch_size),
+            cache,
+            progress,
+            |graft, films, indices| {
+                let ask = |(image, &film): (usize, &usize)| -> Result<Line> {
+                    let none: [&str; 0] = [];
+                    let (words, _) =
+                        script.exchange(&inquiry.prompt(film), &none, &config.llama)?;
+                    Ok(line(words, image, config))
+                };
+                let lines: Vec<Line> =
+                    indices.iter().enumerate().map(ask).collect::<Result<_>>()?;
+                write(graft, script, &lines, films, options, (indices, progress))
+            },
+        )
     }
 
     /// How likely each of `options` is as the answer about the first film of every study, as
@@ -132,26 +149,33 @@ impl Model {
         let most = most.into_iter().max().unwrap_or(1);
         let longest = self.check_room(inquiry, most)?;
         let writing = Generation { max_new_tokens: most, ..Generation::default() };
-        self.fits(Precision::F32, |sketch| {
+        self.fits(inquiry.precision, |sketch| {
             sketch.ask(batch_size.min(dataset.len()), longest, &writing)
         })?;
-        self.about(dataset, batch_size, cache, progress, |graft, films, indices| {
-            let (mut lines, mut answers) = (Vec::new(), Vec::new());
-            for (image, &film) in indices.iter().enumerate() {
-                let exchange = script.exchange(&inquiry.prompt(film), options, &config.llama)?;
-                lines.push(line(exchange.0, image, config));
-                answers.push(exchange.1);
-            }
-            let sums = graft.likelihoods(&lines, &answers, Some(films))?;
-            Ok(sums.iter().map(|sums| shares(sums)).collect())
-        })
+        self.about(
+            dataset,
+            (inquiry.precision, batch_size),
+            cache,
+            progress,
+            |graft, films, indices| {
+                let (mut lines, mut answers) = (Vec::new(), Vec::new());
+                for (image, &film) in indices.iter().enumerate() {
+                    let exchange =
+                        script.exchange(&inquiry.prompt(film), options, &config.llama)?;
+                    lines.push(line(exchange.0, image, config));
+                    answers.push(exchange.1);
+                }
+                let sums = graft.likelihoods(&lines, &answers, Some(films))?;
+                Ok(sums.iter().map(|sums| shares(sums)).collect())
+            },
+        )
     }
 
     /// Calls `work` for the adapted films (B, Q, W) of every batch and their rows.
     fn about<T: Clone>(
         &self,
         dataset: &Arc<Dataset>,
-        batch_size: usize,
+        (precision, batch_size): (Precision, usize),
         cache: Arc<Cache>,
         progress: &Progress,
         mut work: impl FnMut(&Graft, &Tensor, &[usize]) -> Result<Vec<T>>,
@@ -159,11 +183,11 @@ impl Model {
         if batch_size == 0 {
             return Err(Error::value("batch_size", "found 0, expected at least 1"));
         }
-        let graft = self.still_graft(Precision::F32)?;
+        let graft = self.still_graft(precision)?;
         progress.set_total(dataset.len());
         let mut all = vec![None; dataset.len()];
         let failures = self.over(dataset, batch_size, cache, progress, |pixels, indices| {
-            let queries = self.features(pixels, Level::Queries, Precision::F32)?;
+            let queries = self.features(pixels, Level::Queries, precision)?;
             let answers = work(graft, &graft.adapt(&queries)?, indices)?;
             for (answer, &index) in answers.into_iter().zip(indices) {
                 all[index] = Some(answer);

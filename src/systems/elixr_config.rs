@@ -118,7 +118,8 @@ impl ElixrConfig {
             decoder.validate()?;
             let room = decoder.llama.max_positions;
             if self.queries + 2 > room {
-                let why = format!("found {}, too many for a decoder of {room} positions", self.queries);
+                let why =
+                    format!("found {}, too many for a decoder of {room} positions", self.queries);
                 return Err(Error::config("queries", why));
             }
         }

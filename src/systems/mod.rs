@@ -14,9 +14,9 @@ mod towers;
 mod writing;
 
 pub use ask::{Answered, Answers, Inquiry, place_of_film};
+pub use encode::{Encoded, Level, prepare};
 pub use graft::{Graft, GraftConfig, Lesson};
 pub use grafting::Grafting;
-pub use encode::{Encoded, Level, prepare};
 pub use model::{Model, ModelSpec, SystemConfig};
 pub use plan::{Plan, Sketch, TEXTS};
 pub use preset::{preset, presets};

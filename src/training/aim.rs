@@ -168,11 +168,7 @@ impl Objective {
                 pairs()
             }
             Self::Qformer {
-                drop_sentence,
-                contrast_smoothing,
-                caption_smoothing,
-                weights,
-                ..
+                drop_sentence, contrast_smoothing, caption_smoothing, weights, ..
             } => {
                 share("objective.drop_sentence", drop_sentence)?;
                 share("objective.contrast_smoothing", contrast_smoothing)?;
@@ -188,9 +184,7 @@ impl Objective {
                 }
                 Ok(())
             }
-            Self::Supcon { temperature, .. } => {
-                positive("objective.temperature", temperature)
-            }
+            Self::Supcon { temperature, .. } => positive("objective.temperature", temperature),
             Self::Supervised { smoothing, .. } => share("objective.smoothing", smoothing),
         }
     }

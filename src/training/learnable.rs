@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::instruct;
-use super::objective::section;
 use super::Stage;
 use super::aim::{Objective, Same};
+use super::instruct;
+use super::objective::section;
 use crate::data::{Dataset, Study};
 use crate::metrics::Policy;
 use crate::{Error, Result};

@@ -3,16 +3,16 @@
 use candle::{Device, Tensor};
 use ndarray::Array2;
 
-use super::{instruct, loss};
 use super::Stage;
 use super::aim::{Objective, PairLoss, Same, Section};
+use super::{instruct, loss};
 use crate::data::{Dataset, Study};
 use crate::fusion::{Negatives, Pairing, QFormer, Words};
 use crate::metrics::Policy;
 use crate::nn::Pass;
 use crate::random::Random;
-use crate::systems::{Graft, Model};
 use crate::systems::elixr::Elixr;
+use crate::systems::{Graft, Model};
 use crate::vision::TokenGrid;
 use crate::{Error, Result};
 

@@ -1,8 +1,8 @@
 //! How much memory a stage will take, before anything of it is allocated.
 
-use super::{RunOptions, Stage};
-use super::objective::{IMAGE, QUERIES, TEXT};
 use super::aim::Objective;
+use super::objective::{IMAGE, QUERIES, TEXT};
+use super::{RunOptions, Stage};
 use crate::Result;
 use crate::fusion::trace_similarity;
 use crate::nn::{Kind, Pass, Shadow, Work};
