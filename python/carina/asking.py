@@ -10,6 +10,7 @@ import numpy as np
 
 from carina import _core
 from carina._choice import Choice, options_of
+from carina._failures import report_failures
 from carina._films import as_dataset
 from carina._progress import Bar
 from carina.decoder import Decoder
@@ -193,7 +194,8 @@ class Asking:
         task : {"vqa", "report"}, optional
             By default ``"vqa"`` with a question and ``"report"`` without.
         max_tokens : int, optional
-            The most tokens of an answer; by default 24, and 192 of a report.
+            The most tokens of an answer; by default 24, and 192 of a report, but not
+            more than half of what the decoder has room for.
         precision : {"f32", "bf16"}, default="f32"
             As for :meth:`Model.encode`.
         batch_size : int, default=16
@@ -218,9 +220,7 @@ class Asking:
             empty, or there is no room for it beside the film and the answer.
         """
         task = task or ("report" if question is None else "vqa")
-        most = (
-            dict(_core.film_tasks()).get(task, 1) if max_tokens is None else max_tokens
-        )
+        most = self._usual_tokens(task) if max_tokens is None else max_tokens
         with Bar("ask", show=progress, unit="film") as bar:
             answers, failures = _core.ask(
                 self._core,
@@ -241,6 +241,15 @@ class Asking:
             for row, one in enumerate(answers)
         ]
         return rows[0] if _is_one(studies) else rows
+
+    def _usual_tokens(self, task: str) -> int:
+        """Tokens of an answer, at most half of what the decoder has room for."""
+        system = json.loads(self._core.spec())["system"]
+        usual = dict(_core.film_tasks()).get(task, 1)
+        if "decoder" not in system:
+            return usual
+        room = system["decoder"]["llama"]["max_positions"] - system["queries"]
+        return max(1, min(usual, int(room) // 2))
 
     def prefer(
         self,
@@ -285,8 +294,6 @@ class Asking:
             If the model has no decoder, there are fewer than two options, or two are
             the same.
         """
-        from carina.model import report_failures
-
         choices = _texts(options)
         if len(set(choices)) < len(choices):
             msg = f"options: found {choices}, expected every one once"

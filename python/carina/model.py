@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from carina import _core
 from carina._arrays import sigmoid
 from carina._choice import options_of
+from carina._failures import report_failures
 from carina._files import PathLike
 from carina._films import as_dataset
 from carina._progress import Bar
@@ -371,6 +372,7 @@ class Model(Asking):
             "parameters": f"{self._core.parameter_count():,}",
             "recipe": str(self.recipe),
             "findings": ", ".join(self.findings) or "none yet",
+            "decoder": "yes" if "decoder" in spec["system"] else "none",
             "licence": spec["licence"],
             "lineage": "; ".join(spec["lineage"]) or "untrained",
             "device": self.device,
@@ -381,24 +383,3 @@ class Model(Asking):
             for k, v in rows.items()
         )
         return f"<table>{cells}</table>"
-
-
-def report_failures(
-    failures: list[tuple[int, str]],
-    *,
-    raises: bool,
-    become: str = "its values are NaN",
-) -> None:
-    """Warn of rows that could not be read, or raise for the first."""
-    if not failures:
-        return
-    row, message = failures[0]
-    more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-    text = f"row {row}: {message}{more}"
-    if raises:
-        from carina.errors import FormatError
-
-        raise FormatError(text)
-    import warnings
-
-    warnings.warn(f"{text}; {become}", stacklevel=3)
