@@ -5,7 +5,7 @@
 //! break the work, and a stop request reaches it at its next [`Progress::tick`].
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{Error, Result};
 
@@ -14,7 +14,7 @@ use crate::{Error, Result};
 pub struct Progress {
     done: AtomicUsize,
     total: AtomicUsize,
-    stop: AtomicBool,
+    stop: Arc<AtomicBool>,
     events: Mutex<Vec<serde_json::Value>>,
 }
 
@@ -22,6 +22,11 @@ impl Progress {
     /// A progress that nobody watches.
     pub fn silent() -> Self {
         Self::default()
+    }
+
+    /// A progress of its own for a part of the work that nobody watches; a stop reaches it too.
+    pub fn part(&self) -> Self {
+        Self { stop: Arc::clone(&self.stop), ..Self::default() }
     }
 
     /// Says how many items there are; what was done before was another piece of work.
@@ -74,6 +79,7 @@ mod tests {
         progress.stop();
         assert!(matches!(progress.tick(1), Err(Error::Interrupted)));
         assert_eq!(progress.counts(), (2, 3));
+        assert!(matches!(progress.part().tick(1), Err(Error::Interrupted)));
         progress.set_total(5);
         assert_eq!(progress.counts(), (0, 5));
     }

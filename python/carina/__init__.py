@@ -14,6 +14,7 @@ from carina._core import (
     set_num_threads,
 )
 from carina._progress import set_progress
+from carina.asking import Answer
 from carina.captioning import caption
 from carina.classification import classification_result
 from carina.dataset import Dataset
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from carina import dicomweb as dicomweb
 
 __all__ = [
+    "Answer",
     "CarinaError",
     "Dataset",
     "Decoder",

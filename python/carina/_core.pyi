@@ -25,6 +25,7 @@ __all__ = [
     "VectorIndex",
     "Volume",
     "VolumeGeometry",
+    "ask",
     "bootstrap_measure",
     "box_iou",
     "check_disjoint",
@@ -38,8 +39,10 @@ __all__ = [
     "doctor_facts",
     "encode_png",
     "film_augmentation",
+    "film_tasks",
     "filter_to_sql",
     "find_threshold",
+    "graft",
     "hits_at",
     "hu_windows",
     "is_volume",
@@ -51,10 +54,13 @@ __all__ = [
     "mask_overlap",
     "measure",
     "measure_baseline",
+    "merge_lora",
     "ndcg",
     "num_threads",
     "open_manifest",
     "phantom_findings",
+    "plan_asking",
+    "prefer",
     "prepare_weights",
     "prompt_bank",
     "read_film",
@@ -968,3 +974,57 @@ def doctor_facts() -> dict[str, str]:
     """What `carina doctor` prints about the core: names and values as text."""
 def decoder_sizes() -> list[str]:
     """The sizes that decoders can be created in."""
+
+def graft(
+    model: Model,
+    decoder: Decoder,
+    *,
+    adapter_dim: int | None = None,
+    lora: str | None = None,
+    seed: int = 0,
+) -> None:
+    """Puts a copy of a decoder behind a model; `lora` is JSON."""
+
+def merge_lora(model: Model) -> None:
+    """Adds the low-rank updates to the weights of a model's decoder, and drops them."""
+
+def ask(
+    model: Model,
+    dataset: Dataset,
+    *,
+    task: str,
+    questions: Sequence[str],
+    options: str,
+    precision: str,
+    batch_size: int,
+    cached: str,
+    watch: _Watch | None = None,
+) -> tuple[list[tuple[str, float, bool] | None], _Failures]:
+    """Writes an answer about every study; `options` are JSON."""
+
+def prefer(
+    model: Model,
+    dataset: Dataset,
+    *,
+    task: str,
+    questions: Sequence[str],
+    options: Sequence[str],
+    precision: str,
+    batch_size: int,
+    cached: str,
+    watch: _Watch | None = None,
+) -> tuple[list[list[float] | None], _Failures]:
+    """How likely each of `options` is as the answer about every study."""
+
+def plan_asking(
+    model: Model,
+    batch: int,
+    *,
+    tokens: int,
+    options: str,
+    size: Sequence[int] | None = None,
+) -> str:
+    """What asking will hold in memory, as JSON."""
+
+def film_tasks() -> list[tuple[str, int]]:
+    """The tasks that films can be asked for, and the usual limits of tokens."""

@@ -2,9 +2,10 @@
 
 from typing import Any, Literal
 
+from carina._failures import report_failures
 from carina._films import as_dataset
 from carina._progress import Bar
-from carina.model import Model, report_failures
+from carina.model import Model
 
 
 def caption(

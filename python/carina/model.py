@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from carina import _core
 from carina._arrays import sigmoid
+from carina._choice import options_of
+from carina._failures import report_failures
 from carina._files import PathLike
 from carina._films import as_dataset
 from carina._progress import Bar
 from carina._stages import stage_like
+from carina.asking import Asking
 from carina.errors import InvalidValueError
 from carina.plan import Plan
 from carina.prompts import PromptBank, PromptsLike
@@ -25,7 +28,7 @@ Precision = Literal["f32", "bf16"]
 Level = Literal["pooled", "queries", "contrastive", "tokens", "logits"]
 
 
-class Model:
+class Model(Asking):
     """A model that can be trained and asked; made by :func:`create` or :func:`load`."""
 
     def __init__(
@@ -160,6 +163,7 @@ class Model:
         level: Level = "pooled",
         precision: Precision = "f32",
         texts: bool = False,
+        asking: tuple[int, int] | None = None,
         recompute_blocks: bool = False,
     ) -> Plan:
         """Predict how much memory a call will hold, without allocating anything of it.
@@ -185,6 +189,8 @@ class Model:
             As for :meth:`encode`; a stage has a precision of its own.
         texts : bool, default=False
             Plan :meth:`encode_text` in place of :meth:`encode`.
+        asking : (tokens of the question, tokens of the answer), optional
+            Plan :meth:`ask` in place of :meth:`encode`.
         recompute_blocks : bool, default=False
             As for :func:`carina.train`.
 
@@ -207,7 +213,15 @@ class Model:
         if batch < 1:
             msg = f"batch: found {batch}, expected at least 1"
             raise InvalidValueError(msg)
-        if training is False:
+        if asking is not None:
+            text = _core.plan_asking(
+                self._core,
+                batch,
+                tokens=asking[0],
+                options=options_of(asking[1], {}),
+                size=shape,
+            )
+        elif training is False:
             text = self._core.plan(
                 batch, size=shape, level=level, precision=precision, texts=texts
             )
@@ -358,6 +372,7 @@ class Model:
             "parameters": f"{self._core.parameter_count():,}",
             "recipe": str(self.recipe),
             "findings": ", ".join(self.findings) or "none yet",
+            "decoder": "yes" if "decoder" in spec["system"] else "none",
             "licence": spec["licence"],
             "lineage": "; ".join(spec["lineage"]) or "untrained",
             "device": self.device,
@@ -368,24 +383,3 @@ class Model:
             for k, v in rows.items()
         )
         return f"<table>{cells}</table>"
-
-
-def report_failures(
-    failures: list[tuple[int, str]],
-    *,
-    raises: bool,
-    become: str = "its values are NaN",
-) -> None:
-    """Warn of rows that could not be read, or raise for the first."""
-    if not failures:
-        return
-    row, message = failures[0]
-    more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-    text = f"row {row}: {message}{more}"
-    if raises:
-        from carina.errors import FormatError
-
-        raise FormatError(text)
-    import warnings
-
-    warnings.warn(f"{text}; {become}", stacklevel=3)

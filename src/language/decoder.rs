@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle::{Device, Tensor};
 
-use super::{ChatTemplate, Generation, Llama, LlamaConfig, Message, Prompts, Tokenizer};
+use super::{Generation, Llama, LlamaConfig, Message, Prompts, Script, Tokenizer};
 use crate::nn::{Outline, Parameters, Pass, Precision, in_precision};
 use crate::progress::Progress;
 use crate::weights::{Checkpoint, LoadReport, NameMap, filled, save, stream};
@@ -14,17 +14,10 @@ use crate::{Error, Result, files};
 /// Larger batches only cost memory.
 const LARGEST_BATCH: usize = 4096;
 
-/// No tokenizer cuts a prompt: one that is too long is refused instead.
-const UNCUT: usize = 1 << 40;
-
-/// Logits that are held at once when texts are scored, in numbers.
-pub(crate) const SCORED: usize = 1 << 22;
-
 /// Tokenizer, decoder and perhaps a chat template, ready to write.
 #[derive(Debug)]
 pub struct Decoder {
-    tokenizer: Tokenizer,
-    template: Option<ChatTemplate>,
+    script: Script,
     model: Llama,
     /// What is saved and trained; a decoder opened in fewer bits keeps none.
     parameters: Option<Parameters>,
@@ -66,9 +59,7 @@ impl Decoder {
         }
         let path = folder.join("config.json");
         let config = LlamaConfig::from_hf_file(&path)?;
-        let tokenizer = Tokenizer::open(folder, UNCUT)?;
-        fits(&tokenizer, &config).map_err(|why| Error::format(&path, why))?;
-        let template = ChatTemplate::open(folder)?;
+        let script = Script::open(folder, &config)?;
         let checkpoint = Checkpoint::open(folder)?;
         let map = if config.tied { "llama_tied" } else { "llama" };
         if precision.is_single() {
@@ -76,31 +67,24 @@ impl Decoder {
             let (_, parameters, report) = filled(&checkpoint, map, device, build)?;
             let model = Llama::new(&config, parameters.frozen())?;
             let (parameters, report) = (Some(parameters), Some(report));
-            return Ok(Self { tokenizer, template, model, parameters, precision, report });
+            return Ok(Self { script, model, parameters, precision, report });
         }
         let outline = Outline::default();
         Llama::new(&config, outline.builder(false, precision))?;
         let (source, report) = stream(checkpoint, &NameMap::named(map)?, &outline, device)?;
         let model = Llama::sealed(&config, in_precision(source, precision))?;
         let report = Some(report);
-        Ok(Self { tokenizer, template, model, parameters: None, precision, report })
+        Ok(Self { script, model, parameters: None, precision, report })
     }
 
     /// An untrained decoder with the tokenizer compiled in, whose tokens `config` is given.
     pub fn create(config: &LlamaConfig, seed: u64, device: &Device) -> Result<Self> {
-        let tokenizer = Tokenizer::builtin()?.with_max_length(UNCUT)?;
-        let config = LlamaConfig {
-            bos: tokenizer.id("[CLS]"),
-            eos: tokenizer.id("[SEP]").into_iter().collect(),
-            pad: Some(tokenizer.pad_id()),
-            ..config.clone()
-        };
-        fits(&tokenizer, &config).map_err(|why| Error::config("vocab_size", why))?;
+        let (script, config) = Script::builtin(config)?;
         let parameters = Parameters::new(seed, device);
         Llama::new(&config, parameters.builder())?;
         let model = Llama::new(&config, parameters.frozen())?;
         let (parameters, precision) = (Some(parameters), Precision::F32);
-        Ok(Self { tokenizer, template: None, model, parameters, precision, report: None })
+        Ok(Self { script, model, parameters, precision, report: None })
     }
 
     /// Writes after each of `texts`, in their order, `batch_size` at a time.
@@ -129,13 +113,7 @@ impl Decoder {
 
     /// The tokens of a conversation whose next turn is the assistant's.
     pub fn conversation(&self, messages: &[Message]) -> Result<Vec<u32>> {
-        let template = self.template.as_ref().ok_or_else(|| {
-            let why = "found none in the decoder's folder, expected chat_template in \
-                       tokenizer_config.json; generate() takes plain prompts";
-            Error::value("chat template", why)
-        })?;
-        // The template names the special tokens itself.
-        self.tokenizer.tokens(&template.render(messages, true)?, false)
+        self.script.conversation(messages)
     }
 
     /// The most tokens that one of `texts` is read as.
@@ -158,7 +136,7 @@ impl Decoder {
             let before = progress.counts().0;
             let prompts = Prompts::of_tokens(&self.model, batch)?;
             for one in self.model.generate(&prompts, options, i * batch_size, progress)? {
-                let text = self.tokenizer.decode(&one.tokens)?;
+                let text = self.script.tokenizer().decode(&one.tokens)?;
                 all.push(Written { text, tokens: one.tokens.len(), ended: one.ended });
             }
             let written = progress.counts().0 - before;
@@ -206,30 +184,15 @@ impl Decoder {
             let ids = Tensor::from_vec(ids, (batch.len(), longest), self.model.device())?;
             let states = self.model.forward(&self.model.embed(&ids)?, None, &Pass::inference())?;
             for (row, tokens) in batch.iter().enumerate() {
-                let sum = self.log_probability(&states.get(row)?, tokens)?;
-                let tokens = tokens.len() - 1;
+                let next = &tokens[1..];
+                let states = states.get(row)?.narrow(0, 0, next.len())?;
+                let sum = self.model.log_probability(&states, next)?;
+                let tokens = next.len();
                 scores.push(Score { tokens, mean_log_probability: sum / tokens as f64 });
             }
             progress.tick(batch.len())?;
         }
         Ok(scores)
-    }
-
-    /// The sum of log-probabilities of all `tokens` but the first, by the states (T, D) before
-    /// them.
-    fn log_probability(&self, states: &Tensor, tokens: &[u32]) -> Result<f64> {
-        let step = (SCORED / self.config().vocab_size).max(1);
-        let mut sum = 0.0;
-        for first in (0..tokens.len() - 1).step_by(step) {
-            let count = step.min(tokens.len() - 1 - first);
-            let logits = self.model.logits(&states.narrow(0, first, count)?)?;
-            for (row, token) in logits.to_vec2::<f32>()?.iter().zip(&tokens[first + 1..]) {
-                let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let all: f64 = row.iter().map(|x| f64::from(x - top).exp()).sum();
-                sum += f64::from(row[*token as usize] - top) - all.ln();
-            }
-        }
-        Ok(sum)
     }
 
     /// Writes what [`Self::open`] reads: options, tokenizer, chat template and weights in float32.
@@ -238,14 +201,9 @@ impl Decoder {
             let why = "found a decoder without its weights in float32, expected one opened in f32";
             return Err(Error::value("precision", why));
         };
-        files::create_folder(folder)?;
-        let text = |value: &serde_json::Value| format!("{value:#}\n").into_bytes();
-        let write = |name: &str, text: Vec<u8>| files::write_atomic(&folder.join(name), &text);
-        write("tokenizer.json", self.tokenizer.to_json()?.into_bytes())?;
-        if let Some(template) = &self.template {
-            write("tokenizer_config.json", text(&template.to_json()))?;
-        }
-        write("config.json", text(&self.config().to_hf()))?;
+        self.script.save(folder)?;
+        let config = format!("{:#}\n", self.config().to_hf());
+        files::write_atomic(&folder.join("config.json"), config.as_bytes())?;
         let tensors = parameters.all().into_iter();
         let tensors: Vec<_> = tensors.map(|(name, var)| (name, var.as_tensor().clone())).collect();
         let format = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
@@ -281,14 +239,24 @@ impl Decoder {
         self.precision
     }
 
+    /// The named tensors; `None` when opened in fewer bits.
+    pub fn parameters(&self) -> Option<&Parameters> {
+        self.parameters.as_ref()
+    }
+
+    /// How its texts are read.
+    pub fn script(&self) -> &Script {
+        &self.script
+    }
+
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
+        self.script.tokenizer()
     }
 
     /// Whether it knows how conversations are written.
     pub fn chats(&self) -> bool {
-        self.template.is_some()
+        self.script.chats()
     }
 
     /// What the checkpoint gave, if there was one.
@@ -305,12 +273,7 @@ impl Decoder {
 
     /// The tokens of a text that goes on: with what begins a text and without what ends one.
     pub fn read(&self, text: &str) -> Result<Vec<u32>> {
-        let mut tokens = self.tokenizer.tokens(text, true)?;
-        while tokens.len() > 1 && tokens.last().is_some_and(|last| self.config().eos.contains(last))
-        {
-            tokens.pop();
-        }
-        Ok(tokens)
+        self.script.read(text, self.config())
     }
 
     fn read_all<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Vec<u32>>> {
@@ -327,15 +290,6 @@ impl Decoder {
             format!("found {found} tokens, expected 1 to {room}"),
         ))
     }
-}
-
-/// Refuses a tokenizer whose tokens the model has no rows for.
-fn fits(tokenizer: &Tokenizer, config: &LlamaConfig) -> std::result::Result<(), String> {
-    let (pieces, rows) = (tokenizer.vocab_size(), config.vocab_size);
-    if pieces > rows {
-        return Err(format!("found vocab_size {rows}, expected at least the tokenizer's {pieces}"));
-    }
-    Ok(())
 }
 
 fn check_batch(batch_size: usize) -> Result<()> {

@@ -1,6 +1,4 @@
 //! The affine map of the last axis, with an optional low-rank adapter.
-//!
-//! Source: Hu et al. 2022, "LoRA", arXiv:2106.09685.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,7 +7,7 @@ use candle_nn::{Init, VarBuilder};
 
 use super::half::{same_type, widened};
 use super::precision::precision;
-use super::{Activation, Precision, Shadow, Work, sum};
+use super::{Activation, Lora, Precision, Shadow, Work, sum};
 use crate::{Error, Result, kernels};
 
 /// Whether a layer adds a bias.
@@ -39,15 +37,6 @@ pub struct Linear {
     precision: Precision,
     prepared: Prepared,
     sealed: bool,
-}
-
-/// A low-rank update `alpha / rank · B A` of a frozen weight; parameters `lora_A.weight` (R, I)
-/// and `lora_B.weight` (O, R), which starts at zero.
-#[derive(Clone, Debug)]
-pub struct Lora {
-    down: Tensor,
-    up: Tensor,
-    scale: f64,
 }
 
 impl Linear {
@@ -101,15 +90,11 @@ impl Linear {
 
     /// Freezes weight and bias and adds a trainable adapter of `rank`.
     pub fn with_lora(&mut self, rank: usize, alpha: f64, vb: VarBuilder) -> Result<()> {
-        if rank == 0 {
-            return Err(Error::config("lora.rank", "found 0, expected at least 1"));
-        }
         let (out_dim, in_dim) = self.weight()?.dims2()?;
-        let down = vb.get_with_hints((rank, in_dim), "lora_A.weight", uniform(in_dim))?;
-        let up = vb.get_with_hints((out_dim, rank), "lora_B.weight", Init::Const(0.0))?;
+        let lora = Lora::new(in_dim, out_dim, (rank, alpha), &vb)?;
         self.weight = self.weight.detach();
         self.bias = self.bias.as_ref().map(Tensor::detach);
-        self.lora = Some(Lora { down, up, scale: alpha / rank as f64 });
+        self.lora = Some(lora);
         Ok(())
     }
 
@@ -136,9 +121,7 @@ impl Linear {
             return Prepared::trace(x, (&weight, self.precision), bias, activated, residual);
         };
         let y = trace(x, &weight, bias);
-        let low = trace(x, &x.account().weight(&lora.down), None);
-        let update = trace(&low, &x.account().weight(&lora.up), None);
-        let update = Shadow::made(update.dims(), &[&update], Work::default());
+        let update = lora.trace(x);
         trace_finish(Shadow::shared(y.dims(), &[&y, &update]), activated, residual)
     }
 
@@ -185,19 +168,6 @@ impl Linear {
             None => Ok(self.weight()?.clone()),
             Some(lora) => Ok((self.weight()? + lora.delta()?)?),
         }
-    }
-}
-
-impl Lora {
-    /// What the adapter adds for `x` (…, I): (…, O).
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let low = linear(x, &self.down, None)?; // (…, R)
-        Ok((linear(&low, &self.up, None)? * self.scale)?)
-    }
-
-    /// The adapter as one matrix (O, I).
-    pub fn delta(&self) -> Result<Tensor> {
-        Ok((self.up.matmul(&self.down)? * self.scale)?)
     }
 }
 

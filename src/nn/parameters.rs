@@ -50,6 +50,25 @@ impl Parameters {
         VarBuilder::from_backend(backend, DType::F32, self.device.clone())
     }
 
+    /// What layers take their weights from to learn in part: gradients reach those parameters
+    /// whose name `learns`, the others are as from [`Self::frozen`]. All must be there already.
+    pub fn learning_part(
+        &self,
+        learns: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> VarBuilder<'static> {
+        let backend = Box::new(Part { all: self.clone(), learns: Box::new(learns) });
+        VarBuilder::from_backend(backend, DType::F32, self.device.clone())
+    }
+
+    /// Takes in copies of the tensors of `other`, `prefix` before their names.
+    pub fn adopt(&self, prefix: &str, other: &Self) -> Result<()> {
+        for (name, var) in other.all() {
+            let copy = var.as_detached_tensor().to_device(&self.device)?.copy()?;
+            self.lock().insert(format!("{prefix}{name}"), Var::from_tensor(&copy)?);
+        }
+        Ok(())
+    }
+
     /// The device that holds the tensors.
     pub fn device(&self) -> &Device {
         &self.device
@@ -169,6 +188,41 @@ impl SimpleBackend for Frozen {
     }
 }
 
+/// Whether the parameter of a name learns.
+type Learns = Box<dyn Fn(&str) -> bool + Send + Sync>;
+
+struct Part {
+    all: Parameters,
+    learns: Learns,
+}
+
+impl Part {
+    fn of(&self, name: &str, found: Tensor) -> Tensor {
+        if (self.learns)(name) { found } else { found.detach() }
+    }
+}
+
+impl SimpleBackend for Part {
+    fn get(
+        &self,
+        shape: Shape,
+        name: &str,
+        init: Init,
+        dtype: DType,
+        device: &Device,
+    ) -> candle::Result<Tensor> {
+        Ok(self.of(name, SimpleBackend::get(&self.all, shape, name, init, dtype, device)?))
+    }
+
+    fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> candle::Result<Tensor> {
+        Ok(self.of(name, self.all.get_unchecked(name, dtype, device)?))
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.all.contains_tensor(name)
+    }
+}
+
 /// Parameters without numbers: which there would be, and layers around them that can only trace.
 #[derive(Clone, Debug, Default)]
 pub struct Outline(Arc<Mutex<BTreeMap<String, Vec<usize>>>>);
@@ -177,7 +231,16 @@ impl Outline {
     /// What layers that compute in `precision` take their weights from; with `learning`, such
     /// that gradients reach them.
     pub fn builder(&self, learning: bool, precision: Precision) -> VarBuilder<'static> {
-        let backend = Box::new(Outlined { outline: self.clone(), learning });
+        self.part(move |_| learning, precision)
+    }
+
+    /// As [`Self::builder`], for layers of which those parameters learn whose name `learns`.
+    pub fn part(
+        &self,
+        learns: impl Fn(&str) -> bool + Send + Sync + 'static,
+        precision: Precision,
+    ) -> VarBuilder<'static> {
+        let backend = Box::new(Outlined { outline: self.clone(), learns: Box::new(learns) });
         VarBuilder::from_backend(backend, builder_type(precision), Device::Cpu)
     }
 
@@ -195,7 +258,7 @@ impl Outline {
 
 struct Outlined {
     outline: Outline,
-    learning: bool,
+    learns: Learns,
 }
 
 impl SimpleBackend for Outlined {
@@ -210,7 +273,7 @@ impl SimpleBackend for Outlined {
         let mut shapes = self.outline.0.lock().unwrap_or_else(PoisonError::into_inner);
         shapes.insert(name.to_owned(), shape.dims().to_vec());
         // One number that stands for all.
-        let one = if self.learning {
+        let one = if (self.learns)(name) {
             Var::zeros((), DType::F32, device)?.as_tensor().clone()
         } else {
             Tensor::zeros((), DType::F32, device)?

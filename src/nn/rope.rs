@@ -7,6 +7,7 @@ use std::f64::consts::TAU;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle::{D, DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
 
 use super::half::widened;
 use crate::{Error, Result, kernels};
@@ -17,7 +18,8 @@ pub use crate::kernels::RopeLayout;
 const BLOCK: usize = 1024;
 
 /// How frequencies are changed so that a model reads longer texts than it first learned from.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum RopeScaling {
     /// Not at all.
     #[default]
@@ -41,6 +43,11 @@ pub enum RopeScaling {
 }
 
 impl RopeScaling {
+    /// Whether frequencies stay as they are.
+    pub fn is_plain(&self) -> bool {
+        *self == Self::Plain
+    }
+
     fn apply(self, frequency: f64) -> f64 {
         match self {
             Self::Plain => frequency,

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 
 /// A decoder: tokenizer, weights and perhaps a chat template.
 #[pyclass(frozen, module = "carina._core")]
-pub(super) struct Decoder(language::Decoder, GiveBack);
+pub(super) struct Decoder(pub(super) language::Decoder, GiveBack);
 
 impl Decoder {
     fn new(inner: language::Decoder) -> Self {
@@ -187,7 +187,7 @@ pub(super) fn decoder_sizes() -> Vec<&'static str> {
     LlamaConfig::presets().collect()
 }
 
-fn parsed<T: DeserializeOwned>(what: &str, json: &str) -> Result<T> {
+pub(super) fn parsed<T: DeserializeOwned>(what: &str, json: &str) -> Result<T> {
     serde_json::from_str(json).map_err(|why| Error::value(what, why.to_string()))
 }
 

@@ -8,6 +8,7 @@ mod data;
 mod decoder;
 mod encoders;
 mod error;
+mod graft;
 mod imaging;
 mod index;
 mod metrics;
@@ -32,6 +33,8 @@ mod module {
     use super::decoder::{Decoder, decoder_sizes};
     #[pymodule_export]
     use super::encoders::{LoadReport, TextEncoder};
+    #[pymodule_export]
+    use super::graft::{ask, film_tasks, graft, merge_lora, plan_asking, prefer};
     #[pymodule_export]
     use super::imaging::{
         Geometry, Image, Recipe, cxr_foundation_film, decode_dicom, read_film, recipe_presets,

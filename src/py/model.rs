@@ -28,7 +28,7 @@ type Phrases = (String, Vec<String>, Vec<String>);
 /// A model: towers, weights, recipe and tokenizer.
 #[pyclass(frozen, module = "carina._core")]
 pub(super) struct Model {
-    inner: RwLock<systems::Model>,
+    pub(super) inner: RwLock<systems::Model>,
     _after: GiveBack,
 }
 
@@ -47,7 +47,7 @@ impl Model {
         Self { inner: RwLock::new(inner), _after: GiveBack }
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, systems::Model> {
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, systems::Model> {
         self.inner.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -61,7 +61,7 @@ pub(super) fn named<T: serde::de::DeserializeOwned>(argument: &str, name: &str) 
 /// The most bytes of prepared films that a cache in memory holds.
 const CACHE_BYTES: usize = 2 << 30;
 
-fn cache(mode: &str) -> Result<Arc<Cache>> {
+pub(super) fn cache(mode: &str) -> Result<Arc<Cache>> {
     Ok(Arc::new(match mode {
         "none" => Cache::none(),
         "memory" => Cache::memory(CACHE_BYTES),

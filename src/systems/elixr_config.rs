@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::GraftConfig;
 use crate::fusion::QFormerConfig;
 use crate::language::{TextConfig, TextPooling};
 use crate::vision::ImageEncoderConfig;
@@ -54,6 +55,9 @@ pub struct ElixrConfig {
     /// What stands between image and language; an attention pool and a text encoder when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resampler: Option<Resampler>,
+    /// A decoder that films are told to; none when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decoder: Option<Box<GraftConfig>>,
     /// Width of the space where films and texts meet.
     pub embedding: usize,
     /// What the classification head scores; empty until a supervised stage.
@@ -71,6 +75,7 @@ impl Default for ElixrConfig {
             queries: 32,
             pool_heads: 8,
             resampler: None,
+            decoder: None,
             embedding: 128,
             findings: Vec::new(),
         }
@@ -108,6 +113,15 @@ impl ElixrConfig {
                 }
             }
             None => self.check_pool()?,
+        }
+        if let Some(decoder) = &self.decoder {
+            decoder.validate()?;
+            let room = decoder.llama.max_positions;
+            if self.queries + 2 > room {
+                let why =
+                    format!("found {}, too many for a decoder of {room} positions", self.queries);
+                return Err(Error::config("queries", why));
+            }
         }
         if self.text_length > self.text.max_length() {
             let why = format!(

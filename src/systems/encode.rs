@@ -106,7 +106,7 @@ impl Model {
 
     /// Calls `work` for the films of every batch, (B, C, H, W), and their rows; gives what could
     /// not be read.
-    fn over(
+    pub(super) fn over(
         &self,
         dataset: &Arc<Dataset>,
         batch_size: usize,

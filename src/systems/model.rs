@@ -8,15 +8,18 @@ use candle::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::elixr::{Elixr, ElixrConfig};
-use super::{Plan, Sketch};
+use super::{Graft, Plan, Sketch};
 use crate::imaging::Recipe;
-use crate::language::{TokenBatch, Tokenizer};
+use crate::language::{Script, TokenBatch, Tokenizer};
 use crate::nn::{Kind, Parameters, Precision};
 use crate::weights::{self, Checkpoint, LoadReport, NameMap, Strictness};
 use crate::{Error, Result, files};
 
 /// The layout of `config.json` that this version reads and writes.
 const FORMAT: u32 = 1;
+
+/// The part of a model's folder that holds a decoder's tokenizer and chat template.
+const DECODER: &str = "decoder";
 
 /// Which of the four systems, with its sizes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,6 +91,12 @@ impl ModelSpec {
         let SystemConfig::Elixr(config) = &self.system;
         config
     }
+
+    /// The system's sizes, to be changed.
+    pub(super) fn elixr_mut(&mut self) -> &mut ElixrConfig {
+        let SystemConfig::Elixr(config) = &mut self.system;
+        config
+    }
 }
 
 /// Puts the fields of `changes` over those of `base`, deep down.
@@ -107,16 +116,33 @@ fn merge(base: &mut serde_json::Value, changes: serde_json::Value) {
     }
 }
 
+/// How the texts of the decoder are read that `config` has, if it has one.
+fn script_beside(folder: &Path, config: &ElixrConfig) -> Result<Option<Script>> {
+    let Some(decoder) = &config.decoder else { return Ok(None) };
+    let folder = folder.join(DECODER);
+    let script = Script::open(&folder, &decoder.llama)?;
+    if script.hash()? != decoder.script {
+        let why = "found another tokenizer or chat template, expected those that the model was \
+                   saved with";
+        return Err(Error::format(folder.join("tokenizer.json"), why));
+    }
+    Ok(Some(script))
+}
+
 /// A model that can be trained and asked.
 #[derive(Debug)]
 pub struct Model {
-    spec: ModelSpec,
-    parameters: Parameters,
+    pub(super) spec: ModelSpec,
+    pub(super) parameters: Parameters,
     /// The towers that learn.
     towers: Elixr,
     /// The same towers as they are used, by precision, until something changes the weights.
     still: [OnceLock<Elixr>; 2],
     tokenizer: Tokenizer,
+    /// The decoder as it is used, by precision, likewise.
+    pub(super) still_graft: [OnceLock<Graft>; 2],
+    /// How the decoder's texts are read; there is one with a decoder.
+    pub(super) script: Option<Script>,
 }
 
 impl Model {
@@ -127,10 +153,18 @@ impl Model {
         seed: u64,
         device: &Device,
     ) -> Result<Self> {
-        Self::build(spec, tokenizer, Parameters::new(seed, device))
+        if spec.elixr().decoder.is_some() {
+            let why = "found one, expected none: a decoder comes by model.graft(decoder)";
+            return Err(Error::config("decoder", why));
+        }
+        Self::build(spec, (tokenizer, None), Parameters::new(seed, device))
     }
 
-    fn build(mut spec: ModelSpec, tokenizer: Tokenizer, parameters: Parameters) -> Result<Self> {
+    fn build(
+        mut spec: ModelSpec,
+        (tokenizer, script): (Tokenizer, Option<Script>),
+        parameters: Parameters,
+    ) -> Result<Self> {
         let SystemConfig::Elixr(config) = &mut spec.system;
         config.text.set_vocab_size(tokenizer.vocab_size());
         let tokenizer = tokenizer.with_max_length(config.text_length)?;
@@ -139,10 +173,15 @@ impl Model {
             tokenizer = tokenizer.cxr_foundation()?;
         }
         let towers = Elixr::new(config, &parameters.builder())?;
-        Ok(Self { spec, parameters, towers, still: Default::default(), tokenizer })
+        if let Some(decoder) = &config.decoder {
+            Graft::new(decoder, config.query_dim(), &parameters.builder())?; // declares what to load
+        }
+        let (still, still_graft) = Default::default();
+        Ok(Self { spec, parameters, towers, still, tokenizer, still_graft, script })
     }
 
-    /// Opens a model's folder: `config.json`, `model.safetensors` and `tokenizer.json`.
+    /// Opens a model's folder: `config.json`, `model.safetensors` and `tokenizer.json`; the
+    /// tokenizer of a decoder lies in `decoder`.
     pub fn load(folder: &Path, device: &Device) -> Result<(Self, LoadReport)> {
         let path = folder.join("config.json");
         let bytes = files::read(&path)?;
@@ -156,7 +195,8 @@ impl Model {
         let length = spec.elixr().text_length;
         let tokenizer = Tokenizer::from_json(&files::read(&path)?, length)
             .map_err(|why| Error::format(&path, why.to_string()))?;
-        let model = Self::build(spec, tokenizer, Parameters::blank(device))?;
+        let script = script_beside(folder, spec.elixr())?;
+        let model = Self::build(spec, (tokenizer, script), Parameters::blank(device))?;
         let checkpoint = Checkpoint::open(folder.join("model.safetensors"))?;
         let report = weights::load(
             &model.parameters,
@@ -179,6 +219,9 @@ impl Model {
         weights::save(&tensors, &folder.join("model.safetensors"), &BTreeMap::new())?;
         let tokenizer = self.tokenizer.to_json()?;
         files::write_atomic(&folder.join("tokenizer.json"), tokenizer.as_bytes())?;
+        if let Some(script) = &self.script {
+            script.save(&folder.join(DECODER))?;
+        }
         let text = serde_json::to_string_pretty(&self.spec)
             .map_err(|error| Error::Internal(format!("config.json: {error}")))?;
         files::write_atomic(&folder.join("config.json"), text.as_bytes())
@@ -228,7 +271,7 @@ impl Model {
 
     /// Lets go of what was made of the weights. To be called by whoever changes them.
     pub fn changed(&mut self) {
-        self.still = Default::default();
+        (self.still, self.still_graft) = Default::default();
     }
 
     /// Where the model computes.

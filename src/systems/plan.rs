@@ -8,8 +8,10 @@
 use serde::Serialize;
 
 use super::elixr::{Elixr, ElixrConfig};
-use super::{Level, ModelSpec};
+use super::writing::trace_writing;
+use super::{Graft, GraftConfig, Level, ModelSpec};
 use crate::data::LoaderOptions;
+use crate::language::Generation;
 use crate::nn::{Account, Bytes, Kind, Outline, Pass, Precision, is_statistic};
 use crate::{Error, Result};
 
@@ -47,6 +49,9 @@ pub struct Sketch {
     outline: Outline,
     learning: Elixr,
     still: Elixr,
+    /// The decoder as it is used, its options, and the features of a query.
+    graft: Option<(Graft, GraftConfig, usize)>,
+    precision: Precision,
     shape: [usize; 3],
     text_length: usize,
 }
@@ -61,7 +66,14 @@ impl Sketch {
     fn of(config: &ElixrConfig, shape: [usize; 3], precision: Precision) -> Result<Self> {
         precision.learns()?;
         let (outline, unused) = (Outline::default(), Outline::default());
+        let graft = |decoder: &GraftConfig| -> Result<_> {
+            let from = config.query_dim();
+            let graft = Graft::new(decoder, from, &outline.builder(false, precision))?;
+            Ok((graft, decoder.clone(), from))
+        };
         Ok(Self {
+            graft: config.decoder.as_deref().map(graft).transpose()?,
+            precision,
             learning: Elixr::new(config, &outline.builder(true, precision))?,
             still: Elixr::new(config, &unused.builder(false, precision))?,
             outline,
@@ -78,6 +90,35 @@ impl Sketch {
     /// The towers as they are used.
     pub fn still(&self) -> &Elixr {
         &self.still
+    }
+
+    /// The decoder as it is used; fails when the model has none.
+    pub fn still_graft(&self) -> Result<&Graft> {
+        self.graft.as_ref().map(|(graft, ..)| graft).ok_or_else(no_decoder)
+    }
+
+    /// The decoder in which those parameters learn whose name `learns`.
+    pub fn graft(&self, learns: impl Fn(&str) -> bool + Send + Sync + 'static) -> Result<Graft> {
+        let (_, config, from) = self.graft.as_ref().ok_or_else(no_decoder)?;
+        let parts = Outline::default().part(learns, self.precision);
+        Graft::new(config, *from, &parts)
+    }
+
+    /// The plan of asking about `batch` films at a time in prompts of at most `tokens` tokens.
+    pub fn ask(&self, batch: usize, tokens: usize, options: &Generation) -> Result<Plan> {
+        options.validate()?;
+        let (account, pass, batch) = (self.account(), Pass::inference(), batch.max(1));
+        self.queue(&account, batch, None);
+        let pixels = account.input(Kind::Data, &self.batch(batch));
+        let image = self.still.trace_image(&pixels, &pass)?;
+        let queries = self.still.trace_gather(&image, &pass)?;
+        drop(image);
+        let graft = self.still_graft()?;
+        let films = graft.trace_adapt(&queries);
+        drop(queries);
+        let prompts = graft.trace_splice([batch, tokens], Some(&films), &account);
+        trace_writing(graft.decoder(), &prompts, options);
+        Ok(Plan::new("ask", batch, &self.shape, account.peak()))
     }
 
     /// The shape (C, H, W) of a film.
@@ -168,6 +209,11 @@ impl Plan {
             total: bytes.iter().sum(),
         }
     }
+}
+
+/// What a call says that needs a decoder.
+pub(super) fn no_decoder() -> Error {
+    Error::value("model", "found no decoder; put one behind it with model.graft(decoder)")
 }
 
 fn film_shape(spec: &ModelSpec, size: Option<[usize; 2]>) -> Result<[usize; 3]> {

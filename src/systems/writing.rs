@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::language::{CacheTrace, Decoder, Generation, Llama, LlamaConfig, SCORED};
-use crate::nn::{Account, Kind, Outline, Precision};
+use crate::nn::{Account, Kind, Outline, Precision, Shadow};
 
 use super::Plan;
 
@@ -33,28 +33,9 @@ impl DecoderSketch {
     /// The plan of writing after `batch` prompts of at most `tokens` tokens at a time.
     pub fn write(&self, batch: usize, tokens: usize, options: &Generation) -> Result<Plan> {
         options.validate()?;
-        let (account, mut cache) = (self.account(), CacheTrace::default());
+        let account = self.account();
         let prompts = self.model.trace_embed([batch, tokens], &account);
-        let mut scores = self.last_logits(&self.model.trace(&prompts, Some(&mut cache)));
-        let rows = batch.saturating_mul(options.beams);
-        if options.beams > 1 {
-            cache.choose(rows, &account);
-        }
-        // The last token written is not read again.
-        let mut left = options.max_new_tokens.saturating_sub(1);
-        while left > 0 {
-            let skipped = cache.left().min(left - 1);
-            cache.skip(skipped); // as large as the step that follows, or smaller
-            left -= skipped + 1;
-            let next = self.model.trace_embed([rows, 1], &account);
-            let states = self.model.trace(&next, Some(&mut cache));
-            let new = self.last_logits(&states);
-            scores = new;
-            if options.beams > 1 {
-                cache.choose(rows, &account);
-            }
-        }
-        drop(scores);
+        trace_writing(&self.model, &prompts, options);
         Ok(Plan::new("generate", batch, &[tokens], account.peak()))
     }
 
@@ -75,19 +56,44 @@ impl DecoderSketch {
         account.keep(Kind::Weights, self.weights);
         account
     }
+}
 
-    /// The memory of the logits after the last token of each text: as they come, and twice in
-    /// float64.
-    fn last_logits(&self, states: &crate::nn::Shadow) -> crate::nn::Shadow {
-        let &[rows, _, dim] = states.dims() else { return states.clone() };
-        let account = states.account();
-        let last = account.input(Kind::Activations, &[rows, dim]);
-        let logits = self.model.trace_logits(&last);
-        let wide = account.input(Kind::Activations, &[2 * rows, self.model.config().vocab_size]);
-        let scores = account.input(Kind::Activations, &[2 * rows, self.model.config().vocab_size]);
-        drop((logits, wide));
-        scores
+/// The memory of writing after `prompts` (B, T, D).
+pub(super) fn trace_writing(model: &Llama, prompts: &Shadow, options: &Generation) {
+    let (account, mut cache) = (prompts.account(), CacheTrace::default());
+    let mut scores = last_logits(model, &model.trace(prompts, Some(&mut cache)));
+    let rows = prompts.dims()[0].saturating_mul(options.beams);
+    if options.beams > 1 {
+        cache.choose(rows, account);
     }
+    // The last token written is not read again.
+    let mut left = options.max_new_tokens.saturating_sub(1);
+    while left > 0 {
+        let skipped = cache.left().min(left - 1);
+        cache.skip(skipped); // as large as the step that follows, or smaller
+        left -= skipped + 1;
+        let next = model.trace_embed([rows, 1], account);
+        let states = model.trace(&next, Some(&mut cache));
+        let new = last_logits(model, &states);
+        scores = new;
+        if options.beams > 1 {
+            cache.choose(rows, account);
+        }
+    }
+    drop(scores);
+}
+
+/// The memory of the logits after the last token of each text: as they come, and twice in
+/// float64.
+fn last_logits(model: &Llama, states: &Shadow) -> Shadow {
+    let &[rows, _, dim] = states.dims() else { return states.clone() };
+    let account = states.account();
+    let last = account.input(Kind::Activations, &[rows, dim]);
+    let logits = model.trace_logits(&last);
+    let wide = account.input(Kind::Activations, &[2 * rows, model.config().vocab_size]);
+    let scores = account.input(Kind::Activations, &[2 * rows, model.config().vocab_size]);
+    drop((logits, wide));
+    scores
 }
 
 /// Fails when writing after prompts of at most `tokens` tokens will not fit in memory.

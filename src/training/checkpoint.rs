@@ -62,6 +62,9 @@ fn fingerprint(dataset: &Dataset) -> String {
         text.push_str(&study.id);
         text.extend(study.labels.iter().map(|label| format!(" {label}")));
         text.push_str(&study.report.text());
+        for question in &study.questions {
+            text.extend(["\n ", &question.question, " ", &question.answer]);
+        }
     }
     files::sha256_hex(text.as_bytes())
 }

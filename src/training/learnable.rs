@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::Stage;
+use super::aim::{Objective, Same};
+use super::instruct;
 use super::objective::section;
-use super::stage::{Objective, Same, Stage};
 use crate::data::{Dataset, Study};
 use crate::metrics::Policy;
 use crate::{Error, Result};
@@ -28,7 +30,7 @@ impl Learnable {
         let needed = needed(&stage.objective);
         let keeps = |row: &usize| has(&whole.studies[*row], &stage.objective);
         let rows: Vec<usize> = (0..whole.len()).filter(keeps).collect();
-        let least = if matches!(stage.objective, Objective::Supervised { .. }) { 1 } else { 2 };
+        let least = if stage.objective.compares() { 2 } else { 1 };
         if rows.len() < least {
             let why = format!(
                 "stage `{}` needs {least} or more studies with {needed}, found {} among {}",
@@ -55,6 +57,7 @@ fn needed(objective: &Objective) -> &'static str {
         Objective::Contrastive { same: Same::Labels, .. }
         | Objective::Qformer { same: Same::Labels, .. } => "a report and a known label",
         Objective::Contrastive { .. } | Objective::Qformer { .. } => "a report",
+        Objective::Instruct { .. } => "a report or a question for any of its tasks",
         Objective::Supcon { .. } | Objective::Supervised { .. } => "a known label",
     }
 }
@@ -66,6 +69,7 @@ fn has(study: &Study, objective: &Objective) -> bool {
             let reported = !section(study, *text).trim().is_empty();
             reported && (*same != Same::Labels || known(Policy::Ignore))
         }
+        Objective::Instruct { tasks, .. } => !instruct::items(study, tasks).is_empty(),
         Objective::Supcon { uncertain, .. } | Objective::Supervised { uncertain, .. } => {
             known(*uncertain)
         }

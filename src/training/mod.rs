@@ -1,10 +1,13 @@
 //! Losses, optimiser, schedules, the training loop and its checkpoints.
 
 mod adamw;
+mod aim;
 mod average;
 mod checkpoint;
+mod feed;
 mod gradients;
 mod history;
+mod instruct;
 mod learn;
 mod learnable;
 pub mod loss;
@@ -19,9 +22,10 @@ mod tests;
 mod validate;
 
 pub use adamw::{AdamW, AdamWConfig};
+pub use aim::{Objective, PairLoss, Same, Section};
 pub use history::{EpochRow, History, StepRow};
 pub use plan::{Conditions, plan};
 pub use ranks::Ranks;
 pub use run::{RunOptions, run};
 pub use schedule::Schedule;
-pub use stage::{Objective, PairLoss, Same, Section, Stage};
+pub use stage::Stage;

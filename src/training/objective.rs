@@ -3,21 +3,25 @@
 use candle::{Device, Tensor};
 use ndarray::Array2;
 
-use super::loss;
-use super::stage::{Objective, PairLoss, Same, Section, Stage};
+use super::Stage;
+use super::aim::{Objective, PairLoss, Same, Section};
+use super::{instruct, loss};
 use crate::data::{Dataset, Study};
 use crate::fusion::{Negatives, Pairing, QFormer, Words};
 use crate::metrics::Policy;
 use crate::nn::Pass;
 use crate::random::Random;
-use crate::systems::Model;
 use crate::systems::elixr::Elixr;
+use crate::systems::{Graft, Model};
 use crate::vision::TokenGrid;
 use crate::{Error, Result};
 
 /// What the names of the parameters begin with that encode films, and those that read texts.
 pub(super) const IMAGE: &[&str] = &["image."];
 pub(super) const TEXT: &[&str] = &["text.", "qformer."];
+/// Those that queries depend on, and those of a decoder.
+pub(super) const QUERIES: &[&str] = &["image.", "pool.", "qformer."];
+pub(super) const DECODER: &[&str] = &["decoder.", "lora."];
 
 /// What the loss needs to know about the whole data set, found out once.
 #[derive(Debug)]
@@ -28,14 +32,20 @@ pub(super) struct Target {
     weights: Vec<[f32; 2]>,
     /// The towers as they are at the first batch, without a graph.
     still: Elixr,
+    /// The decoder likewise, for objectives with one.
+    pub(super) graft: Option<Graft>,
     /// Which towers no parameter of learns: they run in `still`.
-    frozen: Frozen,
+    pub(super) frozen: Frozen,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Frozen {
+#[allow(clippy::struct_excessive_bools)] // one for each part
+pub(super) struct Frozen {
     image: bool,
     text: bool,
+    /// All that the queries depend on.
+    queries: bool,
+    pub(super) decoder: bool,
 }
 
 impl Target {
@@ -47,20 +57,31 @@ impl Target {
             let mut learning = learning.iter().filter(|(name, _)| stage.trains(name));
             !learning.any(|(name, _)| prefixes.iter().any(|prefix| name.starts_with(prefix)))
         };
-        let frozen = Frozen { image: frozen(IMAGE), text: frozen(TEXT) };
+        let frozen = Frozen {
+            image: frozen(IMAGE),
+            text: frozen(TEXT),
+            queries: frozen(QUERIES),
+            decoder: frozen(DECODER),
+        };
+        let graft = match stage.objective {
+            Objective::Instruct { .. } => Some(model.frozen_graft(stage.precision)?),
+            _ => None,
+        };
         let (policy, balance) = match &stage.objective {
             Objective::Contrastive { same: Same::Labels, .. }
             | Objective::Qformer { same: Same::Labels, .. } => (Policy::Ignore, false),
-            Objective::Contrastive { .. } | Objective::Qformer { .. } => {
+            Objective::Contrastive { .. }
+            | Objective::Qformer { .. }
+            | Objective::Instruct { .. } => {
                 let (labels, weights) = (Array2::zeros((0, 0)), Vec::new());
-                return Ok(Self { labels, weights, still, frozen });
+                return Ok(Self { labels, weights, still, graft, frozen });
             }
             Objective::Supcon { uncertain, .. } => (*uncertain, false),
             Objective::Supervised { uncertain, balance, .. } => (*uncertain, *balance),
         };
         let labels = dataset.targets(policy);
         let weights = labels.columns().into_iter().map(|column| class_weights(column, balance));
-        Ok(Self { weights: weights.collect(), labels, still, frozen })
+        Ok(Self { weights: weights.collect(), labels, still, graft, frozen })
     }
 
     /// The labels of one study as a key that equal studies share.
@@ -84,7 +105,7 @@ fn class_weights(column: ndarray::ArrayView1<'_, f32>, balance: bool) -> [f32; 2
 /// One batch on the model's device.
 #[derive(Debug)]
 pub(super) struct Films {
-    /// The films (B, C, H, W).
+    /// The films (B, C, H, W), in a blind stage without numbers.
     pub(super) pixels: Tensor,
     /// Which study of the data set each is.
     pub(super) indices: Vec<usize>,
@@ -123,6 +144,15 @@ pub(super) fn evaluate(task: &Task) -> Result<Outcome> {
             Ok(Outcome { loss, logits: None })
         }
         Objective::Qformer { .. } => task.query(towers.qformer()?, &grid()?.tokens),
+        Objective::Instruct { .. } => {
+            let queries = || -> Result<Tensor> {
+                if target.frozen.queries {
+                    return Ok(target.still.image(&films.pixels)?.queries);
+                }
+                Ok(features()?.queries)
+            };
+            Ok(Outcome { loss: instruct::loss(task, queries)?, logits: None })
+        }
         Objective::Supcon { temperature, .. } => {
             let at = towers.embed_image(&features()?)?; // (B, Q, E)
             let (batch, queries, width) = at.dims3()?;

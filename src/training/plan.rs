@@ -1,8 +1,8 @@
 //! How much memory a stage will take, before anything of it is allocated.
 
-use super::RunOptions;
-use super::objective::{IMAGE, TEXT};
-use super::stage::{Objective, Stage};
+use super::aim::Objective;
+use super::objective::{IMAGE, QUERIES, TEXT};
+use super::{RunOptions, Stage};
 use crate::Result;
 use crate::fusion::trace_similarity;
 use crate::nn::{Kind, Pass, Shadow, Work};
@@ -40,7 +40,9 @@ pub fn plan(spec: &ModelSpec, stage: &Stage, conditions: &Conditions) -> Result<
         account.keep(Kind::Gradients, learning); // the sum of those before
     }
     let batch = conditions.studies.map_or(stage.batch_size, |n| n.min(stage.batch_size)).max(1);
-    sketch.queue(&account, batch, conditions.studies);
+    if !stage.blind() {
+        sketch.queue(&account, batch, conditions.studies);
+    }
     let kept = conditions.studies.map_or(0, |n| n.saturating_mul(NUMBER * sketch.film()));
     account.keep(Kind::Data, kept.min(conditions.cache));
 
@@ -60,16 +62,19 @@ pub fn plan(spec: &ModelSpec, stage: &Stage, conditions: &Conditions) -> Result<
     let (still, learning) = (sketch.still(), sketch.learning());
     let pass = Pass::training(0, 0);
     let pass = if conditions.recompute { pass.recomputing() } else { pass };
-    let pixels = account.input(Kind::Data, &sketch.batch(batch));
-    let tokens = if frozen(IMAGE) {
-        still.trace_image(&pixels, &Pass::inference())?
-    } else {
-        learning.trace_image(&pixels, &pass)?
+    let tokens = || {
+        let pixels = account.input(Kind::Data, &sketch.batch(batch));
+        if frozen(IMAGE) {
+            still.trace_image(&pixels, &Pass::inference())
+        } else {
+            learning.trace_image(&pixels, &pass)
+        }
     };
-    let queries = || learning.trace_gather(&tokens, &pass);
+    let queries = || learning.trace_gather(&tokens()?, &pass);
     let scores = match stage.objective {
         Objective::Contrastive { .. } => {
-            let films = learning.trace_embed(&queries()?);
+            let tokens = tokens()?;
+            let films = learning.trace_embed(&learning.trace_gather(&tokens, &pass)?);
             let texts = [batch, sketch.text_length()];
             let states = if frozen(TEXT) {
                 still.trace_text(texts, &account, &Pass::inference())?
@@ -80,7 +85,19 @@ pub fn plan(spec: &ModelSpec, stage: &Stage, conditions: &Conditions) -> Result<
             trace_similarity(&films, &texts)
         }
         Objective::Qformer { .. } => {
-            learning.qformer()?.trace_losses(&tokens, sketch.text_length(), &pass)?
+            learning.qformer()?.trace_losses(&tokens()?, sketch.text_length(), &pass)?
+        }
+        Objective::Instruct { per_study, max_tokens, blind, .. } => {
+            let trains = stage.clone();
+            let graft = sketch.graft(move |name| trains.trains(name))?;
+            let films = match (blind, frozen(QUERIES)) {
+                (true, _) => None,
+                (_, true) => Some(still.trace_gather(&tokens()?, &Pass::inference())?),
+                (_, false) => Some(queries()?),
+            };
+            let films = films.map(|queries| graft.trace_adapt(&queries));
+            let words = [batch.saturating_mul(per_study), max_tokens];
+            graft.trace_loss(words, films.as_ref(), &account, &pass)?
         }
         Objective::Supcon { .. } => learning.trace_embed(&queries()?),
         Objective::Supervised { .. } => learning.trace_classify(&queries()?),

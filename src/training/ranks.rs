@@ -16,7 +16,7 @@ use candle::{DType, Device, Tensor, Var};
 
 use super::checkpoint::Identity;
 use super::gradients::Gradients;
-use super::stage::{Objective, Stage};
+use super::stage::Stage;
 use crate::nn::{Parameters, is_statistic};
 use crate::{Error, Result, files};
 
@@ -109,8 +109,7 @@ impl Ranks {
 
     /// Refuses a stage whose batches have no equal shares, and processes that differ.
     pub(super) fn check(&self, stage: &Stage, identity: &Identity, device: &Device) -> Result<()> {
-        let alone = matches!(stage.objective, Objective::Supervised { .. });
-        let (least, size) = (if alone { 1 } else { 2 }, self.size);
+        let (least, size) = (if stage.objective.compares() { 2 } else { 1 }, self.size);
         if !stage.batch_size.is_multiple_of(size) || stage.batch_size / size < least {
             let why = format!(
                 "found {}, expected a multiple of {size} processes with {least} or more films each",

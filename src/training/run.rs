@@ -7,16 +7,19 @@ use std::time::Instant;
 use candle::Var;
 
 use super::adamw::{AdamW, global_norm};
+use super::aim::Objective;
 use super::average::Average;
 use super::checkpoint::{self, FORMAT, Identity, State, Tensors};
+use super::feed::Feed;
 use super::gradients::Gradients;
 use super::history::{EpochRow, History, StepRow};
+use super::instruct;
 use super::learn;
 use super::learnable::Learnable;
 use super::objective::{Films, Target, Task};
 use super::plan::fits;
 use super::ranks::{Ranks, leads};
-use super::stage::{Objective, Stage};
+use super::stage::Stage;
 use super::validate;
 use crate::data::{Augment, Cache, Dataset, Loader, LoaderOptions};
 use crate::nn::Pass;
@@ -96,6 +99,9 @@ pub fn run(
         model.towers().qformer()?;
         model.caption_tokens()?;
     }
+    if let Objective::Instruct { .. } = stage.objective {
+        instruct::check(model, stage)?;
+    }
     if supervised {
         model.set_findings(&dataset.findings)?;
     }
@@ -165,6 +171,9 @@ impl<'a> Run<'a> {
         if let Some(notice) = &self.train.notice {
             self.fail(notice);
         }
+        if let Some(notice) = instruct::overlong(self.model, self.stage, &self.train.dataset)? {
+            self.fail(&notice);
+        }
         let outcome = self.epochs(epoch, batch);
         if matches!(outcome, Err(Error::Interrupted)) {
             return Err(Error::Interrupted); // the last checkpoint stands
@@ -208,8 +217,8 @@ impl<'a> Run<'a> {
         if let Some(ranks) = &self.options.ranks {
             plan = plan.iter().map(|batch| ranks.share(batch)).collect();
         }
-        let films = loader.run(plan, epoch as u64, first)?.onto(device)?;
-        for (offset, batch) in films.enumerate() {
+        let feed = Feed::new(loader, self.stage, plan, (epoch, first), device)?;
+        for (offset, batch) in feed.enumerate() {
             let (batch, pixels) = batch?;
             for failure in &batch.failures {
                 let row = self.train.row(failure.index);

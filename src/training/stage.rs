@@ -2,131 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::aim::{Objective, positive, share};
 use super::{AdamWConfig, Schedule};
 use crate::data::Augment;
-use crate::fusion::Gather;
-use crate::metrics::Policy;
 use crate::nn::Precision;
 use crate::{Error, Result};
-
-/// What the loss compares.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Objective {
-    /// Films with their reports.
-    Contrastive {
-        /// Softmax over the batch (CLIP) or a sigmoid for each pair (SigLIP).
-        #[serde(default)]
-        loss: PairLoss,
-        /// Which pairs off the diagonal count as positives too.
-        #[serde(default)]
-        same: Same,
-        /// Which part of the report is read.
-        #[serde(default)]
-        text: Section,
-        /// Chance that a sentence of the report is left out, per film and epoch.
-        #[serde(default)]
-        drop_sentence: f64,
-        /// Whether the micro-batches of a step are one batch, in which each film meets the texts
-        /// of all: a large batch with the memory of a small one, for twice the work.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        together: bool,
-    },
-    /// Films with their reports, by a Q-Former: contrast, match and caption.
-    Qformer {
-        /// Which pairs off the diagonal count as positives too, and are no negatives.
-        #[serde(default)]
-        same: Same,
-        /// Which part of the report is read.
-        #[serde(default)]
-        text: Section,
-        /// Chance that a sentence of the report is left out, per film and epoch.
-        #[serde(default)]
-        drop_sentence: f64,
-        /// What gradients pass in the contrast.
-        #[serde(default)]
-        gather: Gather,
-        /// Label smoothing of the contrast.
-        #[serde(default = "tenth")]
-        contrast_smoothing: f64,
-        /// Label smoothing of the words of a caption.
-        #[serde(default = "tenth")]
-        caption_smoothing: f64,
-        /// Factors of the three losses: contrast, match, caption.
-        #[serde(default = "ones")]
-        weights: [f64; 3],
-    },
-    /// Films that share their labels pull together.
-    Supcon {
-        /// Divides the similarities.
-        #[serde(default = "supcon_temperature")]
-        temperature: f64,
-        /// What an uncertain label counts as.
-        #[serde(default)]
-        uncertain: Policy,
-    },
-    /// Films against their labels, each finding by itself.
-    Supervised {
-        /// What an uncertain label counts as.
-        #[serde(default)]
-        uncertain: Policy,
-        /// Weighs the two classes of each finding alike.
-        #[serde(default)]
-        balance: bool,
-        /// Label smoothing: targets move half of this from 0 and from 1.
-        #[serde(default)]
-        smoothing: f64,
-    },
-}
-
-fn supcon_temperature() -> f64 {
-    0.1
-}
-
-fn tenth() -> f64 {
-    0.1
-}
-
-fn ones() -> [f64; 3] {
-    [1.0; 3]
-}
-
-/// The two contrastive losses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PairLoss {
-    /// Softmax over the batch.
-    #[default]
-    Clip,
-    /// A sigmoid for each pair.
-    Siglip,
-}
-
-/// Which pairs of different studies are positives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Same {
-    /// Only a film and its own report.
-    Nothing,
-    /// Those whose texts are equal: radiology repeats itself ("normal").
-    #[default]
-    Text,
-    /// Those whose labels are all equal.
-    Labels,
-}
-
-/// The part of a report that is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Section {
-    /// Findings and impression, whatever is there.
-    #[default]
-    Report,
-    /// Findings only.
-    Findings,
-    /// Impression only.
-    Impression,
-}
 
 /// One stage of training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -182,6 +62,8 @@ fn one_norm() -> f64 {
 /// The presets compiled in, by name.
 const PRESETS: &[(&str, &str)] = &[
     ("contrastive", include_str!("stages/contrastive.toml")),
+    ("graft", include_str!("stages/graft.toml")),
+    ("language", include_str!("stages/language.toml")),
     ("qformer", include_str!("stages/qformer.toml")),
     ("supcon", include_str!("stages/supcon.toml")),
     ("supervised", include_str!("stages/supervised.toml")),
@@ -213,49 +95,14 @@ impl Stage {
 
     /// Refuses values that no training can use.
     pub fn validate(&self) -> Result<()> {
-        let positive = |field: &str, value: f64| {
-            let fine = value.is_finite() && value > 0.0;
-            if fine { Ok(()) } else { Err(number(field, value, "a number above 0")) }
-        };
         positive("epochs", self.epochs as f64)?;
         positive("batch_size", self.batch_size as f64)?;
         positive("accumulate", self.accumulate as f64)?;
         positive("clip_norm", self.clip_norm)?;
         positive("schedule.peak", self.schedule.peak)?;
-        let share = |field: &str, value: f64| {
-            let fine = (0.0..1.0).contains(&value);
-            if fine { Ok(()) } else { Err(number(field, value, "a number from 0 to below 1")) }
-        };
         share("schedule.warmup", self.schedule.warmup)?;
         share("average", self.average)?;
-        match self.objective {
-            Objective::Contrastive { drop_sentence, .. } => {
-                share("objective.drop_sentence", drop_sentence)?;
-                if self.batch_size < 2 {
-                    return Err(number("batch_size", 1.0, "at least 2 for a contrastive loss"));
-                }
-            }
-            Objective::Qformer {
-                drop_sentence,
-                contrast_smoothing,
-                caption_smoothing,
-                weights,
-                ..
-            } => {
-                share("objective.drop_sentence", drop_sentence)?;
-                share("objective.contrast_smoothing", contrast_smoothing)?;
-                share("objective.caption_smoothing", caption_smoothing)?;
-                weights.iter().try_for_each(|&weight| positive("objective.weights", weight))?;
-                if self.batch_size < 2 {
-                    return Err(number("batch_size", 1.0, "at least 2 for a contrastive loss"));
-                }
-            }
-            Objective::Supcon { temperature, .. } => {
-                positive("objective.temperature", temperature)?;
-            }
-            Objective::Supervised { smoothing, .. } => share("objective.smoothing", smoothing)?,
-        }
-        Ok(())
+        self.objective.validate(self.batch_size)
     }
 
     /// Whether the micro-batches of a step are one batch.
@@ -263,15 +110,16 @@ impl Stage {
         matches!(self.objective, Objective::Contrastive { together: true, .. })
     }
 
+    /// Whether no film is looked at.
+    pub fn blind(&self) -> bool {
+        matches!(self.objective, Objective::Instruct { blind: true, .. })
+    }
+
     /// Whether the parameter `name` learns in this stage.
     pub fn trains(&self, name: &str) -> bool {
         let hit = |patterns: &[String]| patterns.iter().any(|pattern| glob(pattern, name));
         hit(&self.train) && !hit(&self.freeze)
     }
-}
-
-fn number(field: &str, found: f64, expected: &str) -> Error {
-    Error::config(format!("stage.{field}"), format!("found {found}, expected {expected}"))
 }
 
 /// Whether `name` matches `pattern`, in which `*` stands for any run of characters.
@@ -301,7 +149,8 @@ mod tests {
         let error = Stage::preset("magic").unwrap_err().to_string();
         assert_eq!(
             error,
-            "stage: found \"magic\", expected one of contrastive, qformer, supcon, supervised"
+            "stage: found \"magic\", expected one of contrastive, graft, language, qformer, \
+             supcon, supervised"
         );
     }
 

@@ -7,13 +7,14 @@ use candle::{Device, Tensor};
 use ndarray::Array2;
 
 use super::{History, Ranks, RunOptions, Stage, run};
-use crate::data::{Dataset, Film, Pixels, Report, Study};
+use crate::data::{Dataset, Film, Pixels, Question, Report, Study};
 use crate::imaging::{Image, View};
-use crate::language::Tokenizer;
+use crate::language::{Decoder, LlamaConfig, Tokenizer};
 use crate::nn::Precision;
 use crate::progress::Progress;
 use crate::random::Random;
-use crate::systems::{Level, Model, preset};
+use crate::systems::{Grafting, Inquiry, Level, Model, preset};
+use crate::tasks::Instruction;
 use crate::{Error, Result};
 
 /// Films with a bright spot on one side when the finding is there.
@@ -27,7 +28,13 @@ pub(super) fn studies(n: usize) -> Arc<Dataset> {
         });
         let image = Image { range: Some([0.0, 1.0]), ..Image::from_pixels(pixels) };
         let findings = if present { "Opacity on the left." } else { "Clear lungs. No opacity." };
+        let question = Question {
+            question: "Is there an opacity?".to_owned(),
+            answer: if present { "yes" } else { "no" }.to_owned(),
+            ..Question::default()
+        };
         Arc::new(Study {
+            questions: vec![question],
             id: format!("s{i}"),
             patient: format!("p{i}"),
             films: vec![Film { pixels: Pixels::Memory(Arc::new(image)), view: View::Pa }],
@@ -45,7 +52,25 @@ fn model() -> Model {
 
 /// A model that can learn by the stage.
 fn model_for(stage: &str) -> Model {
-    model_of(if stage == "qformer" { "qformer" } else { "tiny" })
+    with_decoder(stage, model_of(if stage == "qformer" { "qformer" } else { "tiny" }))
+}
+
+/// The model with a decoder, if the stage needs one.
+fn with_decoder(stage: &str, mut model: Model) -> Model {
+    if ["graft", "language"].contains(&stage) {
+        let config = LlamaConfig {
+            dim: 16,
+            depth: 1,
+            heads: 2,
+            kv_heads: 1,
+            mlp_dim: 32,
+            max_positions: 64,
+            ..LlamaConfig::preset("1m").unwrap()
+        };
+        let decoder = Decoder::create(&config, 3, &Device::Cpu).unwrap();
+        model.graft(&decoder, &Grafting::default()).unwrap();
+    }
+    model
 }
 
 fn model_of(size: &str) -> Model {
@@ -87,8 +112,37 @@ fn every_stage_lowers_its_loss() {
 }
 
 #[test]
+fn a_grafted_model_answers_by_what_it_sees() {
+    let mut model = model_for("graft");
+    let quick = |name: &str, epochs, peak| {
+        let mut stage = Stage { epochs, accumulate: 1, average: 0.0, ..stage(name) };
+        stage.schedule.peak = peak;
+        stage
+    };
+    let stages =
+        [quick("supervised", 8, 3e-3), quick("language", 20, 1e-2), quick("graft", 20, 1e-2)];
+    for stage in stages {
+        train(&mut model, &stage, &RunOptions::default()).unwrap();
+    }
+    let films = studies(64); // the last sixteen are new
+    let inquiry = Inquiry {
+        task: Instruction::Vqa,
+        questions: vec!["Is there an opacity?".to_owned()],
+        precision: Precision::F32,
+    };
+    let options = ["yes", "no"].map(str::to_owned);
+    let (cache, silent) = (Arc::default(), Progress::silent());
+    let chosen = model.prefer(&films, &inquiry, &options, 16, cache, &silent).unwrap().0;
+    let right = |(i, row): (usize, &Option<Vec<f64>>)| {
+        row.as_ref().is_some_and(|row| (row[0] > row[1]) == i.is_multiple_of(2))
+    };
+    let right = chosen.iter().enumerate().skip(48).filter(|one| right(*one)).count();
+    assert!(right >= 14, "{right} of 16");
+}
+
+#[test]
 fn a_run_cut_anywhere_ends_with_the_same_bits() {
-    for name in ["contrastive", "qformer", "supervised"] {
+    for name in ["contrastive", "qformer", "supervised", "language", "graft"] {
         let stage = stage(name);
         let mut whole = model_for(name);
         train(&mut whole, &stage, &RunOptions::default()).unwrap();
@@ -178,7 +232,7 @@ fn a_model_without_a_q_former_is_told_how_to_get_one() {
 #[test]
 fn every_stage_teaches_a_q_former_its_part() {
     for name in Stage::presets() {
-        let mut trained = model_of("qformer");
+        let mut trained = with_decoder(name, model_of("qformer"));
         let before = bits(&trained);
         let stage = stage(name);
         train(&mut trained, &stage, &RunOptions::default()).unwrap();

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use candle::Tensor;
 use ndarray::Array2;
 
+use super::feed::Feed;
 use super::objective::{self, Films, Target, Task};
 use super::stage::Stage;
 use crate::Result;
@@ -25,13 +25,14 @@ pub(super) fn measure(
     let target = Target::new(model, dataset, stage)?;
     let mut scores = Array2::from_elem((dataset.len(), dataset.findings.len()), f32::NAN);
     let (mut sum, mut films_seen) = (0.0, 0);
-    for batch in loader.epoch(0)? {
-        let batch = batch?;
+    let feed = Feed::new(loader, stage, loader.plan(0), (0, 0), model.device())?;
+    for batch in feed {
+        let (batch, pixels) = batch?;
         progress.check()?;
-        if batch.indices.len() < 2 {
+        if batch.indices.len() < 2 && stage.objective.compares() {
             continue; // a contrastive loss of one film says nothing
         }
-        let pixels = Tensor::from_vec(batch.pixels, batch.shape.as_slice(), model.device())?;
+        let Some(pixels) = pixels else { continue };
         let films = Films { pixels, indices: batch.indices };
         let pass = &Pass::inference();
         let target = &target;

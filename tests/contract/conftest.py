@@ -60,6 +60,15 @@ def build(preset, seed=0, **overrides):
     return ca.create(system, size=size, image_size=SIDE, seed=seed, **fields)
 
 
+def build_for(stage, preset, seed=0):
+    """Create a preset with a decoder behind it, if the stage trains or asks one."""
+    model = build(preset, seed)
+    if stage["objective"]["kind"] == "instruct":
+        sizes = {"dim": 16, "depth": 1, "heads": 2, "kv_heads": 1, "mlp_dim": 32}
+        model.graft(ca.create_decoder("1m", seed=seed, device="cpu", **sizes))
+    return model
+
+
 def fits(preset, stage):
     """Say whether a model of the preset has what the stage trains."""
     return stage != "qformer" or "resampler" in described(preset)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from carina.errors import ConfigError, InvalidValueError
 
-from .conftest import build, fits
+from .conftest import build, build_for, fits
 
 # Batch statistics follow the films; no gradient moves them.
 STATISTICS = ["image.*.running_mean", "image.*.running_var"]
@@ -22,7 +22,7 @@ def stage(request, preset):
 
 
 def trained(preset, stage, films, **changes):
-    model = build(preset)
+    model = build_for(stage, preset)
     before = {name: model.parameter(name) for name in model.parameters()}
     run = ca.train(model, films, stage, progress=False, **changes)
     return model, before, run

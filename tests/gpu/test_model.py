@@ -22,8 +22,13 @@ def films():
     return ca.phantom(n=48, size=64, seed=3)
 
 
-def create(where):
-    return ca.create("elixr", seed=1, device=where, image_size=64, **SMALL)
+def create(where, stage=None):
+    size = "qformer" if stage == "qformer" else "tiny"
+    model = ca.create("elixr", size=size, seed=1, device=where, image_size=64, **SMALL)
+    if stage in ("graft", "language"):
+        sizes = {"dim": 32, "depth": 2, "heads": 2, "kv_heads": 1, "mlp_dim": 64}
+        model.graft(ca.create_decoder("1m", seed=1, device=where, **sizes))
+    return model
 
 
 def weights(model):
@@ -61,7 +66,7 @@ def test_bfloat16_features_are_close(device, films, level):
 def test_the_first_step_is_that_of_the_cpu(device, films, stage):
     moved = []
     for where in ("cpu", device):
-        model = create(where)
+        model = create(where, stage)
         run = ca.train(model, films, stage, batch_size=16, stop_after=1, progress=False)
         moved.append((run, weights(model)))
     (run, expected), (other, found) = moved
@@ -77,7 +82,7 @@ def test_the_first_step_is_that_of_the_cpu(device, films, stage):
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
 @pytest.mark.parametrize("stage", ca.list_stages())
 def test_a_short_run_learns(device, films, stage, precision):
-    model = create(device)
+    model = create(device, stage)
     run = ca.train(
         model,
         films,

@@ -318,7 +318,14 @@ def test_ctrl_c_ends_a_run_within_seconds(tmp_path):
 def test_stages_are_data_and_wrong_ones_say_what_is_wrong(films):
     stage = ca.stage("contrastive", epochs=1, schedule__peak=3e-4)
     assert stage["schedule"]["peak"] == 3e-4
-    assert ca.list_stages() == ["contrastive", "qformer", "supcon", "supervised"]
+    assert ca.list_stages() == [
+        "contrastive",
+        "graft",
+        "language",
+        "qformer",
+        "supcon",
+        "supervised",
+    ]
     with pytest.raises(
         InvalidValueError, match='stage: found "magic", expected one of'
     ):

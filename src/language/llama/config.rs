@@ -48,7 +48,7 @@ pub struct LlamaConfig {
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
     /// How the rotary frequencies are changed for longer texts.
-    #[serde(skip)]
+    #[serde(skip_serializing_if = "RopeScaling::is_plain")]
     pub rope_scaling: RopeScaling,
     /// Whether the four maps of attention add biases; Qwen2's first three always do.
     pub attention_bias: bool,

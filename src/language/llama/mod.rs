@@ -7,6 +7,7 @@
 mod cache;
 mod config;
 mod hf;
+mod lora;
 mod trace;
 
 use candle::{DType, Device, Tensor};
@@ -20,7 +21,11 @@ use crate::{Error, Result};
 
 pub use cache::Cache;
 pub use config::{Family, LlamaConfig};
+pub use lora::LoraConfig;
 pub(crate) use trace::CacheTrace;
+
+/// Logits that are held at once when texts are scored, in numbers.
+pub(crate) const SCORED: usize = 1 << 22;
 
 /// A decoder: word table, layers, norm and output layer.
 #[derive(Clone, Debug)]
@@ -139,6 +144,22 @@ impl Llama {
         let targets = targets.narrow(1, 1, tokens - 1)?;
         let weight = self.lm_head.weight()?.to_dtype(before.dtype())?;
         CrossEntropy::default().of_states(&before, &weight, None, &targets)
+    }
+
+    /// The sum of the log-probabilities of `tokens`, each by the state before it, `states` (T, D).
+    pub fn log_probability(&self, states: &Tensor, tokens: &[u32]) -> Result<f64> {
+        let step = (SCORED / self.config.vocab_size).max(1);
+        let mut sum = 0.0;
+        for first in (0..tokens.len()).step_by(step) {
+            let count = step.min(tokens.len() - first);
+            let logits = self.logits(&states.narrow(0, first, count)?)?;
+            for (row, token) in logits.to_vec2::<f32>()?.iter().zip(&tokens[first..]) {
+                let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let all: f64 = row.iter().map(|x| f64::from(x - top).exp()).sum();
+                sum += f64::from(row[*token as usize] - top) - all.ln();
+            }
+        }
+        Ok(sum)
     }
 
     /// Every linear map of the layers (queries, keys, values, output, gate, up, down), for

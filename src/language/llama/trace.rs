@@ -1,7 +1,8 @@
 //! The memory of reading tokens, from sizes alone.
 
 use super::{Layer, Llama};
-use crate::nn::{Account, Kind, Shadow, room_for};
+use crate::Result;
+use crate::nn::{Account, Kind, Pass, Shadow, Work, room_for};
 
 /// The memory of a [`Cache`](super::Cache); empty at first.
 #[derive(Debug, Default)]
@@ -57,6 +58,27 @@ impl Llama {
             x = layer.trace(&x);
         }
         self.norm.trace(&x)
+    }
+
+    /// The memory of [`Self::forward`] in a pass that trains.
+    pub(crate) fn trace_learning(&self, x: &Shadow, pass: &Pass) -> Result<Shadow> {
+        let mut x = x.clone();
+        for layer in &self.layers {
+            let layer = layer.clone();
+            x = x.block(pass, move |x, _| Ok(layer.trace(x)))?;
+        }
+        Ok(self.norm.trace(&x))
+    }
+
+    /// The memory of [`Self::loss`] where `counted` targets count.
+    pub(crate) fn trace_loss(&self, states: &Shadow, counted: usize) -> Shadow {
+        let states = Shadow::shared(&[counted, self.config.dim], &[states]);
+        // An untied head is not laid out: the loss multiplies blocks of it as they lie.
+        let table = self.lm_head.weight().map(|table| states.account().weight(table));
+        match table {
+            Ok(table) => Shadow::made(&[1], &[&states, &table], Work::default()),
+            Err(_) => Shadow::made(&[1], &[&states], Work::default()),
+        }
     }
 
     /// The memory of looking up tokens (B, N).
