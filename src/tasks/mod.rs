@@ -1,5 +1,10 @@
-//! Tasks as data: prompt pools now, answer types as the systems need them.
+//! Tasks as data: prompts, queries, graded answers, and reports made wrong on purpose.
 
+mod grading;
 mod prompt;
+mod query;
+pub mod report;
 
+pub use grading::{Tolerance, grade_answer};
 pub use prompt::{Prompt, prompt_banks, prompts};
+pub use query::{Described, Query, queries, query_sets};
