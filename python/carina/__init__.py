@@ -16,6 +16,8 @@ from carina._core import (
 from carina._progress import set_progress
 from carina.captioning import caption
 from carina.classification import classification_result
+from carina.corruption import Corruption, corrupt
+from carina.curve import LearningCurve, Scratch, learning_curve
 from carina.dataset import Dataset
 from carina.decoder import Decoder, create_decoder, list_decoder_sizes, load_decoder
 from carina.deidentification import deidentify
@@ -35,10 +37,13 @@ from carina.phantom import phantom
 from carina.plan import Plan
 from carina.probe import Probe
 from carina.prompts import Prompt, PromptBank, list_prompts, prompts
+from carina.queries import Queries, Query, list_queries, queries
 from carina.reading import read
 from carina.recipe import Recipe
 from carina.rendering import Picture, Slider
+from carina.report_quality import ReportCheck, report_checks
 from carina.result import Measurement, Protocol, Result
+from carina.sensitivity import prompt_sensitivity
 from carina.series import Series, SeriesList, read_series
 from carina.study import Study
 from carina.table import Table
@@ -53,12 +58,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CarinaError",
+    "Corruption",
     "Dataset",
     "Decoder",
     "Embeddings",
     "Geometry",
     "Image",
     "Index",
+    "LearningCurve",
     "LoadReport",
     "Measurement",
     "Model",
@@ -68,9 +75,13 @@ __all__ = [
     "Prompt",
     "PromptBank",
     "Protocol",
+    "Queries",
+    "Query",
     "Recipe",
+    "ReportCheck",
     "Result",
     "Run",
+    "Scratch",
     "Series",
     "SeriesList",
     "Slider",
@@ -82,6 +93,7 @@ __all__ = [
     "caption",
     "check_memory",
     "classification_result",
+    "corrupt",
     "create",
     "create_decoder",
     "cxr_foundation",
@@ -90,10 +102,12 @@ __all__ = [
     "doctor",
     "evaluate",
     "hu_windows",
+    "learning_curve",
     "list_decoder_sizes",
     "list_presets",
     "list_prompts",
     "list_public",
+    "list_queries",
     "list_stages",
     "load",
     "load_decoder",
@@ -105,10 +119,13 @@ __all__ = [
     "phantom",
     "phrase_map",
     "prepare_weights",
+    "prompt_sensitivity",
     "prompts",
+    "queries",
     "read",
     "read_series",
     "read_volume",
+    "report_checks",
     "set_num_threads",
     "set_progress",
     "stage",
