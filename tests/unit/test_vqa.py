@@ -72,7 +72,9 @@ def test_answers_may_come_study_by_study(films, truths):
     nested = [[question.answer for question in study.questions] for study in films]
     flat = ca.evaluate(None, films, "vqa", answers=truths, n=20)
     assert ca.evaluate(None, films, "vqa", answers=nested, n=20) == flat
-    with pytest.raises(ShapeError, match="answers: expected .*, one for each question"):
+    with pytest.raises(
+        ShapeError, match=r"answers: expected \d+, one for each question"
+    ):
         ca.evaluate(None, films, "vqa", answers=truths[1:])
 
 
@@ -110,7 +112,9 @@ def test_open_questions_go_to_the_judge(tmp_path):
     assert judged.get("grade", "other").value == 0.5
     assert asked == [("What is wrong?", "Pneumoperitoneum", "free air")] * 3
     for odd in (0.7, True, None, "1"):
-        with pytest.raises(InvalidValueError, match="judge: gave .*, expected 0, 0.5"):
+        with pytest.raises(
+            InvalidValueError, match=r"judge: gave .*, expected 0, 0\.5"
+        ):
             ca.evaluate(None, films, "vqa", answers=said, judge=lambda *_, odd=odd: odd)
 
 
@@ -136,5 +140,5 @@ def test_one_answer_is_graded_by_rule():
     assert grade("How large is it?", "14 mm", "1.8 cm", tolerance=(0.3, 0.5)) == 1
     assert grade("What is it?", "A mass", "cancer") is None
     assert grade("What is it?", "A mass", "cancer", judge=lambda *_: 0.5) == 0.5
-    with pytest.raises(InvalidValueError, match="tolerance: found 0.5 and 0.1"):
+    with pytest.raises(InvalidValueError, match=r"tolerance: found 0\.5 and 0\.1"):
         grade("?", "yes", "yes", tolerance=(0.5, 0.1))
