@@ -97,16 +97,15 @@ fn corrupt_all(
             let mut random = Random::new(seed, &[number as u64, kind as u64]);
             corrupt(&source.sections, &source.facts, kind, &donors, &mut random)
         };
-        rows.push(match kind {
-            Some(kind) => row(kind, one(kind)),
-            None => {
-                let mut order = CorruptionKind::ALL;
-                Random::new(seed, &[number as u64]).shuffle(&mut order);
-                // The report as it is always fits.
-                let fitting = order.into_iter().map(|kind| (kind, one(kind)));
-                let drawn = { fitting }.find(|(_, made)| made.is_ok());
-                drawn.map_or(row(CorruptionKind::None, Err("")), |(kind, made)| row(kind, made))
-            }
+        rows.push(if let Some(kind) = kind {
+            row(kind, one(kind))
+        } else {
+            let mut order = CorruptionKind::ALL;
+            Random::new(seed, &[number as u64]).shuffle(&mut order);
+            let mut made = order.into_iter().map(|kind| (kind, one(kind)));
+            // The report as it is always fits.
+            let drawn = made.find(|(_, made)| made.is_ok());
+            drawn.map_or(row(CorruptionKind::None, Err("")), |(kind, made)| row(kind, made))
         });
     }
     Ok(rows)

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::report::{Sides, Statement, read_statement};
+use super::report::{Opening, Sides, Statement, read_statement};
 use crate::{Error, Result};
 
 /// How near a size must come: within the first share of the truth it is right, within the second
@@ -60,8 +60,8 @@ pub fn grade_answer(
     if right.words == given.words && !right.words.is_empty() {
         return Ok(Some(1.0));
     }
-    if let Some(yes) = right.opens_with {
-        return Ok(Some(polar(yes, &asked, &given)));
+    if matches!(right.opening, Opening::Yes | Opening::No) {
+        return Ok(Some(polar(right.opening == Opening::Yes, &asked, &given)));
     }
     if let Some(size) = right.size {
         return Ok(Some(
@@ -83,24 +83,17 @@ pub fn grade_answer(
 fn polar(yes: bool, asked: &Statement, given: &Statement) -> f64 {
     let about = asked.topics.iter().any(|topic| given.topics.contains(topic))
         || (given.topics.is_empty() && asked.content.iter().any(|w| given.content.contains(w)));
-    let said = match given.opens_with {
-        _ if given.contradicts => None,
-        Some(said) => Some(said),
-        None if given.denies => Some(false),
-        None if about => Some(true),
-        None => None,
+    let said = match given.opening {
+        Opening::Both => None,
+        Opening::Yes => Some(true),
+        Opening::No => Some(false),
+        Opening::Neither if given.denies => Some(false),
+        Opening::Neither => about.then_some(true),
     };
     match said {
-        Some(true) if given.doubts => {
-            if yes {
-                0.5
-            } else {
-                0.0
-            }
-        }
+        // "Possibly" is half of a yes, of whatever is asked.
+        None | Some(true) if given.doubts => f64::from(u8::from(yes)) / 2.0,
         Some(said) => f64::from(u8::from(said == yes)),
-        // "Possibly", of whatever is asked.
-        None if given.doubts && yes => 0.5,
         None => 0.0,
     }
 }
@@ -254,6 +247,8 @@ mod tests {
     fn open_answers_are_left_to_a_judge_unless_they_are_the_same() {
         assert_eq!(grade("What is it?", "Pneumoperitoneum", "free air"), None);
         assert_eq!(grade("What is it?", "Free air.", "free air"), Some(1.0));
+        let endless = "no effusion ".repeat(100_000);
+        assert_eq!(grade(&endless, "yes", &endless), Some(0.0));
         assert_eq!(grade("Where?", "in the left lung near the carina", "left"), None);
         let error = grade_answer("", " ", "yes", Tolerance::default()).unwrap_err().to_string();
         assert_eq!(error, "truth: found nothing, expected an answer to compare with");

@@ -201,6 +201,27 @@ impl Case<'_> {
         groups
     }
 
+    /// All sentences that are tied to a finding: those that affirm it, or anything that one of
+    /// them affirms with it. An opacity and the pneumonia that it is said to be change together.
+    fn tied(&self, topic: usize) -> Vec<Place> {
+        let findings = Self::topics(Sort::Finding);
+        let mut topics = vec![topic];
+        loop {
+            let says = |at: &Place| {
+                topics.iter().any(|&topic| self.draft.reading(*at).holds(topic, Says::Present))
+            };
+            let places: Vec<Place> = self.draft.places().into_iter().filter(says).collect();
+            let with = places.iter().flat_map(|&at| self.draft.reading(at).topics(Says::Present));
+            let mut wider: Vec<usize> = with.filter(|topic| findings.contains(topic)).collect();
+            wider.sort_unstable();
+            wider.dedup();
+            if wider.len() <= topics.len() {
+                return places;
+            }
+            topics = wider;
+        }
+    }
+
     fn laterality(&mut self) -> Done {
         let swappable = |at: Place| {
             let reading = self.draft.reading(at);
@@ -212,7 +233,10 @@ impl Case<'_> {
         let mut groups: Vec<(Option<usize>, Vec<Place>)> = self
             .groups(Sort::Finding, |_, at| swappable(at))
             .into_iter()
-            .map(|(topic, places)| (Some(topic), places))
+            .map(|(topic, _)| {
+                let tied = self.tied(topic).into_iter().filter(|&at| swappable(at));
+                (Some(topic), tied.collect())
+            })
             .collect();
         // A sentence about something that no list of words knows stands for itself.
         let unknown = self.draft.places().into_iter().filter(|&at| {
@@ -295,9 +319,9 @@ impl Case<'_> {
                 }
             }
         }
-        for section in 0..placed.len() {
+        for (section, placed) in placed.into_iter().enumerate() {
             let count = self.draft.len(section);
-            if !placed[section] && count > 0 {
+            if !placed && count > 0 {
                 // The first section tells in any order; a conclusion gets one more line.
                 let at = if section == 0 { self.random.below(count + 1) } else { count };
                 self.draft.add(section, at, sentence.to_owned());
@@ -318,11 +342,13 @@ impl Case<'_> {
     }
 
     fn severity(&mut self) -> Done {
-        let fits = |topic: usize, at: Place| {
-            let reading = self.draft.reading(at);
-            reading.affirms_only(topic) && has_severity(reading, &lexicon().topics[topic])
+        let told = |topic: usize, at: Place| {
+            has_severity(self.draft.reading(at), &lexicon().topics[topic])
         };
-        let mut groups = self.groups(Sort::Finding, fits);
+        let mut groups = self.groups(Sort::Finding, told);
+        for (topic, places) in &mut groups {
+            *places = self.tied(*topic).into_iter().filter(|&at| told(*topic, at)).collect();
+        }
         // Sentences at odds ("small to moderate") have no degree that could be called wrong.
         groups.retain(|(topic, places)| {
             let entry = &lexicon().topics[*topic];
@@ -433,13 +459,12 @@ impl Case<'_> {
             let found = self.undenied(devices)?;
             (!found.is_empty()).then_some(found)
         });
-        match denials {
-            Some(denials) => self.affirm(denials, &sentence),
-            None => {
-                let count = self.draft.len(0);
-                let at = self.random.below(count + 1);
-                self.draft.add(0, at, sentence);
-            }
+        if let Some(denials) = denials {
+            self.affirm(denials, &sentence);
+        } else {
+            let count = self.draft.len(0);
+            let at = self.random.below(count + 1);
+            self.draft.add(0, at, sentence);
         }
         Some((Some(topic), "added"))
     }

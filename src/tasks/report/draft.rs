@@ -139,6 +139,7 @@ impl Section<'_> {
             let marker = &self.text[sentence.marker.clone()];
             for (_, text) in self.added.iter().filter(|(at, _)| *at == number) {
                 // What is put in takes the place, and the kind of marker, of what it precedes.
+                out.end_sentence();
                 out.put(gap, if is_number(marker) { marker } else { "" }, text);
             }
             match &self.fates[number] {
@@ -151,6 +152,7 @@ impl Section<'_> {
         let numbered =
             self.sentences.last().is_some_and(|s| is_number(&self.text[s.marker.clone()]));
         for (_, text) in self.added.iter().filter(|(at, _)| *at >= self.sentences.len()) {
+            out.end_sentence();
             out.put(if end == 0 { "" } else { " " }, if numbered { "1. " } else { "" }, text);
         }
         out.text.push_str(&self.text[end..]);
@@ -181,7 +183,8 @@ impl Writer {
         let first = self.text.is_empty() && self.left_out;
         let gap = if gap.is_empty() && !self.text.is_empty() { " " } else { gap };
         // A heading whose sentence was dropped brings its own space.
-        if !first && !(gap == " " && self.text.ends_with(char::is_whitespace)) {
+        let spaced = gap == " " && self.text.ends_with(char::is_whitespace);
+        if !first && !spaced {
             self.text.push_str(gap);
         }
         if is_number(marker) {
@@ -189,6 +192,13 @@ impl Writer {
         }
         self.text.push_str(marker);
         self.text.push_str(body);
+    }
+
+    /// Gives the last sentence a stop, if it has none, before another one is put in.
+    fn end_sentence(&mut self) {
+        if self.text.ends_with(|c: char| c.is_alphanumeric() || c == ')') {
+            self.text.push('.');
+        }
     }
 
     fn leave_out(&mut self) {

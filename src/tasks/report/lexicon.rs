@@ -43,6 +43,7 @@ pub(super) struct Lexicon {
     pub(super) one_sided: Vec<Term>,
     pub(super) answers: Answers,
     cover: Vec<Cover>,
+    pub(super) normality: Normality,
     pub(super) scale: Vec<Scale>,
     finding: Vec<Entry>,
     device: Vec<Entry>,
@@ -65,6 +66,13 @@ pub(super) struct Answers {
     /// From zero on.
     pub(super) numbers: Vec<String>,
     pub(super) small_words: Vec<Term>,
+}
+
+/// Words that alone make a sentence of normality.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Normality {
+    pub(super) words: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -18,4 +18,4 @@ pub use claims::{Claim, claims, finding_called};
 pub use corruption::{Corruption, CorruptionKind, Donors, corrupt};
 pub use draft::Change;
 pub use size::size_mm;
-pub use statement::{Sides, Statement, read_statement};
+pub use statement::{Opening, Sides, Statement, read_statement};

@@ -104,6 +104,12 @@ impl Reading {
                     .extend(places(&words, terms).into_iter().map(|place| (place, topic, covered)));
             }
         }
+        let normality = &lexicon().normality.words;
+        if !words.is_empty() && words.iter().all(|word| normality.contains(&word.lower)) {
+            let findings = lexicon().topics.iter().enumerate();
+            let findings = findings.filter(|(_, entry)| entry.sort == Sort::Finding);
+            found.extend(findings.map(|(topic, _)| (0..words.len(), topic, true)));
+        }
         // The longest at a place wins; several findings may share one denial.
         found.sort_by_key(|(place, ..)| (std::cmp::Reverse(place.len()), place.start));
         let mut kept: Vec<(Range<usize>, usize, bool)> = Vec::new();
@@ -216,12 +222,11 @@ fn denied_before(words: &[Word], start: usize, negators: &[Range<usize>]) -> boo
     let Some(nearest) = negators.iter().filter(|n| n.end <= start).max_by_key(|n| n.end) else {
         return false;
     };
-    let between = nearest.end..start;
     let ends = |at: usize| lexicon().scope_ends.iter().any(|t| matches(words, at, t).is_some());
     let begins =
         |at: usize| words[at].after_pause && lexicon().clause_starts.contains(&words[at].lower);
-    !between.into_iter().any(|at| ends(at) || begins(at))
-        && !(words[start].after_pause && lexicon().clause_starts.contains(&words[start].lower))
+    let cut = (nearest.end..start).any(|at| ends(at) || begins(at)) || begins(start);
+    !cut
 }
 
 #[cfg(test)]
@@ -275,8 +280,11 @@ mod tests {
     fn one_sentence_may_deny_many_findings() {
         let found = read("The lungs are clear.");
         assert!(found.len() == 7 && found.iter().all(|m| m.1 == Says::Absent), "{found:?}");
-        let all = read("No acute cardiopulmonary process.");
-        assert!(all.len() >= 12 && all.iter().all(|m| m.1 == Says::Absent), "{all:?}");
+        for text in ["No acute cardiopulmonary process.", "Normal", "normal."] {
+            let all = read(text);
+            assert!(all.len() >= 12 && all.iter().all(|m| m.1 == Says::Absent), "{all:?}");
+        }
+        assert!(read("The heart is top-normal; normal stomach.").len() <= 1);
     }
 
     #[test]

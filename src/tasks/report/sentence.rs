@@ -13,6 +13,15 @@ pub(super) struct Sentence {
     pub(super) body: Range<usize>,
 }
 
+/// The most bytes before a sentence ends at the next white space: what is longer is none, and
+/// reading takes time that grows with the square.
+const LONGEST: usize = 2000;
+
+/// The start of a text that may be read as one sentence.
+pub(super) fn opening(text: &str) -> &str {
+    &text[..next_boundary(text, text.len().min(LONGEST))]
+}
+
 /// The sentences of `text`, in order; what lies between them is white space.
 ///
 /// A stop ends a sentence when white space and no small letter follow. Stops in numbers
@@ -73,6 +82,7 @@ fn end_of_sentence(text: &str, start: usize) -> usize {
         let after = at + character.len_utf8();
         match character {
             '.' | '!' | '?' if ends_here(text, start, at, after) => return after,
+            c if offset >= LONGEST && c.is_whitespace() => return at,
             '\n' if new_line_begins_sentence(&text[after..]) => return at,
             _ => {}
         }
@@ -139,6 +149,14 @@ mod tests {
         assert_eq!(split("It is 3 cm. The rest is clear.").len(), 2);
         assert_eq!(split("A 3 mm. nodule").len(), 1);
         assert!(split("  \n ").is_empty() && split("").is_empty());
+    }
+
+    #[test]
+    fn a_text_without_stops_is_cut() {
+        let endless = "no effusion or ".repeat(100_000);
+        let found = sentences(&endless);
+        assert!(found.iter().all(|s| s.body.len() <= LONGEST + 20) && found.len() > 700);
+        assert_eq!(opening(&"é".repeat(5000)).len(), LONGEST);
     }
 
     proptest! {

@@ -15,6 +15,20 @@ pub struct Sides {
     pub right: bool,
 }
 
+/// How an answer begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Opening {
+    /// With yes.
+    Yes,
+    /// With no.
+    No,
+    /// With both at once ("yes and no").
+    Both,
+    /// With something else.
+    #[default]
+    Neither,
+}
+
 /// What a short text says, as far as its words are known.
 #[derive(Clone, Debug, Default)]
 pub struct Statement {
@@ -24,10 +38,8 @@ pub struct Statement {
     pub content: BTreeSet<String>,
     /// Findings and devices that it names.
     pub topics: BTreeSet<usize>,
-    /// Yes or no, where it begins with either and does not say the other as well.
-    pub opens_with: Option<bool>,
-    /// Whether it begins with both ("yes and no").
-    pub contradicts: bool,
+    /// Whether it begins with yes or no.
+    pub opening: Opening,
     /// Whether it denies anything.
     pub denies: bool,
     /// Whether it hedges.
@@ -46,9 +58,9 @@ pub struct Statement {
     pub only_known: bool,
 }
 
-/// Reads a question or a short answer.
+/// Reads a question or a short answer; of a long one, the beginning.
 pub fn read_statement(text: &str) -> Statement {
-    let reading = Reading::of(text);
+    let reading = Reading::of(super::sentence::opening(text));
     let words = &reading.words;
     let known = &lexicon().answers;
     let mut seen = vec![false; words.len()];
@@ -87,19 +99,18 @@ pub fn read_statement(text: &str) -> Statement {
         Some(number)
     });
     let lengths: Vec<f64> = sizes(words).iter().map(super::size::Size::mm).collect();
-    let opening: Vec<&str> = words.iter().take(3).map(|word| word.lower.as_str()).collect();
-    let contradicts = ["yes", "no"].iter().all(|word| opening.contains(word));
-    let opens_with = match opening.first() {
-        Some(&"yes") if !contradicts => Some(true),
-        Some(&"no") if !contradicts => Some(false),
-        _ => None,
+    let first: Vec<&str> = words.iter().take(3).map(|word| word.lower.as_str()).collect();
+    let opening = match first.first() {
+        _ if first.contains(&"yes") && first.contains(&"no") => Opening::Both,
+        Some(&"yes") => Opening::Yes,
+        Some(&"no") => Opening::No,
+        _ => Opening::Neither,
     };
     let content = words.iter().zip(&seen).filter(|(_, seen)| !**seen).map(|(w, _)| w.lower.clone());
     Statement {
         content: content.collect(),
         topics: reading.mentions.iter().filter(|m| !m.covered).map(|m| m.topic).collect(),
-        opens_with,
-        contradicts,
+        opening,
         denies: !negators(words).is_empty(),
         doubts: !places(words, &lexicon().doubts).is_empty(),
         sides,

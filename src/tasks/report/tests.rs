@@ -36,6 +36,27 @@ fn sides_change_in_every_sentence_about_the_finding() {
 }
 
 #[test]
+fn what_one_sentence_ties_together_changes_together() {
+    let report = "Mild opacity in the left lung, suggestive of pneumonia. Mild left pneumonia.";
+    for seed in 0..10 {
+        let swapped = text(report, Kind::Laterality, seed);
+        assert_eq!(swapped, report.replace("left", "right"));
+        let degrees = text(report, Kind::Severity, seed);
+        assert!(!degrees.contains("Mild"), "{degrees}");
+    }
+}
+
+#[test]
+fn a_report_of_one_word_is_a_report() {
+    let made = made("normal", Kind::Inserted, 3).unwrap();
+    assert!(made.changes[0].before == "normal" && !made.changes[0].after.is_empty());
+    for seed in 0..20 {
+        let added = text("PTB", Kind::Device, seed);
+        assert!(added.starts_with("PTB. ") || added.ends_with(". PTB"), "{added}");
+    }
+}
+
+#[test]
 fn a_dropped_finding_leaves_no_trace_and_numbers_close_up() {
     let report = "1. Small left effusion. 2. The heart is enlarged. 3. ET tube in place.";
     let seen: Vec<String> = (0..20).map(|seed| text(report, Kind::Dropped, seed)).collect();
