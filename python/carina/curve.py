@@ -185,29 +185,25 @@ def learning_curve(
         for name, model in models.items():
             given = _embeddings(name, model, train, test, pooled)
             for count in counts:
+                # All films in any order teach a linear probe the same.
                 once = count == len(train) and kind == "linear" and given is not None
                 found = []
                 for repeat, order in enumerate(orders[: 1 if once else repeats]):
-                    chosen = order[:count]
+                    chosen, own = order[:count], seed + repeat
                     if given is None:
-                        scores = _from_scratch(
-                            model, train[chosen], test, seed + repeat
-                        )
+                        scores = _from_scratch(model, train[chosen], test, own)
                     else:
                         probe = Probe(
                             kind="logistic" if kind == "linear" else "mlp",
                             policy=policy,
-                            seed=seed + repeat,
+                            seed=own,
                             progress=False,
                             **options,
                         )
                         scores = _probed(probe, given, train, chosen, policy)
                     found.append(_auroc(truth, scores, patients, n, seed))
-                    done += 1
-                    bar(done, total, [])
-                done = (counts.index(count) + 1) * repeats + (
-                    list(models).index(name) * len(counts) * repeats
-                )
+                    bar(done + len(found), total, [])
+                done += repeats
                 rows.append(_measured(name, count, found, len(test)))
     return LearningCurve(
         rows,

@@ -123,8 +123,7 @@ def report_quality_result(
     patients = dataset.patients[[check.row for check in checks]]
     member = true[:, None] == np.array(CORRUPTIONS)
     rows = _rows("detected", detected, member, patients, n, seed)
-    if how != "similarity" or (judged == true)[true != "none"].any():
-        rows += _rows("named", named, member, patients, n, seed)
+    rows += _rows("named", named, member, patients, n, seed)
     if corrections:
         rows += _rows("corrected", corrected, member, patients, n, seed)
     what = data or f"{len(checks)} reports of {len(dataset)} studies"
