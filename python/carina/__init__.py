@@ -17,6 +17,8 @@ from carina._progress import set_progress
 from carina.asking import Answer
 from carina.captioning import caption
 from carina.classification import classification_result
+from carina.corruption import Corruption, corrupt
+from carina.curve import LearningCurve, Scratch, learning_curve
 from carina.dataset import Dataset
 from carina.decoder import Decoder, create_decoder, list_decoder_sizes, load_decoder
 from carina.deidentification import deidentify
@@ -36,10 +38,13 @@ from carina.phantom import phantom
 from carina.plan import Plan
 from carina.probe import Probe
 from carina.prompts import Prompt, PromptBank, list_prompts, prompts
+from carina.queries import Queries, Query, list_queries, queries
 from carina.reading import read
 from carina.recipe import Recipe
 from carina.rendering import Picture, Slider
+from carina.report_quality import ReportCheck, report_checks
 from carina.result import Measurement, Protocol, Result
+from carina.sensitivity import prompt_sensitivity
 from carina.series import Series, SeriesList, read_series
 from carina.study import Study
 from carina.table import Table
@@ -55,12 +60,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "CarinaError",
+    "Corruption",
     "Dataset",
     "Decoder",
     "Embeddings",
     "Geometry",
     "Image",
     "Index",
+    "LearningCurve",
     "LoadReport",
     "Measurement",
     "Model",
@@ -70,9 +77,13 @@ __all__ = [
     "Prompt",
     "PromptBank",
     "Protocol",
+    "Queries",
+    "Query",
     "Recipe",
+    "ReportCheck",
     "Result",
     "Run",
+    "Scratch",
     "Series",
     "SeriesList",
     "Slider",
@@ -84,6 +95,7 @@ __all__ = [
     "caption",
     "check_memory",
     "classification_result",
+    "corrupt",
     "create",
     "create_decoder",
     "cxr_foundation",
@@ -92,10 +104,12 @@ __all__ = [
     "doctor",
     "evaluate",
     "hu_windows",
+    "learning_curve",
     "list_decoder_sizes",
     "list_presets",
     "list_prompts",
     "list_public",
+    "list_queries",
     "list_stages",
     "load",
     "load_decoder",
@@ -107,10 +121,13 @@ __all__ = [
     "phantom",
     "phrase_map",
     "prepare_weights",
+    "prompt_sensitivity",
     "prompts",
+    "queries",
     "read",
     "read_series",
     "read_volume",
+    "report_checks",
     "set_num_threads",
     "set_progress",
     "stage",

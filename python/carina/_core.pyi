@@ -30,6 +30,9 @@ __all__ = [
     "box_iou",
     "check_disjoint",
     "check_memory",
+    "corrupt_reports",
+    "corrupt_texts",
+    "corruption_kinds",
     "ct_phantom_findings",
     "cxr_foundation_film",
     "decode_dicom",
@@ -42,6 +45,9 @@ __all__ = [
     "film_tasks",
     "filter_to_sql",
     "find_threshold",
+    "finding_name",
+    "grade_answers",
+    "grade_query",
     "graft",
     "hits_at",
     "hu_windows",
@@ -63,12 +69,17 @@ __all__ = [
     "prefer",
     "prepare_weights",
     "prompt_bank",
+    "query_set",
+    "query_sets",
     "read_film",
+    "read_judgement",
     "read_records",
     "read_volume",
     "recipe_presets",
+    "report_claims",
     "resample",
     "resize_plane",
+    "same_words",
     "scan_folder",
     "set_num_threads",
     "stage_preset",
@@ -951,6 +962,51 @@ def mask_overlap(kind: str, a: _Bools, b: _Bools, empty: float) -> float:
     """`dice` or `iou` of two flat masks; `empty` when both are."""
 def box_iou(a: _Doubles, b: _Doubles) -> _Doubles:
     """Intersection over union (N, M) of boxes (N, 4) and (M, 4): left, top, right, bottom."""
+
+# Reports, questions, searches
+
+_Changes: TypeAlias = list[tuple[str, str]]
+_Corruption: TypeAlias = tuple[str, tuple[list[str], str, str, _Changes, str] | None, str]
+_Claim: TypeAlias = tuple[str, bool | None, tuple[bool, bool], int | None]
+
+def corruption_kinds() -> list[str]:
+    """How reports can be made wrong."""
+def corrupt_texts(
+    texts: Sequence[str],
+    kinds: Sequence[str | None],
+    seed: int,
+    watch: _Watch | None,
+) -> list[_Corruption]:
+    """Makes each text wrong in its kind; without one, in a kind drawn from those that fit."""
+def corrupt_reports(
+    dataset: Dataset,
+    kinds: Sequence[str | None],
+    seed: int,
+    watch: _Watch | None,
+) -> list[_Corruption]:
+    """Makes each study's report wrong in its kind; labels and attributes say what is there."""
+def read_judgement(answer: str) -> tuple[str | None, str]:
+    """The kind that an answer names, if it can be read, and its correction."""
+def same_words(a: str, b: str) -> bool:
+    """Whether two texts have the same words in the same order."""
+def report_claims(text: str) -> list[_Claim]:
+    """What a report claims: finding, presence (None in doubt), sides (left, right), level."""
+def finding_name(label: str) -> str | None:
+    """The name that the word lists give to a label, if they know it."""
+def grade_answers(
+    questions: Sequence[str],
+    truths: Sequence[str],
+    answers: Sequence[str],
+    right: float,
+    partly: float,
+) -> list[float | None]:
+    """Grades 1, ½ or 0 of answers; None where the truth is open."""
+def query_sets() -> list[str]:
+    """The names of the query sets compiled in."""
+def query_set(name: str) -> list[str]:
+    """The queries of a set, each as JSON."""
+def grade_query(query: str, dataset: Dataset) -> tuple[_Doubles, bool]:
+    """The grade of every study for a query, and whether attributes tell what it asks for."""
 
 # The machine
 

@@ -6,26 +6,39 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from carina._models import fingerprint
 from carina.classification import classification_result
 from carina.dataset import Dataset
 from carina.errors import InvalidValueError
-from carina.metrics import Interval, Policy, bootstrap, ndcg
+from carina.metrics import Interval, Judge, Policy, bootstrap, ndcg
 from carina.model import Model
 from carina.prompts import PromptBank, PromptsLike
+from carina.queries import QueriesLike
+from carina.questions import vqa_result
+from carina.report_quality import report_quality_result
 from carina.result import Result
+from carina.searching import Direction, Grades, search_result, similarity
 from carina.table import Table
 
-PROTOCOLS = ("zero_shot", "classify")
+PROTOCOLS = ("zero_shot", "classify", "search", "vqa", "report_quality")
+ProtocolName = Literal["zero_shot", "classify", "search", "vqa", "report_quality"]
 
 
 def evaluate(
-    model: Model,
+    model: Any,
     dataset: Dataset,
-    protocol: Literal["zero_shot", "classify"] = "zero_shot",
+    protocol: ProtocolName = "zero_shot",
     *,
     prompts: PromptsLike | None = None,
     scoring: Literal["margin", "softmax"] = "margin",
     policy: Policy = "ignore",
+    queries: QueriesLike | None = None,
+    grades: Grades | None = None,
+    k: int = 5,
+    direction: Direction = "text_to_image",
+    answers: Sequence[Any] | None = None,
+    judge: Judge | None = None,
+    train: Dataset | None = None,
     n: int = 1000,
     seed: int = 0,
     data: str = "",
@@ -34,27 +47,61 @@ def evaluate(
 ) -> Result:
     """Measure a model on a data set by a named protocol.
 
+    Every number has an interval over resampled patients (over queries, for a search by
+    words) and the score of a trivial baseline.
+
     Parameters
     ----------
     model : Model
-        The model.
+        The model; None where `answers` are given.
     dataset : Dataset
-        Studies with labels.
-    protocol : {"zero_shot", "classify"}
-        ``"zero_shot"`` scores by words alone; ``"classify"`` scores with the head of a
-        supervised stage. Both give AUROC and AUPRC for every finding, with the trivial
-        baseline and patient-clustered intervals.
+        Studies with labels, questions or reports.
+    protocol : str
+        ``"zero_shot"`` scores by words alone, ``"classify"`` with the head of a
+        supervised stage: AUROC and AUPRC for every finding.
+
+        ``"search"`` ranks films by words (or by films, see `direction`) and grades the
+        first `k`: NDCG with both gains, precision, and how many queries are perfect.
+
+        ``"vqa"`` grades answers to the studies' questions, in all and by topic.
+
+        ``"report_quality"`` shows each report as it is and with one error of each kind
+        that fits: whether errors are noticed, named and corrected, and a confusion
+        table. A model with a decoder is asked; with `train`, a
+        :class:`carina.similarity_judge.SimilarityJudge` learns to compare the report's
+        claims with the film.
     prompts : PromptBank, str, mapping or sequence of str, optional
-        What to say about each finding, for ``"zero_shot"``; by default ``x`` and
-        ``no x``.
+        What to say about each finding, for ``"zero_shot"`` and the judge of
+        ``"report_quality"``; by default ``x`` and ``no x``.
     scoring : {"margin", "softmax"}, default="margin"
         As for :meth:`Model.zero_shot`.
     policy : {"ignore", "zeros", "ones"}, default="ignore"
         What an uncertain label (−1) counts as.
+    queries : Queries, str or sequence, optional
+        For ``"search"``: a built-in set (:func:`carina.queries`), or queries of your
+        own; by default the built-in set that the data's labels can grade.
+    grades : mapping, DataFrame or array-like of shape (queries, studies), optional
+        Grades of your own in place of the queries' rules: 0 irrelevant, NaN unknown.
+    k : int, default=5
+        How many of those found count.
+    direction : {"text_to_image", "image_to_image", "image_to_report"}
+        What searches for what. Films are graded by findings in common (2 for the same
+        ones, 1 for some); other films of the same patient take no part.
+    answers : sequence, optional
+        For ``"vqa"``: one text for each question, in the order of the studies (or a
+        sequence for each study). For ``"report_quality"``: for each of
+        :func:`carina.report_checks` what is wrong, as ``"none"`` or ``"laterality:
+        There is a left effusion."``, or whether anything is.
+    judge : callable, optional
+        For ``"vqa"``: grades open questions; see
+        :func:`carina.metrics.grade_answer`. Without it they take no part.
+    train : Dataset, optional
+        Other studies: the commonest answers of ``"vqa"``'s baseline, and what the
+        judge of ``"report_quality"`` learns from.
     n : int, default=1000
         Bootstrap resamples of patients.
     seed : int, default=0
-        Seed of the resampling.
+        Seed of the resampling, and of the errors in reports.
     data, command : str
         Notes on where the numbers come from; kept with them.
     progress : bool, optional
@@ -67,46 +114,91 @@ def evaluate(
     Raises
     ------
     InvalidValueError
-        If the protocol is unknown, or data set and prompts share no finding.
+        If the protocol is unknown, data set and prompts share no finding, or a finding
+        that is asked for by name is not among the data set's.
+
+    References
+    ----------
+    .. [1] Xu et al., "ELIXR", 2023. arXiv:2308.01317.
     """
     if protocol not in PROTOCOLS:
         msg = f"protocol: found {protocol!r}, expected one of {', '.join(PROTOCOLS)}"
         raise InvalidValueError(msg)
+    if train is not None:
+        dataset.check_disjoint(train)
+    shared: dict[str, Any] = {
+        "n": n,
+        "seed": seed,
+        "data": data,
+        "command": command,
+        "recipe_hash": fingerprint(model),
+        "progress": progress,
+    }
+    if protocol == "search":
+        return search_result(
+            model,
+            dataset,
+            queries=queries,
+            grades=grades,
+            k=k,
+            direction=direction,
+            **shared,
+        )
+    if protocol == "vqa":
+        return vqa_result(
+            model, dataset, answers=answers, judge=judge, train=train, **shared
+        )
+    if protocol == "report_quality":
+        return report_quality_result(
+            model, dataset, answers=answers, train=train, prompts=prompts, **shared
+        )
+    return _scored(model, dataset, protocol, prompts, scoring, policy, shared)
+
+
+def _scored(
+    model: Any,
+    dataset: Dataset,
+    protocol: str,
+    prompts: PromptsLike | None,
+    scoring: Literal["margin", "softmax"],
+    policy: Policy,
+    shared: dict[str, Any],
+) -> Result:
+    """Score findings, by words or by the head of a supervised stage."""
+    progress = shared["progress"]
     if protocol == "zero_shot":
         bank = PromptBank.of(dataset.findings if prompts is None else prompts)
-        shared = [f for f in bank.findings if f in dataset.findings]
-        if not shared:
+        common = [f for f in bank.findings if f in dataset.findings]
+        # A bank is made for many data sets; what a caller names is meant for this one.
+        strict = not isinstance(prompts, (str, PromptBank))
+        if not common or (strict and len(common) < len(bank)):
+            unknown = [f for f in bank.findings if f not in common]
             msg = (
-                f"prompts: found {bank.findings}, expected some of the data set's "
+                f"prompts: found {unknown}, expected some of the data set's "
                 f"findings {dataset.findings}"
             )
             raise InvalidValueError(msg)
         scores = model.zero_shot(
-            dataset, bank.select(shared), scoring=scoring, progress=progress
+            dataset, bank.select(common), scoring=scoring, progress=progress
         )
     else:
-        shared = [f for f in model.findings if f in dataset.findings]
-        if not shared:
+        common = [f for f in model.findings if f in dataset.findings]
+        if not common:
             msg = (
                 f"model: its head scores {model.findings}, expected some of the data "
                 f"set's findings {dataset.findings}"
             )
             raise InvalidValueError(msg)
-        scores = model.classify(dataset, progress=progress).select(*shared)
-    columns = [dataset.findings.index(finding) for finding in shared]
+        scores = model.classify(dataset, progress=progress).select(*common)
+    columns = [dataset.findings.index(finding) for finding in common]
     return classification_result(
-        shared,
+        common,
         dataset.labels[:, columns],
         scores.to_numpy(),
         groups=dataset.patients,
         policy=policy,
-        n=n,
-        seed=seed,
         protocol=protocol,
-        data=data or f"{len(dataset)} studies",
-        command=command,
-        recipe_hash=model.fingerprint(),
-        progress=progress,
+        **shared | {"data": shared["data"] or f"{len(dataset)} studies"},
     )
 
 
@@ -282,19 +374,6 @@ def _chance(truth: NDArray[np.bool_], k: int) -> float:
 def _ndcg(truth: NDArray[np.float64], score: NDArray[np.float32], k: int) -> float:
     """NDCG@k, or NaN where no film is relevant: the row's counts say so."""
     return float(ndcg(truth, score, k=k)) if truth.any() else float("nan")
-
-
-def similarity(
-    films: NDArray[np.float32], texts: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Cosines of films (N, Q, E) and texts (T, E), the largest over the queries.
-
-    Returns
-    -------
-    ndarray of shape (N, T), float32
-    """
-    best: NDArray[np.float32] = np.einsum("nqe,te->nqt", films, texts).max(axis=1)
-    return best
 
 
 def auroc_interval(

@@ -10,9 +10,9 @@ from carina import _core
 from carina._films import as_dataset
 from carina._progress import Bar
 from carina.errors import InvalidValueError
-from carina.evaluation import similarity
 from carina.image import Image
 from carina.model import Model
+from carina.searching import similarity
 
 _AT_A_TIME = 16
 

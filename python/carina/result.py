@@ -3,7 +3,7 @@
 import html
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -78,9 +78,11 @@ class Protocol:
     level : float
         Coverage of the intervals.
     clusters : int
-        Patients that were resampled.
+        How many patients (or what `unit` says) were resampled.
     policy : str
         What an uncertain label counted as.
+    unit : str
+        What was resampled, "patients" by default.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Protocol:
     level: float = 0.95
     clusters: int = 0
     policy: str = "ignore"
+    unit: str = "patients"
 
 
 class Result:
@@ -106,11 +109,20 @@ class Result:
         The numbers.
     protocol : Protocol
         How they came about.
+    tables : mapping of str to Table, optional
+        What is no single number: a confusion table, say.
     """
 
-    def __init__(self, rows: Iterable[Measurement], *, protocol: Protocol) -> None:
+    def __init__(
+        self,
+        rows: Iterable[Measurement],
+        *,
+        protocol: Protocol,
+        tables: Mapping[str, Table] | None = None,
+    ) -> None:
         self.rows = tuple(rows)
         self.protocol = protocol
+        self.tables = dict(tables or {})
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -156,13 +168,19 @@ class Result:
         return Table({n: [getattr(row, n) for row in self.rows] for n in names})
 
     def __repr__(self) -> str:
-        return "\n".join([self._title(), repr(self._display()), *self._footer()])
+        tables = [f"{name}:\n{table!r}" for name, table in self.tables.items()]
+        shown = [self._title(), repr(self._display()), *tables, *self._footer()]
+        return "\n".join(shown)
 
     def _repr_html_(self) -> str:
         title, footer = html.escape(self._title()), map(html.escape, self._footer())
         notes = "<br>".join(footer)
         table = self._display()._repr_html_()
-        return f"<p><b>{title}</b></p>{table}<p>{notes}</p>"
+        more = "".join(
+            f"<p>{html.escape(name)}</p>{other._repr_html_()}"
+            for name, other in self.tables.items()
+        )
+        return f"<p><b>{title}</b></p>{table}{more}<p>{notes}</p>"
 
     def _title(self) -> str:
         parts = [self.protocol.name, self.protocol.data]
@@ -173,7 +191,7 @@ class Result:
         if protocol.resamples:
             lines.append(
                 f"intervals: {protocol.level:.0%}, {protocol.resamples} resamples of "
-                f"{protocol.clusters} patients, seed {protocol.seed}"
+                f"{protocol.clusters} {protocol.unit}, seed {protocol.seed}"
             )
         if protocol.recipe_hash:
             lines.append(f"model and recipe: {protocol.recipe_hash[:16]}")
@@ -245,12 +263,18 @@ class Result:
             {name: _null(value) for name, value in asdict(row).items()}
             for row in self.rows
         ]
-        return {
+        payload: dict[str, Any] = {
             "format": _FORMAT,
             "version": _VERSION,
             "protocol": asdict(self.protocol),
             "rows": rows,
         }
+        if self.tables:
+            payload["tables"] = {
+                name: {k: [_null(v) for v in c] for k, c in table.to_dict().items()}
+                for name, table in self.tables.items()
+            }
+        return payload
 
     @classmethod
     def from_json(cls, path: PathLike) -> "Result":
@@ -272,8 +296,9 @@ class Result:
             if (payload["format"], payload["version"]) != (_FORMAT, _VERSION):
                 raise FormatError(f"{path}: expected {_FORMAT} version {_VERSION}")
             rows = [_measurement(row) for row in payload["rows"]]
-            return cls(rows, protocol=Protocol(**payload["protocol"]))
-        except (KeyError, TypeError, ValueError) as error:
+            tables = {k: Table(t) for k, t in payload.get("tables", {}).items()}
+            return cls(rows, protocol=Protocol(**payload["protocol"]), tables=tables)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, FormatError):
                 raise
             raise FormatError(f"{path}: not a result of carina: {error}") from error

@@ -19,6 +19,7 @@ mod probe;
 mod records;
 mod study;
 mod system;
+mod tasks;
 mod volume;
 mod volume_geometry;
 
@@ -61,6 +62,11 @@ mod module {
     #[pymodule_export]
     use super::system::{
         check_memory, doctor_facts, num_threads, prepare_weights, set_num_threads,
+    };
+    #[pymodule_export]
+    use super::tasks::{
+        corrupt_reports, corrupt_texts, corruption_kinds, finding_name, grade_answers, grade_query,
+        query_set, query_sets, read_judgement, report_claims, same_words,
     };
     #[pymodule_export]
     use super::volume::{Series, Volume, hu_windows, is_volume, read_volume, scan_folder};

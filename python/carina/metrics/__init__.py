@@ -6,6 +6,7 @@ without positives, is NaN with an :class:`UndefinedMetricWarning` that says why.
 """
 
 from carina.metrics._checks import Policy, UndefinedMetricWarning
+from carina.metrics.answers import Judge, grade_answer, grade_answers
 from carina.metrics.findings import (
     accuracy,
     auprc,
@@ -39,6 +40,7 @@ from carina.metrics.retrieval import (
 __all__ = [
     "DeLongTest",
     "Interval",
+    "Judge",
     "Policy",
     "UndefinedMetricWarning",
     "accuracy",
@@ -52,6 +54,8 @@ __all__ = [
     "dice",
     "ece",
     "f1",
+    "grade_answer",
+    "grade_answers",
     "iou",
     "ndcg",
     "npv",

@@ -1,0 +1,492 @@
+//! Reports made wrong on purpose, in one known way, to ask whether the error is seen.
+//!
+//! Source: the report quality task of Xu et al. 2023, "ELIXR", arXiv:2308.01317, which names
+//! swapped sides, added and left-out findings. Every sentence that states the changed fact is
+//! changed with it, so that a report does not give its error away by contradicting itself.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::draft::{Change, Draft, Place};
+use super::lexicon::{Sort, lexicon};
+use super::reading::{Reading, Says};
+use super::sentence::sentences;
+use super::size::{Size, sizes};
+use super::wording::{
+    affirmed, denied, has_severity, level, moved, refers_back, sentence_of, swap_sides,
+    with_severity, without_item,
+};
+use crate::random::Random;
+use crate::{Error, Result};
+
+/// What is made wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CorruptionKind {
+    /// Nothing.
+    None,
+    /// Left for right, right for left.
+    Laterality,
+    /// A finding left out.
+    Dropped,
+    /// A finding put in that is absent.
+    Inserted,
+    /// Another degree or size.
+    Severity,
+    /// A finding denied, or an absent one affirmed, in its own words.
+    Negation,
+    /// A device put in, left out or moved.
+    Device,
+}
+
+impl CorruptionKind {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::None,
+        Self::Laterality,
+        Self::Dropped,
+        Self::Inserted,
+        Self::Severity,
+        Self::Negation,
+        Self::Device,
+    ];
+
+    /// How it is called.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Laterality => "laterality",
+            Self::Dropped => "dropped",
+            Self::Inserted => "inserted",
+            Self::Severity => "severity",
+            Self::Negation => "negation",
+            Self::Device => "device",
+        }
+    }
+
+    /// The kind called `name`.
+    pub fn parse(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+            let known = Self::ALL.map(Self::name).join(", ");
+            Error::value("kind", format!("found {name:?}, expected one of {known}"))
+        })
+    }
+}
+
+/// A report with at most one wrong fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Corruption {
+    /// What was made wrong.
+    pub kind: CorruptionKind,
+    /// The sections, each as given but for the changed sentences.
+    pub sections: Vec<String>,
+    /// What the changed fact is about; empty when no list of words knows it.
+    pub finding: String,
+    /// What was done: `affirmed` or `denied`, or `added`, `removed` or `moved`; empty otherwise.
+    pub detail: &'static str,
+    /// The sentences that changed; none without an error.
+    pub changes: Vec<Change>,
+}
+
+/// Sentences of other reports, by what they affirm: what is put in sounds like the rest.
+#[derive(Clone, Debug, Default)]
+pub struct Donors(HashMap<usize, Vec<String>>);
+
+impl Donors {
+    /// The sentences of `sections` that affirm one thing and need no other sentence.
+    pub fn of<'a>(sections: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut found: HashMap<usize, Vec<String>> = HashMap::new();
+        for text in sections {
+            for sentence in sentences(text) {
+                let body = &text[sentence.body];
+                let reading = Reading::of(body);
+                let [topic] = reading.topics(Says::Present)[..] else { continue };
+                let alone = reading.mentions.iter().all(|m| m.topic == topic)
+                    && lexicon().topics[topic].sort != Sort::Devices;
+                if alone && body.len() <= 200 && !refers_back(&reading) {
+                    found.entry(topic).or_default().push(body.to_owned());
+                }
+            }
+        }
+        for of_topic in found.values_mut() {
+            of_topic.sort_unstable();
+            of_topic.dedup();
+        }
+        Self(found)
+    }
+
+    fn sentence(&self, topic: usize, random: &mut Random) -> String {
+        match self.0.get(&topic) {
+            Some(found) => random.choose(found).clone(),
+            None => sentence_of(&lexicon().topics[topic], random),
+        }
+    }
+}
+
+/// Makes one fact of a report wrong, or says why the report has none of this kind.
+///
+/// `facts` are labels of the study by name (1 present, 0 absent, −1 or NaN in doubt): what they
+/// call present is never put in as an error. Without a label a finding counts as absent only
+/// where the report denies it, and a device where the report does not name it.
+pub fn corrupt(
+    sections: &[String],
+    facts: &[(String, f32)],
+    kind: CorruptionKind,
+    donors: &Donors,
+    random: &mut Random,
+) -> std::result::Result<Corruption, &'static str> {
+    let mut case = Case { draft: Draft::new(sections), facts, donors, random };
+    let (finding, detail) = match kind {
+        CorruptionKind::None => Some((None, "")),
+        CorruptionKind::Laterality => case.laterality(),
+        CorruptionKind::Dropped => case.dropped(),
+        CorruptionKind::Inserted => case.inserted(),
+        CorruptionKind::Severity => case.severity(),
+        CorruptionKind::Negation => case.negation(),
+        CorruptionKind::Device => case.device(),
+    }
+    .ok_or(lacking(kind))?;
+    let (changed, changes) = case.draft.finish();
+    if kind != CorruptionKind::None && changed == sections {
+        return Err(lacking(kind));
+    }
+    let finding =
+        finding.map_or(String::new(), |topic: usize| lexicon().topics[topic].name.clone());
+    Ok(Corruption { kind, sections: changed, finding, detail, changes })
+}
+
+const fn lacking(kind: CorruptionKind) -> &'static str {
+    match kind {
+        CorruptionKind::None => "",
+        CorruptionKind::Laterality => "no finding on one side is affirmed",
+        CorruptionKind::Dropped => "no finding is affirmed in sentences of its own",
+        CorruptionKind::Inserted => "no finding is known to be absent",
+        CorruptionKind::Severity => "no finding is affirmed with a degree or a size",
+        CorruptionKind::Negation => "no finding is affirmed or denied in words that can be turned",
+        CorruptionKind::Device => "no device can be added, removed or moved",
+    }
+}
+
+/// What was changed, and how it is called.
+type Done = Option<(Option<usize>, &'static str)>;
+
+struct Case<'a> {
+    draft: Draft<'a>,
+    facts: &'a [(String, f32)],
+    donors: &'a Donors,
+    random: &'a mut Random,
+}
+
+impl Case<'_> {
+    fn topics(sort: Sort) -> Vec<usize> {
+        let all = lexicon().topics.iter().enumerate();
+        all.filter(|(_, topic)| topic.sort == sort).map(|(number, _)| number).collect()
+    }
+
+    fn choose<T: Clone>(&mut self, from: &[T]) -> Option<T> {
+        if from.is_empty() { None } else { Some(self.random.choose(from).clone()) }
+    }
+
+    /// The affirming sentences of each finding that `fits`, by finding.
+    fn groups(&self, sort: Sort, fits: impl Fn(usize, Place) -> bool) -> Vec<(usize, Vec<Place>)> {
+        let mut groups = Vec::new();
+        for topic in Self::topics(sort) {
+            let mut places = self.draft.saying(topic, Says::Present);
+            places.retain(|&at| fits(topic, at));
+            if !places.is_empty() {
+                groups.push((topic, places));
+            }
+        }
+        groups
+    }
+
+    /// All sentences that are tied to a finding: those that affirm it, or anything that one of
+    /// them affirms with it. An opacity and the pneumonia that it is said to be change together.
+    fn tied(&self, topic: usize) -> Vec<Place> {
+        let findings = Self::topics(Sort::Finding);
+        let mut topics = vec![topic];
+        loop {
+            let says = |at: &Place| {
+                topics.iter().any(|&topic| self.draft.reading(*at).holds(topic, Says::Present))
+            };
+            let places: Vec<Place> = self.draft.places().into_iter().filter(says).collect();
+            let with = places.iter().flat_map(|&at| self.draft.reading(at).topics(Says::Present));
+            let mut wider: Vec<usize> = with.filter(|topic| findings.contains(topic)).collect();
+            wider.sort_unstable();
+            wider.dedup();
+            if wider.len() <= topics.len() {
+                return places;
+            }
+            topics = wider;
+        }
+    }
+
+    fn laterality(&mut self) -> Done {
+        let swappable = |at: Place| {
+            let reading = self.draft.reading(at);
+            let has = |terms| !super::reading::places(&reading.words, terms).is_empty();
+            !has(&lexicon().one_sided)
+                && !has(&lexicon().normal_words)
+                && swap_sides(self.draft.sentence(at)).is_some()
+        };
+        let mut groups: Vec<(Option<usize>, Vec<Place>)> = self
+            .groups(Sort::Finding, |_, at| swappable(at))
+            .into_iter()
+            .map(|(topic, _)| {
+                let tied = self.tied(topic).into_iter().filter(|&at| swappable(at));
+                (Some(topic), tied.collect())
+            })
+            .collect();
+        // A sentence about something that no list of words knows stands for itself.
+        let unknown = self.draft.places().into_iter().filter(|&at| {
+            let reading = self.draft.reading(at);
+            let denies = !super::reading::negators(&reading.words).is_empty();
+            reading.mentions.is_empty() && !denies && swappable(at)
+        });
+        groups.extend(unknown.map(|at| (None, vec![at])));
+        let (topic, places) = self.choose(&groups)?;
+        for at in places {
+            let text = swap_sides(self.draft.sentence(at))?;
+            self.draft.replace(at, text);
+        }
+        Some((topic, ""))
+    }
+
+    fn dropped(&mut self) -> Done {
+        let mut groups = self.groups(Sort::Finding, |_, _| true);
+        // What goes with it must not be said elsewhere: the report would be at odds with itself.
+        groups.retain(|(topic, places)| {
+            let with = places.iter().flat_map(|&at| self.draft.reading(at).topics(Says::Present));
+            let mut with: Vec<usize> = with.filter(|other| other != topic).collect();
+            with.dedup();
+            with.into_iter().all(|other| {
+                self.draft.saying(other, Says::Present).iter().all(|at| places.contains(at))
+            })
+        });
+        let (topic, places) = self.choose(&groups)?;
+        for at in places {
+            self.draft.drop(at);
+        }
+        self.draft.fill_empty();
+        Some((Some(topic), ""))
+    }
+
+    /// Findings that may be put in: known to be absent, and nowhere affirmed or doubted.
+    fn absent(&self) -> Vec<usize> {
+        let absent = |&topic: &usize| {
+            let label = self.label(topic);
+            let denied = !self.draft.saying(topic, Says::Absent).is_empty();
+            let known = label.map_or(denied, |value| value == 0.0);
+            let said = [Says::Present, Says::Doubtful];
+            known && said.iter().all(|&says| self.draft.saying(topic, says).is_empty())
+        };
+        Self::topics(Sort::Finding).into_iter().filter(absent).collect()
+    }
+
+    fn label(&self, topic: usize) -> Option<f32> {
+        let entry = &lexicon().topics[topic];
+        self.facts.iter().find(|(name, _)| entry.is_called(name)).map(|(_, value)| *value)
+    }
+
+    /// What becomes of the sentences that deny a finding when it is affirmed; `None` where one of
+    /// them cannot do without the denial.
+    fn undenied(&self, topic: usize) -> Option<Vec<(Place, Option<String>)>> {
+        let places = self.draft.saying(topic, Says::Absent).into_iter();
+        let mut out = Vec::new();
+        for at in places {
+            let (text, reading) = (self.draft.sentence(at), self.draft.reading(at));
+            let covers = reading.mentions.iter().all(|m| m.covered);
+            let lone = reading.mentions.iter().all(|m| m.topic == topic);
+            let shorter =
+                if lone || covers { None } else { Some(without_item(text, reading, topic)?) };
+            out.push((at, shorter));
+        }
+        Some(out)
+    }
+
+    /// Takes away all denials of a finding and affirms it by `sentence`, once in each section that
+    /// denied it, and in the others that have sentences.
+    fn affirm(&mut self, undenied: Vec<(Place, Option<String>)>, sentence: &str) {
+        let mut placed = vec![false; self.draft.section_count()];
+        for (at, shorter) in undenied {
+            match shorter {
+                Some(text) => self.draft.replace(at, text),
+                None if placed[at.0] => self.draft.drop(at),
+                None => {
+                    placed[at.0] = true;
+                    self.draft.replace(at, sentence.to_owned());
+                }
+            }
+        }
+        for (section, placed) in placed.into_iter().enumerate() {
+            let count = self.draft.len(section);
+            if !placed && count > 0 {
+                // The first section tells in any order; a conclusion gets one more line.
+                let at = if section == 0 { self.random.below(count + 1) } else { count };
+                self.draft.add(section, at, sentence.to_owned());
+            }
+        }
+    }
+
+    fn inserted(&mut self) -> Done {
+        let fits = |topic: usize| Some((topic, self.undenied(topic)?));
+        let found: Vec<_> = self.absent().into_iter().filter_map(fits).collect();
+        let (topic, undenied) = self.choose(&found)?;
+        if self.draft.places().is_empty() {
+            return None;
+        }
+        let sentence = self.donors.sentence(topic, self.random);
+        self.affirm(undenied, &sentence);
+        Some((Some(topic), ""))
+    }
+
+    fn severity(&mut self) -> Done {
+        let told = |topic: usize, at: Place| {
+            has_severity(self.draft.reading(at), &lexicon().topics[topic])
+        };
+        let mut groups = self.groups(Sort::Finding, told);
+        for (topic, places) in &mut groups {
+            *places = self.tied(*topic).into_iter().filter(|&at| told(*topic, at)).collect();
+        }
+        // Sentences at odds ("small to moderate") have no degree that could be called wrong.
+        groups.retain(|(topic, places)| {
+            let entry = &lexicon().topics[*topic];
+            let levels = places.iter().flat_map(|&at| self.draft.reading(at).degrees(&entry.scale));
+            let mut levels: Vec<usize> = levels.map(|degree| degree.level).collect();
+            levels.dedup();
+            levels.len() <= 1
+        });
+        let (topic, places) = self.choose(&groups)?;
+        let entry = &lexicon().topics[topic];
+        let now = places.iter().find_map(|&at| level(self.draft.reading(at), entry));
+        let new = match now {
+            Some(now) => (now + 1 + self.random.below(2)) % 3,
+            None => 0,
+        };
+        let least = places.iter().flat_map(|&at| sizes(&self.draft.reading(at).words));
+        let least = least.map(|size: Size| size.mm()).fold(f64::INFINITY, f64::min);
+        let larger = now.map_or_else(|| least < 6.0 || self.random.chance(0.5), |now| new > now);
+        for at in places {
+            let (text, reading) = (self.draft.sentence(at), self.draft.reading(at));
+            let text = with_severity(text, reading, entry, new, if larger { 2.0 } else { 0.5 });
+            self.draft.replace(at, text);
+        }
+        Some((Some(topic), ""))
+    }
+
+    fn negation(&mut self) -> Done {
+        let mut present = self.groups(Sort::Finding, |_, _| true);
+        present.retain(|(topic, places)| {
+            places.iter().all(|&at| self.draft.reading(at).affirms_only(*topic))
+        });
+        let turned = |topic: usize| {
+            let places = self.draft.saying(topic, Says::Absent);
+            let named = |at: &&Place| {
+                let mentions = &self.draft.reading(**at).mentions;
+                mentions.iter().any(|m| m.topic == topic && !m.covered)
+            };
+            let at = *places.iter().find(named)?;
+            let (text, reading) = (self.draft.sentence(at), self.draft.reading(at));
+            let lone = reading.mentions.iter().all(|m| m.topic == topic);
+            let mention = reading.mentions.iter().find(|m| m.topic == topic)?;
+            let span = reading.words[mention.words.start].span.start
+                ..reading.words[mention.words.end - 1].span.end;
+            let own = if lone { affirmed(text, reading, topic) } else { None };
+            let sentence =
+                own.unwrap_or_else(|| format!("There is {}.", text[span].to_lowercase()));
+            Some((topic, sentence, self.undenied(topic)?))
+        };
+        let absent: Vec<_> = self.absent().into_iter().filter_map(turned).collect();
+        let deny = match (present.is_empty(), absent.is_empty()) {
+            (false, false) => self.random.chance(0.5),
+            (empty, _) => !empty,
+        };
+        if deny {
+            let (topic, places) = self.choose(&present)?;
+            for at in places {
+                let text = denied(self.draft.sentence(at), self.draft.reading(at), topic);
+                self.draft.replace(at, text);
+            }
+            return Some((Some(topic), "denied"));
+        }
+        let (topic, sentence, undenied) = self.choose(&absent)?;
+        self.affirm(undenied, &sentence);
+        Some((Some(topic), "affirmed"))
+    }
+
+    fn device(&mut self) -> Done {
+        let only = |topic: usize, at: Place| self.draft.reading(at).affirms_only(topic);
+        let mut removable = self.groups(Sort::Device, |_, _| true);
+        removable.retain(|(topic, places)| places.iter().all(|&at| only(*topic, at)));
+        let movable = |topic: usize, at: Place| {
+            let entry = &lexicon().topics[topic];
+            let text = self.draft.sentence(at);
+            let place = entry.places.iter().any(|place| text.contains(place.as_str()));
+            only(topic, at) && (place || swap_sides(text).is_some())
+        };
+        let movable = self.groups(Sort::Device, movable);
+        let addable: Vec<usize> = Self::topics(Sort::Device)
+            .into_iter()
+            .filter(|&topic| !self.draft.names(topic) && self.label(topic).is_none_or(|v| v == 0.0))
+            .collect();
+        let ways = [
+            (!addable.is_empty() && !self.draft.places().is_empty(), "added"),
+            (!removable.is_empty(), "removed"),
+            (!movable.is_empty(), "moved"),
+        ];
+        let ways: Vec<&'static str> = ways.into_iter().filter(|w| w.0).map(|w| w.1).collect();
+        match self.choose(&ways)? {
+            "added" => self.add_device(&addable),
+            "removed" => self.remove_device(&removable),
+            _ => {
+                let (topic, places) = self.choose(&movable)?;
+                for at in places {
+                    let text =
+                        moved(self.draft.sentence(at), &lexicon().topics[topic], self.random)?;
+                    self.draft.replace(at, text);
+                }
+                Some((Some(topic), "moved"))
+            }
+        }
+    }
+
+    fn add_device(&mut self, addable: &[usize]) -> Done {
+        let topic = self.choose(addable)?;
+        let sentence = self.donors.sentence(topic, self.random);
+        let general = Self::topics(Sort::Devices);
+        let denials = general.into_iter().find_map(|devices| {
+            let found = self.undenied(devices)?;
+            (!found.is_empty()).then_some(found)
+        });
+        if let Some(denials) = denials {
+            self.affirm(denials, &sentence);
+        } else {
+            let count = self.draft.len(0);
+            let at = self.random.below(count + 1);
+            self.draft.add(0, at, sentence);
+        }
+        Some((Some(topic), "added"))
+    }
+
+    fn remove_device(&mut self, removable: &[(usize, Vec<Place>)]) -> Done {
+        let (topic, places) = self.choose(removable)?;
+        let others = Self::topics(Sort::Device)
+            .into_iter()
+            .any(|other| other != topic && !self.draft.saying(other, Says::Present).is_empty());
+        if !others {
+            for devices in Self::topics(Sort::Devices) {
+                for at in self.draft.saying(devices, Says::Present) {
+                    if self.draft.reading(at).affirms_only(devices) {
+                        self.draft.drop(at);
+                    }
+                }
+            }
+        }
+        for at in places {
+            self.draft.drop(at);
+        }
+        self.draft.fill_empty();
+        Some((Some(topic), "removed"))
+    }
+}

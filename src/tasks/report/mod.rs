@@ -1,0 +1,21 @@
+//! What reports say, sentence by sentence, and reports made wrong on purpose.
+
+mod check;
+mod claims;
+mod corruption;
+mod draft;
+mod lexicon;
+mod reading;
+mod sentence;
+mod size;
+mod statement;
+#[cfg(test)]
+mod tests;
+mod wording;
+
+pub use check::{Judgement, judgement, same_words};
+pub use claims::{Claim, claims, finding_called};
+pub use corruption::{Corruption, CorruptionKind, Donors, corrupt};
+pub use draft::Change;
+pub use size::size_mm;
+pub use statement::{Opening, Sides, Statement, read_statement};
