@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from carina.dataset import Dataset
 
-Task = Literal["vqa", "report"]
+Task = Literal["vqa", "report", "report_check"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,8 +191,11 @@ class Asking:
             The films; the first film of every study.
         question : str or sequence of str, optional
             What is asked: of all films, or of each its own. None for a report.
-        task : {"vqa", "report"}, optional
-            By default ``"vqa"`` with a question and ``"report"`` without.
+        task : {"vqa", "report", "report_check"}, optional
+            By default ``"vqa"`` with a question and ``"report"`` without. A
+            ``"report_check"`` takes a report for the question, and answers ``none`` or
+            what is wrong with it and how it should be: ``laterality: There is a small
+            left effusion.``
         max_tokens : int, optional
             The most tokens of an answer; by default 24, and 192 of a report, but not
             more than half of what the decoder has room for.

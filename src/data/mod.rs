@@ -26,6 +26,6 @@ pub use records::{Records, read_records};
 pub use split::{By, check_disjoint};
 pub use study::{
     Attributes, Dataset, Film, FindingBox, FindingMask, FollowUp, MaskPixels, Pixels, Question,
-    Record, Report, Study, Value,
+    Record, Report, Study, Value, joined,
 };
 pub use tensors::Tensors;

@@ -43,11 +43,15 @@ pub struct Report {
 impl Report {
     /// The sections that have text, joined by a space.
     pub fn text(&self) -> String {
-        let sections = [&self.findings, &self.impression];
-        let filled: Vec<&str> =
-            sections.iter().map(|s| s.trim()).filter(|s| !s.is_empty()).collect();
-        filled.join(" ")
+        joined(self.sections())
     }
+}
+
+/// Sections of a report as one text: those that have some, joined by a space.
+pub fn joined<'a>(sections: impl IntoIterator<Item = &'a str>) -> String {
+    let filled: Vec<&str> =
+        sections.into_iter().map(str::trim).filter(|text| !text.is_empty()).collect();
+    filled.join(" ")
 }
 
 /// A box around a finding, in pixels of the original film: left, top, right, bottom.
@@ -177,6 +181,23 @@ pub struct Study {
     pub scans: Vec<Arc<Scan>>,
     /// The part of the data set that the study belongs to (`train`, …); empty when not said.
     pub split: String,
+}
+
+impl Study {
+    /// What is known to be there (1) or not (0), by name: the labels of `findings`, and what
+    /// attributes describe, such as devices, which labels know only together.
+    pub fn facts(&self, findings: &[String]) -> Vec<(String, f32)> {
+        let labels = findings.iter().cloned().zip(self.labels.iter().copied());
+        let described = self.attributes.iter().map(|about| (about.finding.clone(), 1.0));
+        labels.chain(described).collect()
+    }
+}
+
+impl Report {
+    /// The sections that say what is seen and what it means.
+    pub fn sections(&self) -> [&str; 2] {
+        [&self.findings, &self.impression]
+    }
 }
 
 /// Studies that share one list of findings.

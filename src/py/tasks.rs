@@ -28,12 +28,8 @@ struct Source {
 
 impl Source {
     fn of(study: &data::Study, findings: &[String]) -> Self {
-        let sections = vec![study.report.findings.clone(), study.report.impression.clone()];
-        let mut facts: Vec<(String, f32)> =
-            findings.iter().cloned().zip(study.labels.iter().copied()).collect();
-        // Attributes name devices, which labels know only together.
-        facts.extend(study.attributes.iter().map(|about| (about.finding.clone(), 1.0)));
-        Self { sections, facts }
+        let sections = study.report.sections().map(str::to_owned).to_vec();
+        Self { sections, facts: study.facts(findings) }
     }
 }
 

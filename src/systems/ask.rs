@@ -17,7 +17,7 @@ use crate::{Error, Result};
 pub struct Inquiry {
     /// What is to be written.
     pub task: Instruction,
-    /// The question, or one for each film; none for a task without.
+    /// The question or report to check, or one for each film; none for a task without.
     pub questions: Vec<String>,
     /// What matrices are multiplied in.
     pub precision: Precision,
@@ -48,12 +48,13 @@ impl Inquiry {
     ) -> Result<Self> {
         let refuse = |why: String| Err(Error::value("question", why));
         let name = task.name();
-        if !task.asks() {
+        if !task.asks() && !task.checks() {
             if !questions.is_empty() {
                 return refuse(format!("found one, expected none for the task {name:?}"));
             }
         } else if questions.is_empty() {
-            return refuse(format!("found none, expected one for the task {name:?}"));
+            let what = if task.checks() { "a report" } else { "one" };
+            return refuse(format!("found none, expected {what} for the task {name:?}"));
         } else if ![1, films].contains(&questions.len()) {
             let found = questions.len();
             return refuse(format!(
@@ -69,7 +70,8 @@ impl Inquiry {
     /// The prompt for a film.
     fn prompt(&self, film: usize) -> String {
         let question = self.questions.get(film).or(self.questions.first());
-        self.task.prompt(0, &[("question", question.map_or("", String::as_str))])
+        let text = question.map_or("", String::as_str);
+        self.task.prompt(0, &[("question", text), ("draft", text)])
     }
 
     /// The prompts, as many as there are different ones.

@@ -18,6 +18,10 @@ pub enum Instruction {
     Impression,
     /// The answer to a question about a report.
     Reading,
+    /// What is wrong with a report of a film.
+    ReportCheck,
+    /// What is wrong with a report beside the true one.
+    Comparison,
 }
 
 /// The file of an instruction.
@@ -28,23 +32,32 @@ struct Words {
     wordings: Vec<String>,
 }
 
-static WORDS: LazyLock<[Words; 4]> = LazyLock::new(|| {
+static WORDS: LazyLock<[Words; 6]> = LazyLock::new(|| {
     let files = [
         include_str!("instructions/report.toml"),
         include_str!("instructions/vqa.toml"),
         include_str!("instructions/impression.toml"),
         include_str!("instructions/reading.toml"),
+        include_str!("instructions/report_check.toml"),
+        include_str!("instructions/comparison.toml"),
     ];
     files.map(|text| toml::from_str(text).expect("a file compiled in, which a test reads"))
 });
 
 impl Instruction {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Report, Self::Vqa, Self::Impression, Self::Reading];
+    pub const ALL: [Self; 6] = [
+        Self::Report,
+        Self::Vqa,
+        Self::Impression,
+        Self::Reading,
+        Self::ReportCheck,
+        Self::Comparison,
+    ];
 
     /// The name, as files and callers spell it.
     pub fn name(self) -> &'static str {
-        ["report", "vqa", "impression", "reading"][self as usize]
+        ["report", "vqa", "impression", "reading", "report_check", "comparison"][self as usize]
     }
 
     /// The instruction about a film of this name.
@@ -59,12 +72,17 @@ impl Instruction {
 
     /// Whether it is about a film; the others are about texts alone.
     pub fn sees_film(self) -> bool {
-        matches!(self, Self::Report | Self::Vqa)
+        matches!(self, Self::Report | Self::Vqa | Self::ReportCheck)
     }
 
     /// Whether it needs a question.
     pub fn asks(self) -> bool {
         matches!(self, Self::Vqa | Self::Reading)
+    }
+
+    /// Whether it needs a report to check.
+    pub fn checks(self) -> bool {
+        matches!(self, Self::ReportCheck | Self::Comparison)
     }
 
     /// The most tokens that an answer usually has.
@@ -106,11 +124,14 @@ mod tests {
             let json = serde_json::to_value(one).unwrap();
             assert_eq!(json, one.name());
             for number in 0..one.wordings() {
-                let slots = [("question", "QQ"), ("report", "RR"), ("findings", "FF")];
+                let slots =
+                    [("question", "QQ"), ("report", "RR"), ("findings", "FF"), ("draft", "DD")];
                 let prompt = one.prompt(number, &slots);
                 assert!(!prompt.contains(['{', '}']), "{prompt}");
                 assert_eq!(prompt.contains("QQ"), one.asks(), "{prompt}");
-                assert_eq!(prompt.contains("RR"), one == Instruction::Reading, "{prompt}");
+                let reads = matches!(one, Instruction::Reading | Instruction::Comparison);
+                assert_eq!(prompt.contains("RR"), reads, "{prompt}");
+                assert_eq!(prompt.contains("DD"), one.checks(), "{prompt}");
                 assert_eq!(prompt.contains("FF"), one == Instruction::Impression, "{prompt}");
             }
         }
@@ -125,6 +146,6 @@ mod tests {
     #[test]
     fn an_unknown_task_lists_those_about_films() {
         let error = Instruction::of_film("reading").unwrap_err().to_string();
-        assert_eq!(error, "task: found \"reading\", expected one of report, vqa");
+        assert_eq!(error, "task: found \"reading\", expected one of report, vqa, report_check");
     }
 }

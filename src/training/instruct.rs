@@ -6,12 +6,13 @@ use candle::Tensor;
 use super::Stage;
 use super::aim::Objective;
 use super::objective::Task;
-use crate::data::{Dataset, Study};
+use crate::data::{Dataset, Study, joined};
 use crate::language::{Line, Llama, Script};
 use crate::nn::in_precision;
 use crate::random::Random;
 use crate::systems::{Graft, GraftConfig, Lesson, Model, place_of_film};
 use crate::tasks::Instruction;
+use crate::tasks::report::{CorruptionKind, Donors, corrupt};
 use crate::{Error, Result};
 
 /// Names the random stream.
@@ -27,7 +28,11 @@ pub(super) fn items(study: &Study, tasks: &[Instruction]) -> Vec<Item> {
     let mut all = Vec::new();
     for &task in tasks {
         match task {
-            Instruction::Report if reported => all.push((task, 0)),
+            Instruction::Report | Instruction::ReportCheck | Instruction::Comparison
+                if reported =>
+            {
+                all.push((task, 0));
+            }
             Instruction::Impression
                 if filled(&study.report.findings) && filled(&study.report.impression) =>
             {
@@ -40,14 +45,39 @@ pub(super) fn items(study: &Study, tasks: &[Instruction]) -> Vec<Item> {
                 });
                 all.extend(known.map(|(i, _)| (task, i)));
             }
-            Instruction::Report | Instruction::Impression => {}
+            _ => {}
         }
     }
     all
 }
 
-/// The prompt, in one of its wordings, and the answer.
-fn exchange(study: &Study, (task, question): Item, wording: usize) -> (String, String) {
+/// A report to check and the answer: half of them as they are, half with one error of any kind
+/// that fits.
+fn check_of(dataset: &Dataset, study: &Study, donors: &Donors, random: &mut Random) -> [String; 2] {
+    let sections = study.report.sections().map(str::to_owned);
+    let facts = study.facts(&dataset.findings);
+    let mut kinds: Vec<CorruptionKind> = Vec::new();
+    if random.chance(0.5) {
+        kinds.extend(CorruptionKind::ALL.iter().filter(|kind| **kind != CorruptionKind::None));
+        random.shuffle(&mut kinds);
+    }
+    kinds.push(CorruptionKind::None); // which fits any report
+    let made =
+        kinds.into_iter().find_map(|kind| corrupt(&sections, &facts, kind, donors, random).ok());
+    made.map_or_else(
+        || [study.report.text(), CorruptionKind::None.name().to_owned()],
+        |made| [joined(made.sections.iter().map(String::as_str)), made.answer()],
+    )
+}
+
+/// The prompt, in one of its wordings, and the answer; `check` is a report to check and what to
+/// answer, where the instruction needs it.
+fn exchange(
+    study: &Study,
+    (task, question): Item,
+    wording: usize,
+    check: &[String; 2],
+) -> (String, String) {
     let report = &study.report;
     let (findings, impression) = (report.findings.trim(), report.impression.trim());
     let asked = study.questions.get(question);
@@ -56,6 +86,7 @@ fn exchange(study: &Study, (task, question): Item, wording: usize) -> (String, S
         ("question", asked.map_or("", |asked| asked.question.as_str())),
         ("report", text.as_str()),
         ("findings", findings),
+        ("draft", check[0].as_str()),
     ];
     let answer = match task {
         Instruction::Report if findings.is_empty() || impression.is_empty() => text.clone(),
@@ -64,6 +95,7 @@ fn exchange(study: &Study, (task, question): Item, wording: usize) -> (String, S
         Instruction::Vqa | Instruction::Reading => {
             asked.map_or_else(String::new, |asked| asked.answer.trim().to_owned())
         }
+        Instruction::ReportCheck | Instruction::Comparison => check[1].clone(),
     };
     (task.prompt(wording, &slots), answer)
 }
@@ -91,16 +123,14 @@ impl<'a> Writer<'a> {
         Ok(Self { config, script, most, blind })
     }
 
-    /// The lesson of `item`, in which image `image` stands, and whether all of the answer is in
+    /// The lesson of a prompt and its answer, in which image `image` stands, and whether all of the answer is in
     /// it; none when the prompt leaves no room for one.
     fn lesson(
         &self,
-        study: &Study,
         item: Item,
-        wording: usize,
+        (prompt, answer): (String, String),
         image: usize,
     ) -> Result<Option<(Lesson, bool)>> {
-        let (prompt, answer) = exchange(study, item, wording);
         let parts = self.parts(&prompt, &[&answer])?;
         let (asked, mut answered) = parts;
         let room = self.most.saturating_sub(asked.len());
@@ -156,6 +186,14 @@ pub(super) fn check(model: &Model, stage: &Stage) -> Result<()> {
     Ok(())
 }
 
+/// Sentences that reports to check are made wrong with; none for stages without such reports.
+pub(super) fn donors(dataset: &Dataset, stage: &Stage) -> Donors {
+    let checks = matches!(&stage.objective,
+        Objective::Instruct { tasks, .. } if tasks.iter().any(|task| task.checks()));
+    let studies = if checks { &dataset.studies[..] } else { &[] };
+    Donors::of(studies.iter().flat_map(|study| study.report.sections()))
+}
+
 /// What is to be said of reports that are longer than the stage reads.
 pub(super) fn overlong(model: &Model, stage: &Stage, dataset: &Dataset) -> Result<Option<String>> {
     let Objective::Instruct { tasks, .. } = &stage.objective else { return Ok(None) };
@@ -166,7 +204,8 @@ pub(super) fn overlong(model: &Model, stage: &Stage, dataset: &Dataset) -> Resul
     let (mut reports, mut cut) = (0, 0);
     for study in &dataset.studies {
         for item in items(study, &[Instruction::Report]) {
-            let lesson = writer.lesson(study, item, 0, 0)?;
+            let exchange = exchange(study, item, 0, &Default::default());
+            let lesson = writer.lesson(item, exchange, 0)?;
             reports += 1;
             cut += usize::from(!lesson.is_some_and(|(_, whole)| whole));
         }
@@ -202,7 +241,12 @@ fn lessons(task: &Task) -> Result<Vec<Lesson>> {
             let wording = random.below(item.0.wordings());
             // A model is asked in the first wording: so it is measured.
             let wording = task.epoch.map_or(0, |_| wording);
-            all.extend(writer.lesson(study, item, wording, image)?.map(|(lesson, _)| lesson));
+            let check = match item.0.checks() {
+                true => check_of(task.dataset, study, &task.target.donors, &mut random),
+                false => Default::default(),
+            };
+            let exchange = exchange(study, item, wording, &check);
+            all.extend(writer.lesson(item, exchange, image)?.map(|(lesson, _)| lesson));
         }
     }
     if all.is_empty() {

@@ -13,6 +13,7 @@ use crate::nn::Pass;
 use crate::random::Random;
 use crate::systems::elixr::Elixr;
 use crate::systems::{Graft, Model};
+use crate::tasks::report::Donors;
 use crate::vision::TokenGrid;
 use crate::{Error, Result};
 
@@ -32,6 +33,8 @@ pub(super) struct Target {
     weights: Vec<[f32; 2]>,
     /// The towers as they are at the first batch, without a graph.
     still: Elixr,
+    /// Sentences that reports to check are made wrong with.
+    pub(super) donors: Donors,
     /// The decoder likewise, for objectives with one.
     pub(super) graft: Option<Graft>,
     /// Which towers no parameter of learns: they run in `still`.
@@ -67,6 +70,7 @@ impl Target {
             Objective::Instruct { .. } => Some(model.frozen_graft(stage.precision)?),
             _ => None,
         };
+        let donors = instruct::donors(dataset, stage);
         let (policy, balance) = match &stage.objective {
             Objective::Contrastive { same: Same::Labels, .. }
             | Objective::Qformer { same: Same::Labels, .. } => (Policy::Ignore, false),
@@ -74,14 +78,14 @@ impl Target {
             | Objective::Qformer { .. }
             | Objective::Instruct { .. } => {
                 let (labels, weights) = (Array2::zeros((0, 0)), Vec::new());
-                return Ok(Self { labels, weights, still, graft, frozen });
+                return Ok(Self { labels, weights, still, donors, graft, frozen });
             }
             Objective::Supcon { uncertain, .. } => (*uncertain, false),
             Objective::Supervised { uncertain, balance, .. } => (*uncertain, *balance),
         };
         let labels = dataset.targets(policy);
         let weights = labels.columns().into_iter().map(|column| class_weights(column, balance));
-        Ok(Self { weights: weights.collect(), labels, still, graft, frozen })
+        Ok(Self { weights: weights.collect(), labels, still, donors, graft, frozen })
     }
 
     /// The labels of one study as a key that equal studies share.
