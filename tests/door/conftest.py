@@ -1,5 +1,7 @@
 """A server of DICOMweb on loopback that says what a test wants it to say."""
 
+import contextlib
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -13,6 +15,8 @@ pytest.importorskip("highdicom")
 pytest.importorskip("pynetdicom")
 
 from carina import dicomweb
+
+from .pki import pki  # noqa: F401
 
 BOUNDARY = "the-line-between"
 DICOM = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
@@ -32,7 +36,7 @@ def multipart(*files):
 class Fake:
     """The address of a server, and the requests that it has had."""
 
-    def __init__(self, respond):
+    def __init__(self, respond, tls=None):
         self.requests = []
         fake = self
 
@@ -81,7 +85,12 @@ class Fake:
                 pass
 
         self.server = Quiet(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/dicom-web"
+        if tls is not None:
+            self.server.socket = tls.wrap_socket(
+                self.server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        scheme = "http" if tls is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self.server.server_port}/dicom-web"
         loop = self.server.serve_forever
         threading.Thread(target=loop, args=(0.01,), daemon=True).start()
 
@@ -92,8 +101,8 @@ def fake(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     fakes = []
 
-    def start(respond, **options):
-        fakes.append(Fake(respond))
+    def start(respond, *, tls=None, **options):
+        fakes.append(Fake(respond, tls))
         server = dicomweb.Server(
             fakes[-1].url,
             **{
@@ -109,6 +118,40 @@ def fake(monkeypatch):
     for one in fakes:
         one.server.shutdown()
         one.server.server_close()
+
+
+@pytest.fixture
+def raw(monkeypatch):
+    """Start servers that send what a generator yields; give their addresses."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    listeners = []
+
+    def start(pieces):
+        listener = socket.create_server(("127.0.0.1", 0))
+        listeners.append(listener)
+        heard = []
+
+        def answer(connection):
+            with connection, contextlib.suppress(OSError):
+                heard.append(connection.recv(1 << 16))
+                for piece in pieces():
+                    connection.sendall(piece)
+
+        def listen():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    threading.Thread(
+                        target=answer, args=(connection,), daemon=True
+                    ).start()
+
+        threading.Thread(target=listen, daemon=True).start()
+        return f"http://127.0.0.1:{listener.getsockname()[1]}/dicom-web", heard
+
+    yield start
+    for listener in listeners:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
 
 
 @pytest.fixture(scope="session")

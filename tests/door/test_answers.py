@@ -12,7 +12,6 @@ import zlib
 
 import carina as ca
 import pytest
-import requests
 from carina import dicomweb
 from carina.dicomweb import _http, fetched
 from carina.dicomweb._multipart import parts
@@ -254,13 +253,6 @@ def test_nobody_there_and_no_tls_are_errors(fake):
     server = dicomweb.Server(address, retries=0, timeout=5)
     with pytest.raises(ServerError, match=r"no TLS connection|cannot be reached"):
         server.find()
-
-
-def test_a_certificate_that_is_not_trusted_is_named_as_the_cause():
-    text = "[SSL: CERTIFICATE_VERIFY_FAILED] /studies/1.2.840.99.1"
-    assert _http._tls(requests.exceptions.SSLError(text)) == (
-        "its certificate is not trusted; see verify"
-    )
 
 
 def test_logs_say_nothing_of_a_patient(fake, films, caplog):

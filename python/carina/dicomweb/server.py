@@ -13,7 +13,14 @@ from carina._files import PathLike
 from carina._progress import Bar
 from carina.batch import RowError
 from carina.dataset import Dataset
-from carina.dicomweb import _download, _query, _search, _store, fetched
+from carina.dicomweb import (
+    _download,
+    _query,
+    _search,
+    _settings,
+    _store,
+    fetched,
+)
 from carina.dicomweb._http import Transport
 from carina.dicomweb._quiet import quiet, quietly
 from carina.dicomweb.fetched import Fetched
@@ -41,15 +48,18 @@ class Server(Partner):
     url : str
         Where it is: ``"https://host:8042/dicom-web"``.
     auth : (user, password) or requests' AuthBase, optional
-        Credentials; no repr and no error shows them.
+        Credentials; no repr and no error shows them. Those of ``~/.netrc`` are never
+        taken; proxies and authorities of the environment are.
     headers : mapping of str to str, optional
         Sent with every request: ``{"Authorization": "Bearer …"}``, say.
     verify : bool or path-like, default=True
-        Whether its certificate is checked, or by which authorities.
+        Whether its certificate is checked, or by which authorities: a file in PEM,
+        or a folder of them.
     cert : path or (certificate, key), optional
-        Our own certificate.
+        Our own certificate, in PEM; its key has no password.
     timeout : float, default=30
-        Seconds for a connection, and for the next bytes of an answer.
+        Seconds for a connection, for all headers of an answer, and for its next
+        bytes; they may come no slower than 1 kB a second.
     retries : int, default=3
         How often a question is asked again.
     max_bytes : int, default=2 GiB
@@ -59,6 +69,8 @@ class Server(Partner):
     ------
     InvalidValueError
         If a value has no meaning, or `url` has credentials in it.
+    MissingFileError, FileError, FormatError
+        If a certificate is not there, or none.
 
     References
     ----------
@@ -77,26 +89,17 @@ class Server(Partner):
         retries: int = 3,
         max_bytes: int = 2 << 30,
     ) -> None:
-        for name, number, least in (
-            ("timeout", timeout, 1e-3),
-            ("retries", retries, 0),
-            ("max_bytes", max_bytes, 1),
-        ):
-            if not least <= number < float("inf"):
-                raise InvalidValueError(
-                    f"{name}: expected at least {least:g}, found {number}"
-                )
+        self._url, place = _settings.address(url)
         self._http = Transport(
-            url,
+            place,
             auth=auth,
             headers=headers,
-            verify=verify if isinstance(verify, bool) else str(verify),
+            verify=verify,
             cert=cert,
             timeout=timeout,
             retries=retries,
             max_bytes=max_bytes,
         )
-        self._url, self._retries = url.rstrip("/"), retries
         with quiet():
             self._client = DICOMwebClient(self._url, session=self._http)
         self._client.set_http_retry_params(retry=False)  # Transport does it
