@@ -141,8 +141,27 @@ def test_filters_that_a_server_ignores_are_applied_here(fake):
     [
         ({"level": "films"}, "level: found 'films'"),
         ({"date": "31.1.2025"}, "date: expected YYYYMMDD"),
+        ({"date": "20251399"}, "a day that there is"),
+        ({"date": "2025-02-30"}, "a day that there is"),
+        ({"date": 20250101}, "date: expected YYYYMMDD"),
+        ({"date": ("2025-02-01", "2024-01-01")}, "found the last first"),
+        ({"date": (None, None)}, r"a day, or \(first, last\)"),
+        ({"date": ["20250101"]}, r"a day, or \(first, last\)"),
+        ({"sex": "x"}, "sex: expected 'F', 'M' or 'O', found 'x'"),
+        ({"sex": 1}, "sex: expected 'F', 'M' or 'O'"),
         ({"limit": 0}, "limit: expected at least 1"),
+        ({"limit": 1.5}, "limit: expected a whole number"),
+        ({"limit": None}, "limit: expected a whole number"),
         ({"age": (60, 40)}, r"age: expected \(youngest, oldest\)"),
+        ({"age": 5}, r"age: expected \(youngest, oldest\)"),
+        ({"age": ("a", 5)}, r"age: expected \(youngest, oldest\)"),
+        ({"age": (float("nan"), 5)}, r"age: expected \(youngest, oldest\)"),
+        ({"modality": 5}, "modality: expected text"),
+        ({"columns": [5]}, "columns: expected text"),
+        ({"filters": {"PatientName": None}}, "PatientName: .* found NoneType"),
+        ({"filters": "PatientName"}, "filters: expected a mapping"),
+        ({"patient": 5.0 + 1j}, "patient: expected a text in one line, found complex"),
+        ({"patient": "a\nb"}, "patient: expected a text in one line"),
         ({"columns": ["shoe_size"]}, "no column 'shoe_size'"),
         ({"study": "1.2.3"}, "expected only for what is in them"),
         ({"level": "series", "study": ".."}, "study: expected a UID"),
@@ -156,6 +175,32 @@ def test_a_question_without_meaning_is_refused(fake, wrong, text):
     with pytest.raises(InvalidValueError, match=text):
         server.find(**wrong)
     assert asked == []
+
+
+def test_words_for_a_sex_and_open_spans_are_understood(fake):
+    facts = {"PatientSex": "F", "StudyDate": "20250131", "PatientAge": "050Y"}
+    server, asked = fake(pages([row("1.2.3", **facts)]))
+    for sex in ("F", "f", "female", "Female"):
+        assert len(server.find(sex=sex)) == 1
+        assert asked[-1].query["PatientSex"] == "F"
+    assert len(server.find(date=["2025-01-01", None])) == 1
+    assert asked[-1].query["StudyDate"] == "20250101-"
+    assert len(server.find(age=(None, 50))) == len(server.find(age=[50, None])) == 1
+    assert len(server.find(age=(None, 49))) == 0
+    assert "date" in server.find(columns="date").columns
+    server.find(filters={"InstanceNumber": 7})
+    assert asked[-1].query["InstanceNumber"] == "7"
+
+
+def test_studies_may_be_named_by_an_array_or_any_iterable(fake, films):
+    respond, studies = archive(films)
+    server, _ = fake(respond)
+    for found in (np.array(studies), np.array(studies, object), iter(studies)):
+        assert [one.study for one in server.studies(found)] == studies
+    assert [one.study for one in server.studies(np.array(studies[0]))] == studies[:1]
+    for wrong in (None, 5, b"1.2.3", {"study": "1.2.3"}, np.array([studies])):
+        with pytest.raises(InvalidValueError, match=r"found: expected|study: expected"):
+            server.studies(wrong)
 
 
 @pytest.mark.parametrize(

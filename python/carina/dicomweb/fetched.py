@@ -1,7 +1,7 @@
 """What came of a study: its films, or why there are none."""
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -62,8 +62,6 @@ class Fetched:
 
 def places(found: Any) -> list[Place]:
     """Return study and, where it is known, series of what :meth:`find` gave."""
-    if isinstance(found, str):
-        found = [found]
     if isinstance(found, Table):
         if "study" not in found:
             raise InvalidValueError('found: expected a table with a column "study"')
@@ -73,10 +71,13 @@ def places(found: Any) -> list[Place]:
             (_query.uid("study", a), None if b is None else _query.uid("series", b))
             for a, b in zip(studies, series, strict=True)
         ]
-    if not isinstance(found, Sequence):
+    # An array gives a list, or a text when it has no dimension.
+    listed = found.tolist() if hasattr(found, "tolist") else found
+    listed = [listed] if isinstance(listed, str) else listed
+    if not isinstance(listed, Iterable) or isinstance(listed, (bytes, Mapping)):
         name = type(found).__name__
         raise InvalidValueError(f"found: expected a table or UIDs, found {name}")
-    return [(_query.uid("study", study), None) for study in found]
+    return [(_query.uid("study", study), None) for study in listed]
 
 
 def header(file: bytes) -> "pydicom.Dataset":

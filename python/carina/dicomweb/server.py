@@ -25,7 +25,6 @@ from carina.dicomweb._http import Transport
 from carina.dicomweb._quiet import quiet, quietly
 from carina.dicomweb.fetched import Fetched
 from carina.dicomweb.partner import Partner
-from carina.errors import InvalidValueError
 from carina.table import Table
 from carina.volume import Volume
 from carina.volume_reading import read_volume
@@ -151,7 +150,7 @@ class Server(Partner):
 
         Parameters
         ----------
-        found : Table, sequence of str or str
+        found : Table, str, or array or other iterable of str
             What :meth:`find` gave (studies or series), or StudyInstanceUIDs.
         modality : str, sequence of str or None, default=("CR", "DX")
             Series of which modality; None for all that have pixels.
@@ -233,8 +232,7 @@ class Server(Partner):
         failures : list of RowError
             By their place in `found`.
         """
-        if batch_size < 1:
-            raise InvalidValueError(f"batch_size: expected 1, found {batch_size}")
+        _settings.number("batch_size", batch_size, 1, whole=True)
         chosen = fetched.places(found)
         studies = self._studies(chosen, modality, window, progress)
         return fetched.encoded(model, studies, len(chosen), batch_size, options)
