@@ -4,6 +4,7 @@ import contextlib
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from types import SimpleNamespace
 from urllib.parse import parse_qsl, urlsplit
 
@@ -14,10 +15,12 @@ pytest.importorskip("dicomweb_client")
 pytest.importorskip("highdicom")
 pytest.importorskip("pynetdicom")
 
+import pydicom
 from carina import dicomweb
 
 from .pki import pki  # noqa: F401
 
+STUDY = "1.2.840.99.1"
 BOUNDARY = "the-line-between"
 DICOM = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
 # What nobody may read in a repr, an error or a log.
@@ -160,3 +163,19 @@ def films(tmp_path_factory):
     folder = tmp_path_factory.mktemp("films")
     ds = ca.phantom(3, seed=5, size=48, progress=False)
     return [path.read_bytes() for path in sorted(ds.write_dicom(folder))]
+
+
+@pytest.fixture(scope="session")
+def study(films):
+    """The same films as files of one study, ``STUDY``."""
+    return [moved(film, StudyInstanceUID=STUDY) for film in films]
+
+
+def moved(file, **facts):
+    """A file with other attributes."""
+    data = pydicom.dcmread(BytesIO(file))
+    for name, value in facts.items():
+        setattr(data, name, value)
+    buffer = BytesIO()
+    data.save_as(buffer)
+    return buffer.getvalue()

@@ -1,6 +1,7 @@
 """Certificates, made when a test asks for them."""
 
 import shutil
+import ssl
 import subprocess
 from types import SimpleNamespace
 
@@ -26,6 +27,16 @@ def signed(folder, name, authority, *, names, valid=("-days", "2")):
         *("-extfile", facts, *valid),
     )
     return made, key
+
+
+def server_side(pair, authority=None):
+    """What a server encrypts with; whom it lets in, if not everybody."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pair)
+    if authority is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(authority)
+    return context
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,11 @@
 
 import importlib
 import json
+import os
+import re
 import subprocess
 import sys
+import tempfile
 from io import BytesIO
 
 import carina as ca
@@ -11,9 +14,15 @@ import numpy as np
 import pydicom
 import pytest
 from carina import dicomweb
-from carina.errors import CarinaError, InvalidValueError, ServerError
+from carina.errors import (
+    CarinaError,
+    FileError,
+    FormatError,
+    InvalidValueError,
+    ServerError,
+)
 
-from .conftest import DICOM, SECRETS, multipart
+from .conftest import DICOM, SECRETS, STUDY, multipart
 
 JSON = {"Content-Type": "application/dicom+json"}
 
@@ -263,6 +272,45 @@ def test_a_file_of_another_study_is_never_taken_for_this_one(fake, films):
     assert one.error == "the server gave a file of another study"
 
 
+def test_nothing_is_made_of_files_of_another_study_or_series(fake, films, tmp_path):
+    header = pydicom.dcmread(BytesIO(films[0]))
+    uids = {"study": header.StudyInstanceUID, "series": header.SeriesInstanceUID}
+    served = {**uids, "instance": header.SOPInstanceUID}
+
+    for name in uids:
+        other = {**uids, name: "1.2.3"}
+
+        def respond(asked, other=other):
+            if asked.path.endswith(("/series", "/instances")):
+                return rows([row(**{**served, **other})])
+            return 200, {"Content-Type": DICOM}, multipart(films[0])
+
+        server, _ = fake(respond)
+        calls = {
+            "instances": lambda s, o=other: list(s.instances(**o)),
+            "volume": lambda s, o=other: s.volume(**o),
+            "sources": lambda s, o=other: s.sources(o["study"], series=o["series"]),
+        }
+        for call in calls.values():
+            with pytest.raises(FormatError, match=f"file of another {name}$") as caught:
+                call(server)
+            assert "1.2.3" not in str(caught.value)
+        table = server.download(server.find("series", study=other["study"]), tmp_path)
+        assert table["error"].tolist() == [f"the server gave a file of another {name}"]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    with pytest.raises(FormatError, match="file of another instance"):
+        list(server.instances(**uids, instance="1.2.3"))
+
+
+def test_errors_of_a_volume_speak_of_the_servers_files(fake, study):
+    server, _ = fake(lambda _: (200, {"Content-Type": DICOM}, multipart(*study[:1])))
+    series = str(pydicom.dcmread(BytesIO(study[0])).SeriesInstanceUID)
+    with pytest.raises(CarinaError) as caught:
+        server.volume(STUDY, series)
+    assert re.search("(file 1 of )?the series", str(caught.value))
+    assert tempfile.gettempdir() not in str(caught.value)
+
+
 def test_a_scan_is_not_read_as_hundreds_of_films(fake, films):
     header = pydicom.dcmread(BytesIO(films[0]))
     many = []
@@ -302,6 +350,36 @@ def test_a_folder_gets_what_is_missing_and_no_more(fake, films, tmp_path):
     assert studies[0] not in repr(table)
 
 
+def test_a_place_that_cannot_be_written_is_told(fake, films, tmp_path):
+    respond, studies = archive(films)
+    server, asked = fake(respond)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(FileError, match="expected a folder, found a file"):
+        server.download(studies, tmp_path / "file")
+    assert asked == []
+    table = server.download(studies, "/proc/nowhere")
+    assert all("the folder cannot be written" in why for why in table["error"])
+    with pytest.raises(FileError, match="the folder cannot be written"):
+        server.download(studies * 2, "/proc/nowhere")
+
+
+def test_what_a_killed_download_left_is_swept_once_nobody_is_at_it(
+    fake, films, tmp_path
+):
+    respond, studies = archive(films[:1])
+    server, _ = fake(respond)
+    server.download(studies, tmp_path)
+    (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    left = [file.with_name(f".{file.name}.{n * 16}.tmp") for n in "0123"]
+    for path in left:
+        path.write_bytes(b"half")
+    for path in left[:3]:
+        os.utime(path, (1e9, 1e9))
+    server.download(studies, tmp_path)
+    assert [path.exists() for path in left] == [False, False, False, True]
+    assert file.read_bytes() == films[0]
+
+
 def reply(stored=(), failed=(), warned=()):
     """What a server says to a store; the list of failures is always there."""
     made = pydicom.Dataset()
@@ -337,11 +415,14 @@ def test_a_store_tells_what_became_of_each_file(fake, films, tmp_path):
     nothing = tmp_path / "b.dcm"
     nothing.write_bytes(b"PATIENT-4711")
     data = pydicom.dcmread(BytesIO(films[2]))
-    table = server.store([path, films[1], data, nothing, 7])
+    gone = tmp_path / "gone.dcm"
+    table = server.store([path, films[1], data, nothing, 7, gone, tmp_path])
     assert table["status"].tolist() == [
         "stored",
         "failed",
         "warned",
+        "failed",
+        "failed",
         "failed",
         "failed",
     ]
@@ -351,9 +432,16 @@ def test_a_store_tells_what_became_of_each_file(fake, films, tmp_path):
         "values were coerced",
         "cannot be read as DICOM (InvalidDicomError)",
         "expected a path, bytes or a data set, found int",
+        "no such file",
+        "cannot be opened (Is a directory)",
     ]
     assert len(asked) == 3
     assert uids[0] not in repr(table)
+
+
+def test_what_is_no_list_of_files_is_not_stored(fake):
+    with pytest.raises(InvalidValueError, match="expected files or data sets"):
+        fake(pages([]))[0].store(None)
 
 
 def test_a_store_is_not_tried_again(fake, films):

@@ -12,16 +12,9 @@ from carina.errors import (
     ServerError,
 )
 
+from .pki import server_side
+
 NOTHING = (200, {}, b"[]")
-
-
-def server_side(pair, authority=None):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*pair)
-    if authority is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(authority)
-    return context
 
 
 @pytest.fixture

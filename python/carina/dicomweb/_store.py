@@ -1,7 +1,7 @@
 """Files sent to a server, each with what became of it."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from io import BytesIO
 from typing import Any
 
@@ -11,7 +11,14 @@ import requests
 from carina._progress import Bar
 from carina.dicomweb._http import said
 from carina.dicomweb._quiet import mute
-from carina.errors import AccessError, CarinaError, FormatError, InvalidValueError
+from carina.errors import (
+    AccessError,
+    CarinaError,
+    FileError,
+    FormatError,
+    InvalidValueError,
+    MissingFileError,
+)
 from carina.table import Table
 
 # Reasons and warnings of PS3.4, annex B, and PS3.18, table I.2-2.
@@ -48,18 +55,26 @@ def load(item: Any) -> pydicom.Dataset:
         name = type(item).__name__
         raise InvalidValueError(f"expected a path, bytes or a data set, found {name}")
     problem = ""
+    kind: type[CarinaError] = FormatError
     try:
         if isinstance(item, (bytes, bytearray)):
             return pydicom.dcmread(BytesIO(item))
         return pydicom.dcmread(item)
+    except FileNotFoundError:
+        kind, problem = MissingFileError, "no such file"
+    except OSError as error:
+        kind, problem = FileError, f"cannot be opened ({error.strerror or 'OSError'})"
     except Exception as error:  # pydicom's are many, and quote the file
-        problem = type(error).__name__
-    raise FormatError(f"cannot be read as DICOM ({problem})")
+        problem = f"cannot be read as DICOM ({type(error).__name__})"
+    raise kind(problem)
 
 
 def items(given: Any) -> list[Any]:
     """Return what is to be sent as a list."""
     single = isinstance(given, (str, os.PathLike, bytes, bytearray, pydicom.Dataset))
+    if not single and not isinstance(given, Iterable):
+        name = type(given).__name__
+        raise InvalidValueError(f"expected files or data sets, found {name}")
     return [given] if single else list(given)
 
 

@@ -1,12 +1,15 @@
 """Certificates: checked before they are needed, and said in words when refused."""
 
 import os
+import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from carina.errors import FileError, FormatError, InvalidValueError, MissingFileError
+
+T = TypeVar("T")
 
 # OpenSSL's X509_V_ERR_…
 _CERTIFICATE = {
@@ -63,6 +66,43 @@ def _cause(error: BaseException | None) -> ssl.SSLError | None:
             todo += [*one.args, getattr(one, "reason", None)]
             todo += [one.__cause__, one.__context__]
     return None
+
+
+class Watched:
+    """A context that remembers why there is no connection: pynetdicom only logs it."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.problem: ssl.SSLError | None = None
+        self._context = context
+
+    def wrap_socket(self, sock: socket.socket, **options: Any) -> "_Socket":
+        """Return the encrypted socket, as a context does."""
+        return _Socket(self._context.wrap_socket(sock, **options), self)
+
+
+class _Socket:
+    """An encrypted socket whose errors are watched."""
+
+    def __init__(self, sock: ssl.SSLSocket, watched: Watched) -> None:
+        self._sock, self._watched = sock, watched
+
+    def connect(self, address: Any) -> None:
+        """Connect, and agree on the encryption."""
+        self._do(self._sock.connect, address)
+
+    def recv(self, *args: Any) -> bytes:
+        """Receive; in TLS 1.3 it is now that a server refuses our certificate."""
+        return self._do(self._sock.recv, *args)
+
+    def _do(self, call: Callable[..., T], *args: Any) -> T:
+        try:
+            return call(*args)
+        except ssl.SSLError as error:
+            self._watched.problem = error
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
 
 
 def authorities(verify: Any) -> bool | str:

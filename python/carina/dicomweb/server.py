@@ -1,5 +1,6 @@
 """A DICOMweb server: found, fetched, encoded, stored."""
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from carina.dicomweb._http import Transport
 from carina.dicomweb._quiet import quiet, quietly
 from carina.dicomweb.fetched import Fetched
 from carina.dicomweb.partner import Partner
+from carina.errors import CarinaError
 from carina.table import Table
 from carina.volume import Volume
 from carina.volume_reading import read_volume
@@ -112,16 +114,17 @@ class Server(Partner):
     ) -> Iterator[bytes]:
         """Yield the DICOM files of a study or series, as stored, one at a time.
 
-        An answer that breaks off is asked for again, and goes on where it was.
-
-        An answer that is none raises FormatError, no answer a ServerError.
+        An answer that breaks off is asked for again, and goes on where it was. One
+        that is none, or has a file of another study or series, raises FormatError; no
+        answer raises a ServerError.
         """
         url = f"{self._url}/studies/{_query.uid('study', study)}"
         if series is not None:
             url += f"/series/{_query.uid('series', series)}"
             if instance is not None:
                 url += f"/instances/{_query.uid('instance', instance)}"
-        return quietly(self._http.files(url))
+        files = quietly(self._http.files(url))
+        return fetched.of_place(files, study, series, instance)
 
     def _chosen(
         self, place: fetched.Place, modality: str | Sequence[str] | None
@@ -252,12 +255,18 @@ class Server(Partner):
         progress : bool, optional
             Whether to show a bar.
         **options
-            As for :func:`carina.read_volume`.
+            As for :func:`carina.read_volume`. Errors speak of files by their place
+            in the server's answer, from 1.
         """
         with tempfile.TemporaryDirectory(prefix="carina-") as folder:
-            for number, file in enumerate(self.instances(study, series=series)):
+            for number, file in enumerate(self.instances(study, series=series), 1):
                 Path(folder, f"{number}.dcm").write_bytes(file)
-            return read_volume(folder, progress=progress, **options)
+            try:
+                return read_volume(folder, progress=progress, **options)
+            except CarinaError as error:
+                kind, why = type(error), str(error)
+        # The folder's name says nothing to anybody, and it is gone.
+        raise kind(_told_of_series(why, folder))
 
     def sources(
         self, study: str, *, series: str | None = None
@@ -283,12 +292,18 @@ class Server(Partner):
         found, modality, progress
             As for :meth:`studies`; all modalities by default.
         folder : path-like
-            Gets a folder for each study, and in it one for each series.
+            Gets a folder for each study, and in it one for each series. Parts of
+            files that a killed download left there go after an hour.
 
         Returns
         -------
         Table
             For each series: files written, files that were there, and the error.
+
+        Raises
+        ------
+        FileError
+            If `folder` is a file, or nothing can be written five times in a row.
         """
         chosen = fetched.places(found)
         return _download.download(self, chosen, Path(folder), modality, progress)
@@ -301,3 +316,11 @@ class Server(Partner):
 
     def __reduce__(self) -> Any:
         raise TypeError("a server holds credentials: it is not pickled")
+
+
+def _told_of_series(why: str, folder: str) -> str:
+    """Put words for the names of files that only we have seen."""
+    named = re.sub(
+        re.escape(folder) + r"[/\\]([0-9]+)\.dcm", r"file \1 of the series", why
+    )
+    return named.replace(folder, "the series")

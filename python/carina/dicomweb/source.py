@@ -86,23 +86,33 @@ def sources(given: Any) -> list[pydicom.Dataset]:
 
     Raises
     ------
+    MissingFileError, FileError, FormatError
+        If one is not there, or no DICOM.
     InvalidValueError
         If there are none, they are of several studies or patients, or are no images.
     """
     with mute():
-        loaded = [_bare(load(item)) for item in items(given)]
+        loaded = [_loaded(place, item) for place, item in enumerate(items(given))]
     if not loaded:
-        raise InvalidValueError("sources: expected at least one image, found none")
+        raise InvalidValueError("images: expected at least one, found none")
     for name in ("StudyInstanceUID", "PatientID"):
         if len({str(one.get(name, "")) for one in loaded}) > 1:
-            raise InvalidValueError(f"sources: expected one {name}, found several")
+            raise InvalidValueError(f"images: expected one {name}, found several")
     return loaded
+
+
+def _loaded(place: int, item: Any) -> pydicom.Dataset:
+    try:
+        return _bare(load(item))
+    except CarinaError as error:
+        kind, why = type(error), str(error)
+    raise kind(f"images[{place}]: {why}")
 
 
 def _bare(image: pydicom.Dataset) -> pydicom.Dataset:
     for name in (*_NEEDED, "Rows", "Columns"):
         if not image.get(name):
-            raise InvalidValueError(f"sources: expected images, found none of {name}")
+            raise InvalidValueError(f"expected an image, found none of {name}")
     bare = pydicom.Dataset()
     # The pixels are the bulk of it, and no result needs them.
     bare.update({e.tag: e for e in image if e.tag != 0x7FE00010})
@@ -148,6 +158,4 @@ def made(what: str, make: Callable[[], T]) -> T:
     except _REFUSALS as error:
         problem = type(error).__name__
     # Raised here, it does not carry the refusal along.
-    raise InvalidValueError(
-        f"sources: no {what} can be made of these images ({problem})"
-    )
+    raise InvalidValueError(f"images: no {what} can be made of them ({problem})")
