@@ -439,6 +439,21 @@ def test_a_store_tells_what_became_of_each_file(fake, films, tmp_path):
     assert uids[0] not in repr(table)
 
 
+def test_a_store_puts_no_question_marks_for_letters(fake, films):
+    server, asked = fake(lambda _: (200, JSON, reply()))
+    data = pydicom.dcmread(BytesIO(films[0]))
+    data.SpecificCharacterSet = "ISO_IR 100"
+    data.StudyDescription = "Ατελεκτασία"
+    table = server.store(data)
+    assert table["reason"][0] == (
+        "it has letters that its SpecificCharacterSet does not have"
+    )
+    assert asked == []
+    data.SpecificCharacterSet = "ISO_IR 192"
+    server.store(data)
+    assert "Ατελεκτασία".encode() in asked[0].body
+
+
 def test_what_is_no_list_of_files_is_not_stored(fake):
     with pytest.raises(InvalidValueError, match="expected files or data sets"):
         fake(pages([]))[0].store(None)
