@@ -1,5 +1,6 @@
 """DIMSE against a node that tests make up, on loopback."""
 
+import gc
 import logging
 import os
 import signal
@@ -27,6 +28,11 @@ from pynetdicom.sop_class import (
 
 from .conftest import SECRETS, STUDY, dicomweb
 from .pki import server_side
+
+# pynetdicom forgets to close sockets, ours that found nobody and its servers'.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 
 
 @pytest.fixture
@@ -62,6 +68,7 @@ def node():
     yield start
     for server in servers:
         server.shutdown()
+    gc.collect()  # here, where what was forgotten is expected
 
 
 def answers(*rows):
@@ -139,7 +146,7 @@ def test_a_study_of_which_a_file_was_not_sent_is_an_error(node, study):
 
     stream = node([(evt.EVT_C_GET, handle)]).instances(STUDY)
     assert next(stream)
-    with pytest.raises(ServerError, match=r": 1 files were not sent$"):
+    with pytest.raises(ServerError, match=r": files that were not sent: 1$"):
         next(stream)
 
 
@@ -168,7 +175,6 @@ def test_an_encrypted_node_is_talked_to(node, pki, study):
     assert client.store(study)["status"].tolist() == ["stored"] * 3
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("name", "authority", "why"),
     [
@@ -185,7 +191,6 @@ def test_why_there_is_no_encrypted_connection_is_told(node, pki, name, authority
         client.echo()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_node_that_wants_our_certificate(node, pki):
     serves = server_side(pki.server, pki.authority)
     serves.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -260,8 +265,6 @@ def test_ctrl_c_ends_a_wait_within_a_second(node):
     assert time.monotonic() - sent[0] < 1
 
 
-# pynetdicom forgets to close the socket that found nobody.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_nobody_there_is_an_error():
     with pytest.raises(ServerError, match="cannot be reached"):
         dicomweb.Node("127.0.0.1", 1, timeout=2).echo()

@@ -69,10 +69,10 @@ def _cause(error: BaseException | None) -> ssl.SSLError | None:
 
 
 class Watched:
-    """A context that remembers why there is no connection: pynetdicom only logs it."""
+    """A context that says why there is no connection: pynetdicom only logs it."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
-        self.problem: ssl.SSLError | None = None
+        self.problem = ""
         self._context = context
 
     def wrap_socket(self, sock: socket.socket, **options: Any) -> "_Socket":
@@ -88,7 +88,11 @@ class _Socket:
 
     def connect(self, address: Any) -> None:
         """Connect, and agree on the encryption."""
-        self._do(self._sock.connect, address)
+        try:
+            self._do(self._sock.connect, address)
+        except OSError:
+            self._sock.close()  # pynetdicom forgets it
+            raise
 
     def recv(self, *args: Any) -> bytes:
         """Receive; in TLS 1.3 it is now that a server refuses our certificate."""
@@ -98,7 +102,7 @@ class _Socket:
         try:
             return call(*args)
         except ssl.SSLError as error:
-            self._watched.problem = error
+            self._watched.problem = words(error, "tls", "tls")
             raise
 
     def __getattr__(self, name: str) -> Any:

@@ -264,8 +264,8 @@ class Node(Partner):
                 refused = talk.rejected_contexts and not talk.accepted_contexts
                 why = "does not offer this" if refused else "cannot be reached"
                 why = f"the node {why}"
-                if watched is not None and watched.problem is not None:
-                    why = _tls.words(watched.problem, "tls", "tls")
+                if watched is not None and watched.problem:
+                    why = watched.problem
                 raise ServerError(f"{self._place}: {why}")
             with overheard(talk.ident, talk.dul.ident):
                 done = False
@@ -314,7 +314,7 @@ class Node(Partner):
         # A warning is about files that failed, or about such as were altered.
         if failed or (status.Status != 0 and not warned):
             count = failed or "some"
-            raise ServerError(f"{self._place}: {count} files were not sent")
+            raise ServerError(f"{self._place}: files that were not sent: {count}")
 
     def __repr__(self) -> str:
         return f"Node({self._title!r} at {self._place!r})"
