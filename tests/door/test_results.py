@@ -1,12 +1,19 @@
 """Results as DICOM speak of the right pixels, and claim no more than they know."""
 
+import copy
 from io import BytesIO
 
 import carina as ca
 import numpy as np
 import pydicom
 import pytest
-from carina.errors import InvalidValueError, ShapeError
+from carina.errors import (
+    FileError,
+    FormatError,
+    InvalidValueError,
+    MissingFileError,
+    ShapeError,
+)
 from carina.study import Box
 
 from .conftest import dicomweb
@@ -152,6 +159,140 @@ def test_boxes_are_drawn_where_they_are_and_say_what_they_found(film):
     assert of.ReferencedSOPInstanceUID == film.SOPInstanceUID
 
 
+@pytest.mark.parametrize("finding", ["Ατελεκτασία", "肺不张", "nodule ≥ 6 mm"])
+def test_findings_have_names_of_any_script(film, finding):
+    foreign = copy.deepcopy(film)
+    foreign.SpecificCharacterSet = "ISO_IR 126"
+    foreign.PatientName = "Παπαδόπουλος^Νίκος"
+    box = Box(finding, BOX.corners)
+    author = dicomweb.Author(model="modèle 肺")
+    results = [
+        dicomweb.report_sr(foreign, {finding: 0.5}, boxes=[box], author=author),
+        dicomweb.segmentation(
+            foreign, {finding: np.eye(48, dtype=bool)}, author=author
+        ),
+        dicomweb.presentation(foreign, [box], author=author),
+    ]
+    for made in map(saved, results):
+        assert made.SpecificCharacterSet == "ISO_IR 192"
+        assert str(made.PatientName) == "Παπαδόπουλος^Νίκος"
+        assert finding in everything(made)
+        assert made.ManufacturerModelName == author.model
+
+
+def test_findings_in_other_scripts_have_codes_of_their_own(film):
+    made = saved(dicomweb.report_sr(film, {"肺不张": 0.5, "气胸": 0.1, "edema": 0.2}))
+    codes = [e.value for e in made.iterall() if e.keyword == "CodeValue"]
+    ours = {value for value in codes if value.startswith("_") or value == "EDEMA"}
+    assert len(ours) == 3
+
+
+def test_codes_above_16_letters_are_long_codes(film):
+    codes = {"edema": ("123456789012345678", "SCT", "An extension's concept")}
+    made = saved(dicomweb.report_sr(film, {"edema": 0.5}, codes=codes))
+    (long,) = [e.value for e in made.iterall() if e.keyword == "LongCodeValue"]
+    assert long == "123456789012345678"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["a\\b", "a\nb", "a\x1bb", "", " ", "x" * 65, 5, None],
+)
+def test_names_that_dicom_cannot_hold_are_refused(film, wrong):
+    makers = [
+        lambda: dicomweb.report_sr(film, {wrong: 0.5}),
+        lambda: dicomweb.report_sr(film, {}, boxes=[Box(wrong, BOX.corners)]),
+        lambda: dicomweb.presentation(film, [Box(wrong, BOX.corners)]),
+        lambda: dicomweb.segmentation(film, {wrong: np.eye(48, dtype=bool)}),
+        lambda: dicomweb.report_sr(film, {"a": 1}, codes={"a": ("1", "SCT", wrong)}),
+        lambda: dicomweb.report_sr(film, {"a": 1}, codes={"a": (wrong, "SCT", "b")}),
+        lambda: dicomweb.Author(model=wrong),
+    ]
+    for make in makers:
+        with pytest.raises(InvalidValueError, match="1 to 64 letters"):
+            make()
+
+
+def test_a_score_of_nan_is_left_out_of_a_report_and_of_a_presentation(film):
+    scores = {"edema": float("nan")}
+    assert "SCORE" not in everything(
+        saved(dicomweb.report_sr(film, scores, boxes=[BOX]))
+    )
+    made = saved(dicomweb.presentation(film, [BOX], scores=scores))
+    (drawn,) = made.GraphicAnnotationSequence
+    assert drawn.TextObjectSequence[0].UnformattedTextValue == "edema"
+
+
+@pytest.mark.parametrize(
+    ("boxes", "text"),
+    [
+        (5, "boxes: expected some of Box, found int"),
+        ([BOX, None], r"boxes\[1\]: expected a Box, found NoneType"),
+        ([(0, 0, 1, 1)], r"boxes\[0\]: expected a Box, found tuple"),
+        ([Box("a", (0, 0, 1))], r"boxes\[0\]: expected four numbers"),
+        ([Box("a", ("x", 0, 1, 1))], r"boxes\[0\]: expected four numbers"),
+        ([Box("a", None)], r"boxes\[0\]: expected four numbers"),
+        ([BOX, Box("a", (5, 5, 1, 1))], r"boxes\[1\]: expected corners in 48"),
+    ],
+)
+def test_boxes_of_a_wrong_form_are_named(film, boxes, text):
+    for make in (
+        lambda: dicomweb.report_sr(film, {"a": 1}, boxes=boxes),
+        lambda: dicomweb.presentation(film, boxes),
+    ):
+        with pytest.raises(InvalidValueError, match=text):
+            make()
+
+
+@pytest.mark.parametrize(
+    ("codes", "text"),
+    [
+        (5, "codes: expected a mapping, found int"),
+        ({"x": ("1", "SCT")}, r"codes\['x'\]: expected \(value, scheme, meaning\)"),
+        ({"x": None}, r"codes\['x'\]: expected \(value"),
+        ({"x": (1, 2, 3)}, r"codes\['x'\]: expected a value of 1 to 64"),
+        ({"x": ("1", "s" * 17, "m")}, r"codes\['x'\]: expected a scheme of 1 to 16"),
+    ],
+)
+def test_codes_of_a_wrong_form_are_named(film, codes, text):
+    for make in (
+        lambda: dicomweb.report_sr(film, {"a": 1}, codes=codes),
+        lambda: dicomweb.segmentation(film, {"a": np.eye(48) > 0}, codes=codes),
+    ):
+        with pytest.raises(InvalidValueError, match=text):
+            make()
+
+
+def test_images_that_are_not_there_or_none_are_named_by_their_place(film, tmp_path):
+    (tmp_path / "text.dcm").write_text("of Doe^Jane")
+    for given, kind, text in (
+        (["nosuch.dcm"], MissingFileError, r"images\[0\]: no such file$"),
+        ([film, tmp_path / "text.dcm"], FormatError, r"images\[1\]: cannot be read"),
+        ([film, tmp_path], FileError, r"images\[1\]: cannot be opened"),
+        ([film, 5], InvalidValueError, r"images\[1\]: expected a path"),
+        (None, InvalidValueError, "expected files or data sets"),
+    ):
+        with pytest.raises(kind, match=text):
+            dicomweb.report_sr(given, {"a": 1.0})
+
+
+def test_masks_may_be_volumes_on_voxels_of_their_own(scan):
+    slices, volume, study = scan
+    (mask,) = (m.to_numpy() for m in study.masks if m.finding == "heart")
+    expected = saved(dicomweb.segmentation(slices, {"heart": mask}, volume=volume))
+    on = volume.with_voxels(mask.astype(np.float32))
+    for given in (on, on.reorient("RAI")):
+        made = saved(dicomweb.segmentation(slices, {"heart": given}))
+        np.testing.assert_array_equal(made.pixel_array, expected.pixel_array)
+    both = {"heart": on.reorient("RAI"), "again": mask}
+    made = saved(dicomweb.segmentation(slices, both, volume=volume))
+    assert made.NumberOfFrames == 2 * expected.NumberOfFrames
+    with pytest.raises(InvalidValueError, match="values from 0 to 1"):
+        dicomweb.segmentation(slices, {"heart": volume})
+    with pytest.raises(InvalidValueError, match=r"the volume= that it is on"):
+        dicomweb.segmentation(slices, {"heart": on, "again": mask})
+
+
 @pytest.mark.parametrize(
     ("make", "kind", "text"),
     [
@@ -159,6 +300,20 @@ def test_boxes_are_drawn_where_they_are_and_say_what_they_found(film):
         (lambda f: dicomweb.report_sr(f, {}), InvalidValueError, "not NaN"),
         (lambda f: dicomweb.report_sr(f, {"a": np.inf}), InvalidValueError, "finite"),
         (lambda f: dicomweb.report_sr(f, {"": 1}), InvalidValueError, "1 to 64"),
+        (lambda f: dicomweb.report_sr(f, None), InvalidValueError, "scores: expected"),
+        (lambda f: dicomweb.report_sr(f, {"a": "1"}), InvalidValueError, "finite one"),
+        (lambda f: dicomweb.report_sr(f, {"a": None}), InvalidValueError, "finite one"),
+        (
+            lambda f: dicomweb.presentation(f, [BOX], scores={"a": None}),
+            InvalidValueError,
+            "finite one",
+        ),
+        (
+            lambda f: dicomweb.presentation(f, [BOX], image="0"),
+            InvalidValueError,
+            "image: expected a whole number",
+        ),
+        (lambda f: dicomweb.segmentation(f, [1]), InvalidValueError, "masks: expected"),
         (
             lambda f: dicomweb.presentation(f, [Box("a", (0, 0, 49, 9))]),
             InvalidValueError,

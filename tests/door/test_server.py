@@ -2,8 +2,11 @@
 
 import importlib
 import json
+import os
+import re
 import subprocess
 import sys
+import tempfile
 from io import BytesIO
 
 import carina as ca
@@ -11,9 +14,15 @@ import numpy as np
 import pydicom
 import pytest
 from carina import dicomweb
-from carina.errors import CarinaError, InvalidValueError, ServerError
+from carina.errors import (
+    CarinaError,
+    FileError,
+    FormatError,
+    InvalidValueError,
+    ServerError,
+)
 
-from .conftest import DICOM, SECRETS, multipart
+from .conftest import DICOM, SECRETS, STUDY, multipart
 
 JSON = {"Content-Type": "application/dicom+json"}
 
@@ -141,8 +150,27 @@ def test_filters_that_a_server_ignores_are_applied_here(fake):
     [
         ({"level": "films"}, "level: found 'films'"),
         ({"date": "31.1.2025"}, "date: expected YYYYMMDD"),
+        ({"date": "20251399"}, "a day that there is"),
+        ({"date": "2025-02-30"}, "a day that there is"),
+        ({"date": 20250101}, "date: expected YYYYMMDD"),
+        ({"date": ("2025-02-01", "2024-01-01")}, "found the last first"),
+        ({"date": (None, None)}, r"a day, or \(first, last\)"),
+        ({"date": ["20250101"]}, r"a day, or \(first, last\)"),
+        ({"sex": "x"}, "sex: expected 'F', 'M' or 'O', found 'x'"),
+        ({"sex": 1}, "sex: expected 'F', 'M' or 'O'"),
         ({"limit": 0}, "limit: expected at least 1"),
+        ({"limit": 1.5}, "limit: expected a whole number"),
+        ({"limit": None}, "limit: expected a whole number"),
         ({"age": (60, 40)}, r"age: expected \(youngest, oldest\)"),
+        ({"age": 5}, r"age: expected \(youngest, oldest\)"),
+        ({"age": ("a", 5)}, r"age: expected \(youngest, oldest\)"),
+        ({"age": (float("nan"), 5)}, r"age: expected \(youngest, oldest\)"),
+        ({"modality": 5}, "modality: expected text"),
+        ({"columns": [5]}, "columns: expected text"),
+        ({"filters": {"PatientName": None}}, "PatientName: .* found NoneType"),
+        ({"filters": "PatientName"}, "filters: expected a mapping"),
+        ({"patient": 5.0 + 1j}, "patient: expected a text in one line, found complex"),
+        ({"patient": "a\nb"}, "patient: expected a text in one line"),
         ({"columns": ["shoe_size"]}, "no column 'shoe_size'"),
         ({"study": "1.2.3"}, "expected only for what is in them"),
         ({"level": "series", "study": ".."}, "study: expected a UID"),
@@ -156,6 +184,32 @@ def test_a_question_without_meaning_is_refused(fake, wrong, text):
     with pytest.raises(InvalidValueError, match=text):
         server.find(**wrong)
     assert asked == []
+
+
+def test_words_for_a_sex_and_open_spans_are_understood(fake):
+    facts = {"PatientSex": "F", "StudyDate": "20250131", "PatientAge": "050Y"}
+    server, asked = fake(pages([row("1.2.3", **facts)]))
+    for sex in ("F", "f", "female", "Female"):
+        assert len(server.find(sex=sex)) == 1
+        assert asked[-1].query["PatientSex"] == "F"
+    assert len(server.find(date=["2025-01-01", None])) == 1
+    assert asked[-1].query["StudyDate"] == "20250101-"
+    assert len(server.find(age=(None, 50))) == len(server.find(age=[50, None])) == 1
+    assert len(server.find(age=(None, 49))) == 0
+    assert "date" in server.find(columns="date").columns
+    server.find(filters={"InstanceNumber": 7})
+    assert asked[-1].query["InstanceNumber"] == "7"
+
+
+def test_studies_may_be_named_by_an_array_or_any_iterable(fake, films):
+    respond, studies = archive(films)
+    server, _ = fake(respond)
+    for found in (np.array(studies), np.array(studies, object), iter(studies)):
+        assert [one.study for one in server.studies(found)] == studies
+    assert [one.study for one in server.studies(np.array(studies[0]))] == studies[:1]
+    for wrong in (None, 5, b"1.2.3", {"study": "1.2.3"}, np.array([studies])):
+        with pytest.raises(InvalidValueError, match=r"found: expected|study: expected"):
+            server.studies(wrong)
 
 
 @pytest.mark.parametrize(
@@ -218,6 +272,45 @@ def test_a_file_of_another_study_is_never_taken_for_this_one(fake, films):
     assert one.error == "the server gave a file of another study"
 
 
+def test_nothing_is_made_of_files_of_another_study_or_series(fake, films, tmp_path):
+    header = pydicom.dcmread(BytesIO(films[0]))
+    uids = {"study": header.StudyInstanceUID, "series": header.SeriesInstanceUID}
+    served = {**uids, "instance": header.SOPInstanceUID}
+
+    for name in uids:
+        other = {**uids, name: "1.2.3"}
+
+        def respond(asked, other=other):
+            if asked.path.endswith(("/series", "/instances")):
+                return rows([row(**{**served, **other})])
+            return 200, {"Content-Type": DICOM}, multipart(films[0])
+
+        server, _ = fake(respond)
+        calls = {
+            "instances": lambda s, o=other: list(s.instances(**o)),
+            "volume": lambda s, o=other: s.volume(**o),
+            "sources": lambda s, o=other: s.sources(o["study"], series=o["series"]),
+        }
+        for call in calls.values():
+            with pytest.raises(FormatError, match=f"file of another {name}$") as caught:
+                call(server)
+            assert "1.2.3" not in str(caught.value)
+        table = server.download(server.find("series", study=other["study"]), tmp_path)
+        assert table["error"].tolist() == [f"the server gave a file of another {name}"]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    with pytest.raises(FormatError, match="file of another instance"):
+        list(server.instances(**uids, instance="1.2.3"))
+
+
+def test_errors_of_a_volume_speak_of_the_servers_files(fake, study):
+    server, _ = fake(lambda _: (200, {"Content-Type": DICOM}, multipart(*study[:1])))
+    series = str(pydicom.dcmread(BytesIO(study[0])).SeriesInstanceUID)
+    with pytest.raises(CarinaError) as caught:
+        server.volume(STUDY, series)
+    assert re.search("(file 1 of )?the series", str(caught.value))
+    assert tempfile.gettempdir() not in str(caught.value)
+
+
 def test_a_scan_is_not_read_as_hundreds_of_films(fake, films):
     header = pydicom.dcmread(BytesIO(films[0]))
     many = []
@@ -257,6 +350,36 @@ def test_a_folder_gets_what_is_missing_and_no_more(fake, films, tmp_path):
     assert studies[0] not in repr(table)
 
 
+def test_a_place_that_cannot_be_written_is_told(fake, films, tmp_path):
+    respond, studies = archive(films)
+    server, asked = fake(respond)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(FileError, match="expected a folder, found a file"):
+        server.download(studies, tmp_path / "file")
+    assert asked == []
+    table = server.download(studies, "/proc/nowhere")
+    assert all("the folder cannot be written" in why for why in table["error"])
+    with pytest.raises(FileError, match="the folder cannot be written"):
+        server.download(studies * 2, "/proc/nowhere")
+
+
+def test_what_a_killed_download_left_is_swept_once_nobody_is_at_it(
+    fake, films, tmp_path
+):
+    respond, studies = archive(films[:1])
+    server, _ = fake(respond)
+    server.download(studies, tmp_path)
+    (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    left = [file.with_name(f".{file.name}.{n * 16}.tmp") for n in "0123"]
+    for path in left:
+        path.write_bytes(b"half")
+    for path in left[:3]:
+        os.utime(path, (1e9, 1e9))
+    server.download(studies, tmp_path)
+    assert [path.exists() for path in left] == [False, False, False, True]
+    assert file.read_bytes() == films[0]
+
+
 def reply(stored=(), failed=(), warned=()):
     """What a server says to a store; the list of failures is always there."""
     made = pydicom.Dataset()
@@ -292,11 +415,14 @@ def test_a_store_tells_what_became_of_each_file(fake, films, tmp_path):
     nothing = tmp_path / "b.dcm"
     nothing.write_bytes(b"PATIENT-4711")
     data = pydicom.dcmread(BytesIO(films[2]))
-    table = server.store([path, films[1], data, nothing, 7])
+    gone = tmp_path / "gone.dcm"
+    table = server.store([path, films[1], data, nothing, 7, gone, tmp_path])
     assert table["status"].tolist() == [
         "stored",
         "failed",
         "warned",
+        "failed",
+        "failed",
         "failed",
         "failed",
     ]
@@ -306,9 +432,31 @@ def test_a_store_tells_what_became_of_each_file(fake, films, tmp_path):
         "values were coerced",
         "cannot be read as DICOM (InvalidDicomError)",
         "expected a path, bytes or a data set, found int",
+        "no such file",
+        "cannot be opened (Is a directory)",
     ]
     assert len(asked) == 3
     assert uids[0] not in repr(table)
+
+
+def test_a_store_puts_no_question_marks_for_letters(fake, films):
+    server, asked = fake(lambda _: (200, JSON, reply()))
+    data = pydicom.dcmread(BytesIO(films[0]))
+    data.SpecificCharacterSet = "ISO_IR 100"
+    data.StudyDescription = "Ατελεκτασία"
+    table = server.store(data)
+    assert table["reason"][0] == (
+        "it has letters that its SpecificCharacterSet does not have"
+    )
+    assert asked == []
+    data.SpecificCharacterSet = "ISO_IR 192"
+    server.store(data)
+    assert "Ατελεκτασία".encode() in asked[0].body
+
+
+def test_what_is_no_list_of_files_is_not_stored(fake):
+    with pytest.raises(InvalidValueError, match="expected files or data sets"):
+        fake(pages([]))[0].store(None)
 
 
 def test_a_store_is_not_tried_again(fake, films):

@@ -1,6 +1,8 @@
 """Studies in a folder: whole files, and only those that are not there yet."""
 
+import contextlib
 import hashlib
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from carina._files import replace
 from carina._progress import Bar
 from carina.dicomweb import fetched
-from carina.errors import AccessError, CarinaError
+from carina.errors import AccessError, CarinaError, FileError
 from carina.table import Table
 
 if TYPE_CHECKING:
     from carina.dicomweb.server import Server
+
+_ABANDONED = 3600.0  # seconds
 
 
 def download(
@@ -23,6 +27,8 @@ def download(
     progress: bool | None,
 ) -> Table:
     """Fetch every series; see :meth:`Server.download`."""
+    if folder.exists() and not folder.is_dir():
+        raise FileError(f"folder: {folder}: expected a folder, found a file")
     rows: list[dict[str, Any]] = []
     patience = fetched.Patience()
     with Bar("downloading", show=progress, unit="study") as bar:
@@ -67,6 +73,7 @@ def _series(
         names = listed["instance"].tolist()
         missing = {uid for uid in names if not (place / f"{token(uid)}.dcm").is_file()}
         present = len(names) - len(missing)
+        _sweep(place)
         if missing:
             place.mkdir(parents=True, exist_ok=True)
         for file in _files(server, study, series, missing, present == 0):
@@ -82,6 +89,9 @@ def _series(
         raise
     except CarinaError as error:
         problem = error
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        problem = FileError(f"the folder cannot be written: {why}")
     facts = {"written": written, "present": present, "error": str(problem or "")}
     return _row(study, series, folder=str(place), **facts), problem
 
@@ -95,6 +105,17 @@ def _files(
     elif not whole:
         for uid in sorted(missing):
             yield from server.instances(study, series=series, instance=uid)
+
+
+def _sweep(place: Path) -> None:
+    """Remove what a download that was killed has left of files.
+
+    A file is written in one go: nobody is at one that has not changed for an hour.
+    """
+    for part in place.glob(".*.dcm.*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > _ABANDONED:
+                part.unlink()
 
 
 def token(uid: str) -> str:

@@ -4,15 +4,17 @@ import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 from requests.exceptions import ConnectTimeout, ReadTimeout, SSLError
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
+from carina.dicomweb import _settings, _tls
 from carina.dicomweb._multipart import media_type, parts
+from carina.dicomweb._paced import Adapter
 from carina.errors import (
     AccessError,
+    CarinaError,
     FormatError,
     InvalidValueError,
     NotOnServerError,
@@ -22,7 +24,6 @@ from carina.errors import (
 
 _CHUNK = 1 << 18
 _MOST_TEXT = 256 << 20  # of rows and replies, which take many times as much once parsed
-_SLOWEST = 1024  # bytes a second that a server must send after its first `timeout`
 _TRY_AGAIN = (408, 425, 429, 502, 503, 504)
 _LONGEST_WAIT = 30.0
 _NAMES = {400: "bad request", 406: "no such form", 409: "conflict", 413: "too large"}
@@ -33,24 +34,47 @@ class Transport(requests.Session):
 
     def __init__(
         self,
-        url: str,
+        place: str,
         *,
         auth: Any = None,
         headers: Mapping[str, str] | None = None,
-        verify: bool | str = True,
+        verify: Any = True,
         cert: Any = None,
         timeout: float = 30.0,
         retries: int = 3,
         max_bytes: int = 2 << 30,
     ) -> None:
+        _settings.seconds("timeout", timeout)
+        _settings.number("retries", retries, 0, whole=True)
+        _settings.number("max_bytes", max_bytes, 1, whole=True)
         super().__init__()
-        self.place = place(url)
-        self.auth, self.cert = auth, cert
-        self._verify = verify
-        self.headers.update(headers or {})
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, Adapter())
+        self.place = place
+        fields = _settings.header_fields(headers)
+        self.auth = _settings.credentials(auth, fields)
+        self.cert, self._verify = _tls.own(cert), _tls.authorities(verify)
+        self.headers.update(fields)
         # An answer that unpacks to a thousand times its size could not be bounded.
         self.headers["Accept-Encoding"] = "identity"
         self._timeout, self._retries, self._most = timeout, retries, max_bytes
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """Make a request ready; what is wrong with it is not the server's fault."""
+        problem = ""
+        try:
+            return super().prepare_request(request)
+        except CarinaError:
+            raise
+        except (TypeError, ValueError) as error:
+            problem = type(error).__name__
+        raise InvalidValueError(
+            f"{self.place}: no request can be made ({problem}); see auth and headers"
+        )
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Return none: requests reads the whole body of what redirects."""
+        return None
 
     def send(
         self, request: requests.PreparedRequest, **kwargs: Any
@@ -86,19 +110,29 @@ class Transport(requests.Session):
         try:
             return super().send(request, **kwargs), None, False
         except SSLError as error:
-            return None, ServerError(f"{self.place}: {_tls(error)}"), True
+            why = _tls.words(error, "verify", "cert")
+            return None, ServerError(f"{self.place}: {why}"), True
         except ConnectTimeout:
             why = f"{self.place}: no connection within {self._timeout:g} s"
             return None, ServerTimeoutError(why), False
         except ReadTimeout:
             why = f"{self.place}: no answer within {self._timeout:g} s"
             return None, ServerTimeoutError(why), False
-        except requests.ConnectionError:
-            why = f"{self.place}: the server cannot be reached, or hung up"
-            return None, ServerError(why), False
-        except (requests.RequestException, HTTPError, OSError, ValueError) as other:
-            kind = type(other).__name__
-            return None, ServerError(f"{self.place}: the request failed ({kind})"), True
+        except requests.ConnectionError as error:
+            hung_up = bool(error.args) and isinstance(error.args[0], ProtocolError)
+            why = "hung up" if hung_up else "cannot be reached"
+            return None, ServerError(f"{self.place}: the server {why}"), False
+        except (
+            requests.RequestException,
+            HTTPError,
+            OSError,
+            LookupError,
+            ValueError,
+        ) as other:
+            why = f"the request failed ({type(other).__name__})"
+            if type(other) is OSError:  # requests' word for a bundle that is not there
+                why += "; see REQUESTS_CA_BUNDLE"
+            return None, ServerError(f"{self.place}: {why}"), True
 
     def _checked(self, response: requests.Response, whole: bool) -> requests.Response:
         status = response.status_code
@@ -137,14 +171,14 @@ class Transport(requests.Session):
         if coding.strip().lower() not in ("", "identity"):
             response.close()
             raise FormatError("answer: it is compressed, which was not asked for")
-        began, total = time.monotonic(), 0
+        total = 0
         problem: Exception | None = None
         with response:
             while problem is None:
                 try:
                     chunk = response.raw.read1(_CHUNK)
                 except (ReadTimeoutError, TimeoutError):
-                    why = f"nothing came for {self._timeout:g} s"
+                    why = f"nothing came for {self._timeout:g} s, or less than 1 kB/s"
                     problem = ServerTimeoutError(f"{self.place}: {why}")
                     break
                 except (HTTPError, OSError, ValueError, AttributeError):
@@ -156,9 +190,6 @@ class Transport(requests.Session):
                 if total > limit:
                     why = f"the answer has more than {limit} bytes"
                     problem = ServerError(f"{self.place}: {why}")
-                elif time.monotonic() - began > self._timeout + total / _SLOWEST:
-                    why = "the answer comes at less than 1 kB/s"
-                    problem = ServerTimeoutError(f"{self.place}: {why}")
                 else:
                     yield chunk
         raise problem
@@ -202,35 +233,9 @@ class Transport(requests.Session):
             yield from parts(self.body(response), boundary, most=self._most)
 
 
-def place(url: str) -> str:
-    """Return scheme, host and port: what errors may show of an address."""
-    try:
-        split = urlsplit(url)
-        port, host = split.port, split.hostname
-    except ValueError:
-        host, port = None, None
-    if not host or split.scheme not in ("http", "https"):
-        raise InvalidValueError(
-            "url: expected an address such as https://host:8042/dicom-web"
-        )
-    if split.username or split.password or split.query or split.fragment:
-        raise InvalidValueError(
-            "url: expected neither credentials nor a query in it; see auth and headers"
-        )
-    host = f"[{host}]" if ":" in host else host
-    return f"{split.scheme}://{host}" + (f":{port}" if port else "")
-
-
 def said(status: int) -> str:
     """Return a status as errors show it; the server's own words may name patients."""
     return f"{status}, {_NAMES[status]}" if status in _NAMES else str(status)
-
-
-def _tls(error: Exception) -> str:
-    text = str(error)
-    if "CERTIFICATE_VERIFY_FAILED" in text or "certificate verify failed" in text:
-        return "its certificate is not trusted; see verify"
-    return "no TLS connection; is it a plain http server?"
 
 
 def _retry_after(response: requests.Response, usual: float) -> float:

@@ -1,6 +1,7 @@
 """Questions to a server, and its answers as tables."""
 
 import datetime
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,7 +12,9 @@ from carina.errors import FormatError, InvalidValueError
 from carina.table import Table
 
 DateLike = str | datetime.date | None
+Ages = tuple[float | None, float | None]
 LEVELS = ("studies", "series", "instances")
+_SEXES = {"F": "F", "FEMALE": "F", "M": "M", "MALE": "M", "O": "O", "OTHER": "O"}
 
 # Columns that tell nobody who it is; all others are hidden from sight.
 _SHOWN = {
@@ -80,24 +83,81 @@ def _is_uid(text: object) -> bool:
     return bool(digits) and len(str(text)) <= 64
 
 
-def dates(span: DateLike | tuple[DateLike, DateLike]) -> str | None:
+def dates(span: DateLike | Sequence[DateLike]) -> str | None:
     """Return a day or a span of days as DICOM asks for it."""
     if span is None:
         return None
-    if not isinstance(span, tuple):
+    if not isinstance(span, (tuple, list)):
         return _day(span)
-    if len(span) != 2 or span == (None, None):
+    if len(span) != 2 or (span[0] is None and span[1] is None):
         raise InvalidValueError("date: expected a day, or (first, last)")
-    return "-".join(_day(day) for day in span)
+    first, last = ("" if day is None else _day(day) for day in span)
+    if first and last and first > last:
+        raise InvalidValueError("date: expected (first, last), found the last first")
+    return f"{first}-{last}"
 
 
-def _day(day: DateLike) -> str:
+def _day(day: Any) -> str:
     if isinstance(day, datetime.date):
-        return day.strftime("%Y%m%d")
-    text = (day or "").replace("-", "")
-    if day is not None and not re.fullmatch(r"\d{8}", text):
-        raise InvalidValueError("date: expected YYYYMMDD or YYYY-MM-DD")
+        return f"{day.year:04}{day.month:02}{day.day:02}"
+    try:
+        if not re.fullmatch(r"[0-9]{4}(-?)[0-9]{2}\1[0-9]{2}", day):
+            raise ValueError
+        text = str(day).replace("-", "")
+        _date(text)
+    except (TypeError, ValueError):
+        raise InvalidValueError(
+            "date: expected YYYYMMDD or YYYY-MM-DD, a day that there is"
+        ) from None
     return text
+
+
+def ages(span: Any) -> tuple[float, float] | None:
+    """Return a span of ages in years; an end that is None is open."""
+    if span is None:
+        return None
+    if isinstance(span, (tuple, list)) and len(span) == 2:
+        try:
+            low, high = (
+                open_end if end is None else float(end)
+                for end, open_end in zip(span, (0.0, math.inf), strict=True)
+            )
+        except (TypeError, ValueError):
+            low, high = math.nan, math.nan
+        if low <= high:
+            return low, high
+    raise InvalidValueError("age: expected (youngest, oldest) in years")
+
+
+def sexes(text: Any) -> str | None:
+    """Return a sex as DICOM writes it."""
+    if text is None:
+        return None
+    if not isinstance(text, str) or text.upper() not in _SEXES:
+        raise InvalidValueError(f"sex: expected 'F', 'M' or 'O', found {text!r}")
+    return _SEXES[text.upper()]
+
+
+def words(name: str, given: Any) -> list[str]:
+    """Return one word or several as a list."""
+    listed = [given] if isinstance(given, str) else given
+    if listed is None:
+        return []
+    if isinstance(listed, Iterable) and not isinstance(listed, (bytes, Mapping)):
+        listed = list(listed)
+        if all(isinstance(word, str) for word in listed):
+            return listed
+    raise InvalidValueError(f"{name}: expected text, or several of it")
+
+
+def _asked(name: str, text: Any) -> str:
+    """Return what an attribute is to be."""
+    plain = isinstance(text, (str, int, float)) and not isinstance(text, bool)
+    if not plain or re.search(r"[\0-\x1f\x7f]", str(text)):
+        raise InvalidValueError(
+            f"{name}: expected a text in one line, found {type(text).__name__}"
+        )
+    return str(text)
 
 
 def years(row: Mapping[str, Any]) -> float:
@@ -131,23 +191,21 @@ class Question:
         modality: str | Sequence[str] | None,
         date: Any,
         sex: str | None,
-        age: tuple[float, float] | None,
+        age: Ages | None,
         below: Mapping[str, str],
-        filters: Mapping[str, str],
-        columns: Sequence[str],
+        filters: Mapping[str, Any],
+        columns: str | Sequence[str],
     ) -> None:
         if level not in LEVELS:
             raise InvalidValueError(f"level: found {level!r}, expected one of {LEVELS}")
         self.level = level
-        self.extra = [str(name) for name in columns]
-        asked = [modality] if isinstance(modality, str) else list(modality or ())
-        self._modalities, self._span = {m.upper() for m in asked}, dates(date)
-        self._sex, self._age, self.below = sex, age, dict(below)
-        self._filters = {keyword(k): str(v) for k, v in filters.items()}
+        self.extra = words("columns", columns)
+        self._modalities = {m.upper() for m in words("modality", modality)}
+        self._span, self._sex, self._age = dates(date), sexes(sex), ages(age)
+        self.below = dict(below)
+        self._filters = {keyword(k): _asked(k, v) for k, v in filters.items()}
         if age is not None and level != "studies":
             raise InvalidValueError("age: expected only for studies")
-        if age is not None and not age[0] <= age[1]:
-            raise InvalidValueError("age: expected (youngest, oldest) in years")
 
     def where(self) -> dict[str, str]:
         """Return the study and series of whose address the question is asked."""

@@ -8,7 +8,14 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 # What these log holds addresses, in which identifiers stand, or whole data sets.
-_LIBRARIES = ("dicomweb_client", "highdicom", "pydicom", "pynetdicom", "urllib3")
+_LIBRARIES = (
+    "dicomweb_client",
+    "highdicom",
+    "pydicom",
+    "pynetdicom",
+    "retrying",
+    "urllib3",
+)
 _SILENT: ContextVar[bool] = ContextVar("carina.dicomweb.silent", default=False)
 
 T = TypeVar("T")

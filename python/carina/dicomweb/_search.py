@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from carina.dicomweb import _query
+from carina.dicomweb import _query, _settings
 from carina.errors import (
     CarinaError,
     FormatError,
@@ -53,7 +53,8 @@ def _page(search: Any, **options: Any) -> list[Row]:
     except CarinaError:
         raise
     except (ValueError, RecursionError):
-        pass  # no JSON; the error of its parser quotes it
+        # No JSON, whose parser quotes it; what cannot be asked was refused before.
+        pass
     if not isinstance(page, list) or not all(isinstance(row, Mapping) for row in page):
         raise FormatError("answer: expected rows as DICOM JSON")
     return page
@@ -67,13 +68,14 @@ def question(
     accession: str | None,
     study: str | None,
     series: str | None,
-    filters: Mapping[str, str] | None,
+    filters: Mapping[str, Any] | None,
     **options: Any,
 ) -> _query.Question:
     """Make a question of what a caller asks for; see :meth:`Server.find`."""
-    if limit < 1:
-        raise InvalidValueError(f"limit: expected at least 1, found {limit}")
-    asked = dict(filters or {})
+    _settings.number("limit", limit, 1, whole=True)
+    if not isinstance(filters or {}, Mapping):
+        raise InvalidValueError("filters: expected a mapping of keywords to text")
+    asked: dict[str, Any] = dict(filters or {})
     for name, text in (("patient", patient), ("accession", accession)):
         if text is not None:
             asked[name] = text

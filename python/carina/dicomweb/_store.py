@@ -1,18 +1,30 @@
 """Files sent to a server, each with what became of it."""
 
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from io import BytesIO
 from typing import Any
 
 import pydicom
 import requests
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 
 from carina._progress import Bar
 from carina.dicomweb._http import said
 from carina.dicomweb._quiet import mute
-from carina.errors import AccessError, CarinaError, FormatError, InvalidValueError
+from carina.errors import (
+    AccessError,
+    CarinaError,
+    FileError,
+    FormatError,
+    InvalidValueError,
+    MissingFileError,
+)
 from carina.table import Table
+
+_PIXELS = 0x7FE00010
 
 # Reasons and warnings of PS3.4, annex B, and PS3.18, table I.2-2.
 _REASONS = {
@@ -48,18 +60,44 @@ def load(item: Any) -> pydicom.Dataset:
         name = type(item).__name__
         raise InvalidValueError(f"expected a path, bytes or a data set, found {name}")
     problem = ""
+    kind: type[CarinaError] = FormatError
     try:
         if isinstance(item, (bytes, bytearray)):
             return pydicom.dcmread(BytesIO(item))
         return pydicom.dcmread(item)
+    except FileNotFoundError:
+        kind, problem = MissingFileError, "no such file"
+    except OSError as error:
+        kind, problem = FileError, f"cannot be opened ({error.strerror or 'OSError'})"
     except Exception as error:  # pydicom's are many, and quote the file
-        problem = type(error).__name__
-    raise FormatError(f"cannot be read as DICOM ({problem})")
+        problem = f"cannot be read as DICOM ({type(error).__name__})"
+    raise kind(problem)
+
+
+def _check_letters(data: pydicom.Dataset) -> None:
+    """Refuse text that its character set has not: question marks would be sent."""
+    tags = set(data.keys()) - {_PIXELS}
+    kept = {tag: data.get_item(tag) for tag in tags}
+    out = DicomBytesIO()
+    out.is_little_endian = out.is_implicit_VR = True
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Failed to encode value")
+            write_dataset(out, pydicom.Dataset(kept))
+        return
+    except UserWarning:
+        pass
+    except Exception:  # what else is wrong is told when it is sent
+        return
+    raise FormatError("it has letters that its SpecificCharacterSet does not have")
 
 
 def items(given: Any) -> list[Any]:
     """Return what is to be sent as a list."""
     single = isinstance(given, (str, os.PathLike, bytes, bytearray, pydicom.Dataset))
+    if not single and not isinstance(given, Iterable):
+        name = type(given).__name__
+        raise InvalidValueError(f"expected files or data sets, found {name}")
     return [given] if single else list(given)
 
 
@@ -79,6 +117,8 @@ def each(
                 with mute():
                     data = load(item)
                     uid = str(data.get("SOPInstanceUID", ""))
+                    if data is item:
+                        _check_letters(data)
                     results.append(send(data))
             except AccessError:
                 raise

@@ -2,6 +2,8 @@
 
 import contextlib
 import queue
+import re
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from typing import Any
 import pydicom
 from pynetdicom import AE, build_context, build_role, evt, sop_class
 
-from carina.dicomweb import _query, _search, _store
+from carina.dicomweb import _query, _search, _settings, _store, _tls, fetched
 from carina.dicomweb._quiet import mute, overheard, quiet
 from carina.dicomweb.partner import Partner
 from carina.errors import (
@@ -74,7 +76,12 @@ class Node(Partner):
     timeout : float, default=30
         Seconds for a connection, and for each answer.
     tls : ssl.SSLContext, optional
-        For an encrypted connection.
+        For an encrypted connection: ``ssl.create_default_context(cafile=…)``, say.
+
+    Raises
+    ------
+    InvalidValueError
+        If a value has no meaning.
 
     References
     ----------
@@ -92,11 +99,19 @@ class Node(Partner):
         tls: ssl.SSLContext | None = None,
     ) -> None:
         for name, text in (("title", title), ("own_title", own_title)):
-            if not text.isascii() or not 0 < len(text.strip()) <= 16 or "\\" in text:
+            plain = isinstance(text, str) and re.fullmatch(r"[ -\[\]-~]{1,16}", text)
+            if not plain or not text.strip():
                 raise InvalidValueError(f"{name}: expected 1 to 16 letters")
-        if not host or not 0 < port < 65536 or not 0 < timeout < 1e6:
-            raise InvalidValueError("expected a host, a port and a timeout above 0")
-        self._host, self._port, self._tls = host, port, tls
+        if not isinstance(host, str) or not re.fullmatch(r"[!-~]{1,253}", host):
+            raise InvalidValueError("host: expected a name or an address")
+        _settings.number("port", port, 1, whole=True)
+        if port > 65535:
+            raise InvalidValueError(f"port: expected at most 65535, found {port}")
+        _settings.seconds("timeout", timeout)
+        if tls is not None and not isinstance(tls, ssl.SSLContext):
+            kind = type(tls).__name__
+            raise InvalidValueError(f"tls: expected an ssl.SSLContext, found {kind}")
+        self._host, self._port, self._tls = host, int(port), tls
         self._title, self._own, self._timeout = title, own_title, timeout
         self._place = f"{host}:{port}"
 
@@ -134,10 +149,12 @@ class Node(Partner):
     def instances(self, study: str, *, series: str | None = None) -> Iterator[bytes]:
         """Yield the DICOM files of a study or series by C-GET, one at a time.
 
-        The next file is received while one is used; each is in memory whole.
+        The next file is received while one is used; each is in memory whole. A file
+        of another study or series raises FormatError, and one that the node could
+        not send a ServerError after the others.
         """
         wanted = _identifier("STUDY" if series is None else "SERIES", study, series)
-        return self._get(wanted)
+        return fetched.of_place(self._get(wanted), study, series)
 
     def _get(self, wanted: pydicom.Dataset) -> Iterator[bytes]:
         arrived: queue.Queue[bytes | CarinaError | None] = queue.Queue(maxsize=1)
@@ -165,6 +182,7 @@ class Node(Partner):
                 with self._talk(contexts, ext_neg=roles, evt_handlers=handlers) as talk:
                     for status, _ in talk.send_c_get(wanted, _GET):
                         self._check(status)
+                        self._check_all_sent(status)
                         if gone.is_set():
                             talk.abort()
                             return
@@ -203,9 +221,7 @@ class Node(Partner):
             for status, _ in talk.send_c_move(wanted, to, _MOVE):
                 self._check(status)
                 sent = status.get("NumberOfCompletedSuboperations", sent) or sent
-                failed = status.get("NumberOfFailedSuboperations", 0) or 0
-                if failed and status.Status not in _PENDING:
-                    raise ServerError(f"{self._place}: {failed} files were not sent")
+                self._check_all_sent(status)
         return int(sent)
 
     def _send(self, data: pydicom.Dataset) -> tuple[str, str]:
@@ -234,16 +250,11 @@ class Node(Partner):
         entity = AE(ae_title=self._own)
         entity.connection_timeout = entity.acse_timeout = self._timeout
         entity.dimse_timeout = entity.network_timeout = self._timeout
-        if self._tls is not None:
-            options["tls_args"] = (self._tls, self._host)
+        watched = None if self._tls is None else _tls.Watched(self._tls)
+        if watched is not None:
+            options["tls_args"] = (watched, self._host)
         with quiet():
-            talk = entity.associate(
-                self._host,
-                self._port,
-                contexts=contexts,
-                ae_title=self._title,
-                **options,
-            )
+            talk = self._associate(entity, contexts, options)
             if talk.is_rejected:
                 raise AccessError(
                     f"{self._place}: the node does not talk to us; see title and "
@@ -252,7 +263,10 @@ class Node(Partner):
             if not talk.is_established:
                 refused = talk.rejected_contexts and not talk.accepted_contexts
                 why = "does not offer this" if refused else "cannot be reached"
-                raise ServerError(f"{self._place}: the node {why}")
+                why = f"the node {why}"
+                if watched is not None and watched.problem:
+                    why = watched.problem
+                raise ServerError(f"{self._place}: {why}")
             with overheard(talk.ident, talk.dul.ident):
                 done = False
                 try:
@@ -266,12 +280,41 @@ class Node(Partner):
                     # Asked to part politely, a node that is still sending would not.
                     (talk.release if done and talk.is_established else talk.abort)()
 
+    def _associate(self, entity: AE, contexts: list[Any], options: Any) -> Any:
+        problem = ""
+        try:
+            return entity.associate(
+                self._host,
+                self._port,
+                contexts=contexts,
+                ae_title=self._title,
+                **options,
+            )
+        except socket.gaierror:
+            problem = "no host of this name is known"
+        except (OSError, UnicodeError):
+            problem = "the node cannot be reached"
+        raise ServerError(f"{self._place}: {problem}")
+
     def _check(self, status: pydicom.Dataset) -> None:
         code = status.get("Status")
         if code is None:
             raise ServerTimeoutError(f"{self._place}: no answer, or it broke off")
         if code not in (0, *_PENDING) and code >> 12 != 0xB:
             raise ServerError(f"{self._place}: {_store.reason(code)}")
+
+    def _check_all_sent(self, status: pydicom.Dataset) -> None:
+        """Refuse the end of a transfer that leaves files out: a mere warning."""
+        if status.Status in _PENDING:
+            return
+        failed, warned = (
+            status.get(f"NumberOf{what}Suboperations") or 0
+            for what in ("Failed", "Warning")
+        )
+        # A warning is about files that failed, or about such as were altered.
+        if failed or (status.Status != 0 and not warned):
+            count = failed or "some"
+            raise ServerError(f"{self._place}: files that were not sent: {count}")
 
     def __repr__(self) -> str:
         return f"Node({self._title!r} at {self._place!r})"

@@ -1,7 +1,7 @@
 """What came of a study: its films, or why there are none."""
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from carina.dicomweb._quiet import mute
 from carina.errors import (
     AccessError,
     CarinaError,
+    FileError,
     FormatError,
     InvalidValueError,
     ServerError,
@@ -32,6 +33,11 @@ Place = tuple[str, str | None]
 _PATIENCE = 5
 _MOST_FILMS = 64  # of a study, as they are in memory together
 _MOST_INFLATED = 1 << 30
+_OF = (
+    ("study", "StudyInstanceUID"),
+    ("series", "SeriesInstanceUID"),
+    ("instance", "SOPInstanceUID"),
+)
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 
 
@@ -62,8 +68,6 @@ class Fetched:
 
 def places(found: Any) -> list[Place]:
     """Return study and, where it is known, series of what :meth:`find` gave."""
-    if isinstance(found, str):
-        found = [found]
     if isinstance(found, Table):
         if "study" not in found:
             raise InvalidValueError('found: expected a table with a column "study"')
@@ -73,24 +77,46 @@ def places(found: Any) -> list[Place]:
             (_query.uid("study", a), None if b is None else _query.uid("series", b))
             for a, b in zip(studies, series, strict=True)
         ]
-    if not isinstance(found, Sequence):
+    # An array gives a list, or a text when it has no dimension.
+    listed = found.tolist() if hasattr(found, "tolist") else found
+    listed = [listed] if isinstance(listed, str) else listed
+    if not isinstance(listed, Iterable) or isinstance(listed, (bytes, Mapping)):
         name = type(found).__name__
         raise InvalidValueError(f"found: expected a table or UIDs, found {name}")
-    return [(_query.uid("study", study), None) for study in found]
+    return [(_query.uid("study", study), None) for study in listed]
 
 
-def header(file: bytes) -> "pydicom.Dataset":
-    """Read the attributes of a file, its pixels left out."""
+def header(file: bytes, last: str = "") -> "pydicom.Dataset":
+    """Read a file's attributes up to `last`, or all that come before its pixels."""
     import pydicom
+    from pydicom.filereader import read_partial
 
     problem = ""
+    end = pydicom.tag.Tag(last or 0x7FE00007)
     _check_inflated(file)
     try:
         with mute():
-            return pydicom.dcmread(BytesIO(file), stop_before_pixels=True)
+            return read_partial(BytesIO(file), lambda tag, vr, length: tag > end)
     except Exception as error:  # pydicom's are many, and quote the file
         problem = type(error).__name__
     raise FormatError(f"the answer cannot be read as DICOM ({problem})")
+
+
+def of_place(
+    files: Iterable[bytes], study: str, series: str | None, instance: str | None = None
+) -> Iterator[bytes]:
+    """Yield files, and refuse one that is not of the study and series asked for."""
+    wanted = {
+        name: (tag, uid)
+        for (name, tag), uid in zip(_OF, (study, series, instance), strict=True)
+        if uid is not None
+    }
+    for file in files:
+        found = header(file, "SeriesInstanceUID")
+        for name, (tag, uid) in wanted.items():
+            if str(found.get(tag, "")) != uid:
+                raise FormatError(f"the server gave a file of another {name}")
+        yield file
 
 
 def _check_inflated(file: bytes) -> None:
@@ -120,8 +146,6 @@ def films(
     try:
         for file in files:
             attributes = header(file)
-            if attributes.get("StudyInstanceUID") != place[0]:
-                raise FormatError("the server gave a file of another study")
             if "Rows" in attributes:
                 if len(images) == _MOST_FILMS:
                     raise FormatError(
@@ -141,14 +165,15 @@ def films(
 
 
 class Patience:
-    """Raises when a server fails several studies in a row."""
+    """Raises when a server, or a disk, fails several studies in a row."""
 
     def __init__(self) -> None:
         self._failures = 0
 
     def watch(self, problem: Exception | None) -> None:
         """Count a study's problem; a study that went well starts anew."""
-        gone = isinstance(problem, ServerError) and not isinstance(problem, LookupError)
+        gone = isinstance(problem, (ServerError, FileError))
+        gone = gone and not isinstance(problem, LookupError)
         self._failures = self._failures + 1 if gone else 0
         if problem is not None and self._failures >= _PATIENCE:
             raise problem

@@ -8,8 +8,8 @@ import pydicom
 from highdicom import pr
 from numpy.typing import NDArray
 
-from carina.dicomweb.report import outline
-from carina.dicomweb.source import Author, chosen, made, sources
+from carina.dicomweb.report import outlines
+from carina.dicomweb.source import Author, chosen, made, scored, sources
 from carina.errors import InvalidValueError
 from carina.study import Box
 
@@ -34,7 +34,7 @@ def presentation(
     boxes : sequence of Box
         In pixels of one image.
     scores : mapping of finding to float, optional
-        Written beside the boxes of the finding.
+        Written beside the boxes of the finding; NaN is left out.
     image : int, default=0
         Which of `images` the boxes are on.
     author : Author, optional
@@ -48,15 +48,18 @@ def presentation(
     Raises
     ------
     InvalidValueError
-        If there is no box, one lies outside its image, or the images are of several
-        studies.
+        If there is no box, one lies outside its image, a score is infinite, or the
+        images are of several studies.
+    MissingFileError, FileError, FormatError
+        If an image is not there, or no DICOM.
     """
     author = author or Author()
     where = chosen(sources(images), image)
-    if not boxes:
+    drawn, kept = outlines(where, boxes), scored({} if scores is None else scores)
+    if not drawn:
         raise InvalidValueError("boxes: expected at least one, found none")
-    lines = [outline(where, box) for box in boxes]
-    labels = [_label(box.finding, scores) for box in boxes]
+    lines = [line for _, line in drawn]
+    labels = [f"{n} {kept[n]:.2f}" if n in kept else n for n, _ in drawn]
     return made("presentation state", lambda: _state(where, lines, labels, author))
 
 
@@ -93,8 +96,3 @@ def _state(
         ],
         **author.facts("boxes", 9003),
     )
-
-
-def _label(finding: str, scores: Mapping[str, float] | None) -> str:
-    known = scores is not None and finding in scores
-    return f"{finding} {scores[finding]:.2f}" if known and scores else finding

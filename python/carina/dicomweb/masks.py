@@ -8,8 +8,17 @@ import pydicom
 from highdicom import AlgorithmIdentificationSequence, seg
 from numpy.typing import ArrayLike, NDArray
 from pydicom.sr.codedict import codes as known
+from pydicom.sr.coding import Code
 
-from carina.dicomweb.source import Author, Codes, code, made, sources
+from carina.dicomweb.source import (
+    Author,
+    Codes,
+    checked,
+    code,
+    made,
+    sources,
+    words,
+)
 from carina.errors import InvalidValueError, ShapeError
 from carina.volume import Volume
 
@@ -18,7 +27,7 @@ _MOST = 1 << 32
 
 def segmentation(
     images: Any,
-    masks: Mapping[str, ArrayLike],
+    masks: Mapping[str, ArrayLike | Volume],
     *,
     volume: Volume | None = None,
     anatomy: Collection[str] = (),
@@ -31,11 +40,12 @@ def segmentation(
     ----------
     images : pydicom.Dataset, path, bytes, or a sequence of them
         The film, or all slices of the CT series.
-    masks : mapping of finding to array-like of bool
+    masks : mapping of finding to array-like of bool, or Volume
         Of shape (rows, columns) on a film, or (z, y, x) on `volume`, where they came
-        back to by :class:`Geometry` or :class:`VolumeGeometry`.
+        back to by :class:`Geometry` or :class:`VolumeGeometry`. A Volume, on whatever
+        voxels, has its mask where it is above 0.5.
     volume : Volume, optional
-        For CT: the volume that the masks are on, in whatever orientation; each slice
+        For CT: the volume that arrays are on, in whatever orientation; each slice
         takes the voxel nearest to each of its pixels.
     anatomy : collection of str, optional
         Which of `masks` are normal structures; the others are abnormal ones.
@@ -55,18 +65,23 @@ def segmentation(
     ShapeError
         If a mask is not of the shape of its image.
     InvalidValueError
-        If no mask has a pixel, or the images are of several studies.
+        If no mask has a pixel, a name or a code is none that DICOM can hold, or the
+        images are of several studies.
+    MissingFileError, FileError, FormatError
+        If an image is not there, or no DICOM.
     """
     author = author or Author()
     loaded = sources(images)
-    if not masks:
-        raise InvalidValueError("masks: expected at least one, found none")
-    pixels = _film(loaded, masks) if volume is None else _slices(loaded, masks, volume)
+    if not isinstance(masks, Mapping) or not masks:
+        raise InvalidValueError("masks: expected a mapping, at least of one finding")
+    names, known_codes = [words("masks", "a finding", n) for n in masks], checked(codes)
+    flat = volume is None and not any(isinstance(m, Volume) for m in masks.values())
+    pixels = _film(loaded, masks) if flat else _slices(loaded, masks, volume)
     if not pixels.any():
         raise InvalidValueError("masks: expected a pixel in one of them, found none")
     return made(
         "segmentation",
-        lambda: _segmentation(loaded, list(masks), pixels, anatomy, author, codes),
+        lambda: _segmentation(loaded, names, pixels, anatomy, author, known_codes),
     )
 
 
@@ -76,7 +91,7 @@ def _segmentation(
     pixels: NDArray[np.uint8],
     anatomy: Collection[str],
     author: Author,
-    codes: Codes | None,
+    codes: Mapping[str, Code],
 ) -> pydicom.Dataset:
     method = AlgorithmIdentificationSequence(
         name=author.model,
@@ -133,27 +148,46 @@ def _film(
 
 
 def _slices(
-    loaded: Sequence[pydicom.Dataset], masks: Mapping[str, Any], volume: Volume
+    loaded: Sequence[pydicom.Dataset], masks: Mapping[str, Any], volume: Volume | None
 ) -> NDArray[np.uint8]:
     """Return the segments on the slices as stored (slices, rows, columns, segments)."""
-    arrays = [_array(name, mask, volume.shape) for name, mask in masks.items()]
-    back = np.asarray(np.linalg.inv(volume.affine), dtype=np.float64)
+    placed = [_placed(name, mask, volume) for name, mask in masks.items()]
     first = loaded[0]
-    shape = (len(loaded), int(first.Rows), int(first.Columns), len(arrays))
+    shape = (len(loaded), int(first.Rows), int(first.Columns), len(placed))
     if np.prod(shape, dtype=float) > _MOST:
         raise InvalidValueError(f"masks: shape {shape} is too large")
     made = np.zeros(shape, np.uint8)
     for number, image in enumerate(loaded):
         if (int(image.Rows), int(image.Columns)) != shape[1:3]:
             raise InvalidValueError("images: expected slices of one size")
-        index, inside = _nearest(back, image, volume.shape)
-        for segment, mask in enumerate(arrays):
+        found: dict[Any, Any] = {}
+        for segment, (mask, back) in enumerate(placed):
+            grid = back.tobytes(), mask.shape
+            if grid not in found:
+                found[grid] = _nearest(back, image, mask.shape)
+            index, inside = found[grid]
             made[number, :, :, segment] = mask[tuple(index)] & inside
     return made
 
 
+def _placed(
+    name: str, mask: Any, volume: Volume | None
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return a mask, and the way from the patient's space to its voxels."""
+    if isinstance(mask, Volume):
+        voxels, on = mask.to_numpy(), mask
+        if not 0 <= voxels.min() <= voxels.max() <= 1:
+            raise InvalidValueError(f"mask {name!r}: expected values from 0 to 1")
+        array: NDArray[np.bool_] = voxels > 0.5
+    elif volume is None:
+        raise InvalidValueError(f"mask {name!r}: expected the volume= that it is on")
+    else:
+        array, on = _array(name, mask, volume.shape), volume
+    return array, np.asarray(np.linalg.inv(on.affine), dtype=np.float64)
+
+
 def _nearest(
-    back: NDArray[np.float64], image: pydicom.Dataset, shape: tuple[int, int, int]
+    back: NDArray[np.float64], image: pydicom.Dataset, shape: tuple[int, ...]
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     """Return the voxel (z, y, x) nearest to each pixel, and whether there is one."""
     try:

@@ -22,13 +22,13 @@ class Partner(abc.ABC):
         modality: str | Sequence[str] | None = None,
         date: Any = None,
         sex: str | None = None,
-        age: tuple[float, float] | None = None,
+        age: _query.Ages | None = None,
         patient: str | None = None,
         accession: str | None = None,
         study: str | None = None,
         series: str | None = None,
-        filters: Mapping[str, str] | None = None,
-        columns: Sequence[str] = (),
+        filters: Mapping[str, Any] | None = None,
+        columns: str | Sequence[str] = (),
         limit: int = 1000,
     ) -> Table:
         """Ask which studies, series or instances there are.
@@ -44,18 +44,18 @@ class Partner(abc.ABC):
         date : day, or (first, last), optional
             Of the study: ``"2025-01-31"`` or a :class:`datetime.date`; either end of
             a span may be None.
-        sex : str, optional
-            ``"F"``, ``"M"`` or ``"O"``.
+        sex : {"F", "M", "O"}, optional
+            Or in words: ``"female"``, ``"male"``, ``"other"``.
         age : (youngest, oldest), optional
-            Of the patient at the study, in years; only for studies. Studies that do
-            not tell are left out.
+            Of the patient at the study, in years; either end may be None. Only for
+            studies; those that do not tell are left out.
         patient, accession : str, optional
             PatientID, AccessionNumber; ``*`` and ``?`` stand for anything.
         study, series : str, optional
             UIDs to look in.
-        filters : mapping of str to str, optional
+        filters : mapping of str to str or number, optional
             Other attributes by their DICOM keyword.
-        columns : sequence of str, optional
+        columns : str or sequence of str, optional
             Further columns: ``"patient"``, ``"date"``, ``"accession"``,
             ``"description"`` or any DICOM keyword.
         limit : int, default=1000
@@ -69,6 +69,9 @@ class Partner(abc.ABC):
 
         Raises
         ------
+        InvalidValueError
+            If there is no such day, a span is the wrong way round, or a value has no
+            meaning.
         ServerError
             Or one of its kinds: ServerTimeoutError, AccessError, NotOnServerError.
         FormatError

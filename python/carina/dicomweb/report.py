@@ -1,7 +1,6 @@
 """Findings as a structured report that nobody has verified yet."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,22 @@ from pydicom.sr.codedict import codes as known
 from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
-from carina.dicomweb.source import SCHEME, Author, Codes, chosen, code, made, sources
+from carina.dicomweb.source import (
+    SCHEME,
+    Author,
+    Codes,
+    checked,
+    chosen,
+    code,
+    made,
+    scored,
+    sources,
+    words,
+)
 from carina.errors import InvalidValueError
 from carina.study import Box
+
+Line = tuple[str, NDArray[np.float64]]
 
 # A score orders studies; it is no probability, and must not be read as one.
 SCORE = Code("SCORE", SCHEME, "Score of a model, not calibrated")
@@ -49,7 +61,8 @@ def report_sr(
         Which model found it.
     codes : mapping of finding to (value, scheme, meaning), optional
         Codes of a hospital's terminology; by default a private scheme,
-        ``99CARINA``, with the finding's name as the meaning.
+        ``99CARINA``, with the finding's name as the meaning. Names and meanings have
+        64 letters at most, of any script, and schemes 16; neither has a backslash.
 
     Returns
     -------
@@ -60,8 +73,11 @@ def report_sr(
     Raises
     ------
     InvalidValueError
-        If there is nothing to report, a score is infinite, a box lies outside its
-        image, or the images are of several studies.
+        If there is nothing to report, a score is infinite, a name or a code is none
+        that DICOM can hold, a box lies outside its image, or the images are of several
+        studies.
+    MissingFileError, FileError, FormatError
+        If an image is not there, or no DICOM.
 
     References
     ----------
@@ -69,21 +85,23 @@ def report_sr(
     """
     author = author or Author()
     loaded = sources(images)
-    kept = {name: _score(name, value) for name, value in scores.items()}
-    kept = {name: value for name, value in kept.items() if not math.isnan(value)}
-    if not kept and not boxes:
-        raise InvalidValueError("scores: expected at least one that is not NaN")
+    kept, known_codes = scored(scores), checked(codes)
     where = chosen(loaded, image)
-    return made("report", lambda: _report(loaded, where, kept, boxes, author, codes))
+    lines = outlines(where, boxes)
+    if not kept and not lines:
+        raise InvalidValueError("scores: expected at least one that is not NaN")
+    return made(
+        "report", lambda: _report(loaded, where, kept, lines, author, known_codes)
+    )
 
 
 def _report(
     loaded: Sequence[pydicom.Dataset],
     where: pydicom.Dataset,
     scores: Mapping[str, float],
-    boxes: Sequence[Box],
+    lines: Sequence[Line],
     author: Author,
-    codes: Codes | None,
+    codes: Mapping[str, Code],
 ) -> pydicom.Dataset:
     seen = [
         sr.SourceImageForMeasurementGroup(one.SOPClassUID, one.SOPInstanceUID)
@@ -97,10 +115,10 @@ def _report(
     ]
     groups += [
         sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-            referenced_region=_region(where, box),
-            **_group(box.finding, scores, author, codes),
+            referenced_region=_region(where, line),
+            **_group(name, scores, author, codes),
         )
-        for box in boxes
+        for name, line in lines
     ]
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=author.uid,
@@ -125,15 +143,8 @@ def _report(
     )
 
 
-def _score(name: str, value: float) -> float:
-    number = float(value)
-    if math.isinf(number):
-        raise InvalidValueError(f"scores: expected a finite one for {name!r}")
-    return number
-
-
 def _group(
-    name: str, scores: Mapping[str, float], author: Author, codes: Codes | None
+    name: str, scores: Mapping[str, float], author: Author, codes: Mapping[str, Code]
 ) -> dict[str, Any]:
     """Return what a group says of its finding, wherever it is."""
     method = sr.AlgorithmIdentification(name=author.model, version=author.version)
@@ -149,20 +160,39 @@ def _group(
     }
 
 
-def _region(where: pydicom.Dataset, box: Box) -> sr.ImageRegion:
+def _region(where: pydicom.Dataset, line: NDArray[np.float64]) -> sr.ImageRegion:
     return sr.ImageRegion(
         graphic_type=sr.GraphicTypeValues.POLYLINE,
-        graphic_data=outline(where, box),
+        graphic_data=line,
         source_image=sr.SourceImageForRegion(where.SOPClassUID, where.SOPInstanceUID),
     )
 
 
-def outline(where: pydicom.Dataset, box: Box) -> NDArray[np.float64]:
-    """Return the closed line around a box: points (5, 2) as column and row."""
-    x0, y0, x1, y1 = map(float, box.corners)
+def outlines(where: pydicom.Dataset, boxes: Any) -> list[Line]:
+    """Return each box's finding, and the closed line around it.
+
+    A line has points (5, 2) as column and row.
+    """
+    if not isinstance(boxes, Iterable):
+        kind = type(boxes).__name__
+        raise InvalidValueError(f"boxes: expected some of Box, found {kind}")
+    return [_outline(f"boxes[{n}]", where, box) for n, box in enumerate(boxes)]
+
+
+def _outline(what: str, where: pydicom.Dataset, box: Any) -> Line:
+    if not hasattr(box, "finding") or not hasattr(box, "corners"):
+        kind = type(box).__name__
+        raise InvalidValueError(f"{what}: expected a Box, found {kind}")
+    name = words(what, "a finding", box.finding)
+    try:
+        x0, y0, x1, y1 = map(float, box.corners)
+    except (TypeError, ValueError):
+        raise InvalidValueError(
+            f"{what}: expected four numbers (x0, y0, x1, y1) as corners"
+        ) from None
     if not (0 <= x0 < x1 <= where.Columns and 0 <= y0 < y1 <= where.Rows):
         raise InvalidValueError(
-            f"boxes: expected corners in {where.Columns} columns and {where.Rows} "
+            f"{what}: expected corners in {where.Columns} columns and {where.Rows} "
             f"rows, found {box.corners}"
         )
-    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]])
+    return name, np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]])

@@ -1,5 +1,6 @@
 """A DICOMweb server: found, fetched, encoded, stored."""
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,12 +14,19 @@ from carina._files import PathLike
 from carina._progress import Bar
 from carina.batch import RowError
 from carina.dataset import Dataset
-from carina.dicomweb import _download, _query, _search, _store, fetched
+from carina.dicomweb import (
+    _download,
+    _query,
+    _search,
+    _settings,
+    _store,
+    fetched,
+)
 from carina.dicomweb._http import Transport
 from carina.dicomweb._quiet import quiet, quietly
 from carina.dicomweb.fetched import Fetched
 from carina.dicomweb.partner import Partner
-from carina.errors import InvalidValueError
+from carina.errors import CarinaError
 from carina.table import Table
 from carina.volume import Volume
 from carina.volume_reading import read_volume
@@ -41,15 +49,18 @@ class Server(Partner):
     url : str
         Where it is: ``"https://host:8042/dicom-web"``.
     auth : (user, password) or requests' AuthBase, optional
-        Credentials; no repr and no error shows them.
+        Credentials; no repr and no error shows them. Those of ``~/.netrc`` are never
+        taken; proxies and authorities of the environment are.
     headers : mapping of str to str, optional
         Sent with every request: ``{"Authorization": "Bearer …"}``, say.
     verify : bool or path-like, default=True
-        Whether its certificate is checked, or by which authorities.
+        Whether its certificate is checked, or by which authorities: a file in PEM,
+        or a folder of them.
     cert : path or (certificate, key), optional
-        Our own certificate.
+        Our own certificate, in PEM; its key has no password.
     timeout : float, default=30
-        Seconds for a connection, and for the next bytes of an answer.
+        Seconds for a connection, for all headers of an answer, and for its next
+        bytes; they may come no slower than 1 kB a second.
     retries : int, default=3
         How often a question is asked again.
     max_bytes : int, default=2 GiB
@@ -59,6 +70,8 @@ class Server(Partner):
     ------
     InvalidValueError
         If a value has no meaning, or `url` has credentials in it.
+    MissingFileError, FileError, FormatError
+        If a certificate is not there, or none.
 
     References
     ----------
@@ -77,26 +90,17 @@ class Server(Partner):
         retries: int = 3,
         max_bytes: int = 2 << 30,
     ) -> None:
-        for name, number, least in (
-            ("timeout", timeout, 1e-3),
-            ("retries", retries, 0),
-            ("max_bytes", max_bytes, 1),
-        ):
-            if not least <= number < float("inf"):
-                raise InvalidValueError(
-                    f"{name}: expected at least {least:g}, found {number}"
-                )
+        self._url, place = _settings.address(url)
         self._http = Transport(
-            url,
+            place,
             auth=auth,
             headers=headers,
-            verify=verify if isinstance(verify, bool) else str(verify),
+            verify=verify,
             cert=cert,
             timeout=timeout,
             retries=retries,
             max_bytes=max_bytes,
         )
-        self._url, self._retries = url.rstrip("/"), retries
         with quiet():
             self._client = DICOMwebClient(self._url, session=self._http)
         self._client.set_http_retry_params(retry=False)  # Transport does it
@@ -110,16 +114,17 @@ class Server(Partner):
     ) -> Iterator[bytes]:
         """Yield the DICOM files of a study or series, as stored, one at a time.
 
-        An answer that breaks off is asked for again, and goes on where it was.
-
-        An answer that is none raises FormatError, no answer a ServerError.
+        An answer that breaks off is asked for again, and goes on where it was. One
+        that is none, or has a file of another study or series, raises FormatError; no
+        answer raises a ServerError.
         """
         url = f"{self._url}/studies/{_query.uid('study', study)}"
         if series is not None:
             url += f"/series/{_query.uid('series', series)}"
             if instance is not None:
                 url += f"/instances/{_query.uid('instance', instance)}"
-        return quietly(self._http.files(url))
+        files = quietly(self._http.files(url))
+        return fetched.of_place(files, study, series, instance)
 
     def _chosen(
         self, place: fetched.Place, modality: str | Sequence[str] | None
@@ -148,7 +153,7 @@ class Server(Partner):
 
         Parameters
         ----------
-        found : Table, sequence of str or str
+        found : Table, str, or array or other iterable of str
             What :meth:`find` gave (studies or series), or StudyInstanceUIDs.
         modality : str, sequence of str or None, default=("CR", "DX")
             Series of which modality; None for all that have pixels.
@@ -230,8 +235,7 @@ class Server(Partner):
         failures : list of RowError
             By their place in `found`.
         """
-        if batch_size < 1:
-            raise InvalidValueError(f"batch_size: expected 1, found {batch_size}")
+        _settings.number("batch_size", batch_size, 1, whole=True)
         chosen = fetched.places(found)
         studies = self._studies(chosen, modality, window, progress)
         return fetched.encoded(model, studies, len(chosen), batch_size, options)
@@ -251,12 +255,18 @@ class Server(Partner):
         progress : bool, optional
             Whether to show a bar.
         **options
-            As for :func:`carina.read_volume`.
+            As for :func:`carina.read_volume`. Errors speak of files by their place
+            in the server's answer, from 1.
         """
         with tempfile.TemporaryDirectory(prefix="carina-") as folder:
-            for number, file in enumerate(self.instances(study, series=series)):
+            for number, file in enumerate(self.instances(study, series=series), 1):
                 Path(folder, f"{number}.dcm").write_bytes(file)
-            return read_volume(folder, progress=progress, **options)
+            try:
+                return read_volume(folder, progress=progress, **options)
+            except CarinaError as error:
+                kind, why = type(error), str(error)
+        # The folder's name says nothing to anybody, and it is gone.
+        raise kind(_told_of_series(why, folder))
 
     def sources(
         self, study: str, *, series: str | None = None
@@ -282,12 +292,18 @@ class Server(Partner):
         found, modality, progress
             As for :meth:`studies`; all modalities by default.
         folder : path-like
-            Gets a folder for each study, and in it one for each series.
+            Gets a folder for each study, and in it one for each series. Parts of
+            files that a killed download left there go after an hour.
 
         Returns
         -------
         Table
             For each series: files written, files that were there, and the error.
+
+        Raises
+        ------
+        FileError
+            If `folder` is a file, or nothing can be written five times in a row.
         """
         chosen = fetched.places(found)
         return _download.download(self, chosen, Path(folder), modality, progress)
@@ -300,3 +316,11 @@ class Server(Partner):
 
     def __reduce__(self) -> Any:
         raise TypeError("a server holds credentials: it is not pickled")
+
+
+def _told_of_series(why: str, folder: str) -> str:
+    """Put words for the names of files that only we have seen."""
+    named = re.sub(
+        re.escape(folder) + r"[/\\]([0-9]+)\.dcm", r"file \1 of the series", why
+    )
+    return named.replace(folder, "the series")
