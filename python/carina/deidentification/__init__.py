@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from carina._files import PathLike, replace
 from carina._progress import Bar
 from carina.deidentification._secret import Secret
+from carina.deidentification._stream import Refused
 from carina.errors import CarinaError, InvalidValueError, MissingFileError
 
 if TYPE_CHECKING:
@@ -88,10 +89,12 @@ def deidentify(
     Follows the Basic Application Level Confidentiality Profile on the tables of
     ``dicom-anonymizer`` (PS3.15 2024b), and is stricter: an attribute that no table
     names stays only if it cannot hold text, or holds words that the standard
-    defines. So private attributes, overlays, graphic annotations, comments in
-    codestreams and the free text of reports are gone, and names of files and
-    folders are made from the key. Text that is burnt into pixels is not found: see
-    the warnings.
+    defines. So private attributes, overlays, graphic annotations and the free text
+    of reports are gone, and names of files and folders are made from the key. Of
+    frames and look-up tables stays what a decoder needs: no comments or application
+    data, nothing behind the last pixel, no bits beside those of the pixels. Frames
+    are not decoded for it, so what hides among a scan's coded bits is not found, nor
+    is text that is burnt into pixels: see the warnings.
 
     Parameters
     ----------
@@ -106,8 +109,9 @@ def deidentify(
         gives the same ones in every run; whoever has it can tell whom they stand
         for. By default a new one that is forgotten.
     retain_longitudinal : bool
-        Keep dates, moved by the same 1 to 3650 days for all files of a patient, and
-        times of day to the second.
+        Keep dates of events, moved by the same 1 to 3650 days for all files of a
+        patient, and times of day to the second. Dates of the patient, such as that
+        of birth, go all the same.
     clean_descriptors : bool
         Keep those words of descriptions that are known to say nothing of anybody.
     progress : bool, optional
@@ -207,7 +211,7 @@ def _one(
             made.save_as(out, enforce_file_format=True)
         taken.add(path)
         return FileOutcome(file, path, tuple(context.warnings))
-    except _clean.Refused as refused:
+    except Refused as refused:
         return FileOutcome(file, None, error=str(refused))
     except Exception as error:
         # Its text may quote the file.
@@ -233,9 +237,9 @@ def _made(found: "Dataset", context: Any) -> tuple["Dataset", Path]:
 
     kind, syntax = str(found.get("SOPClassUID", "")), found.file_meta.TransferSyntaxUID
     if kind not in UID_dictionary or syntax not in UID_dictionary:
-        raise _clean.Refused("its class or transfer syntax is not one of the standard")
+        raise Refused("its class or transfer syntax is not one of the standard")
     if "DirectoryRecordSequence" in found or "EncapsulatedDocument" in found:
-        raise _clean.Refused("directories and enclosed documents are not cleaned")
+        raise Refused("directories and enclosed documents are not cleaned")
     made = _clean.clean(found, context)
     _declare(made, context)
     _warn(found, kind, context)
