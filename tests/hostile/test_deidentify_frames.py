@@ -2,11 +2,13 @@
 
 import io
 import os
+import time
 from pathlib import Path
 
 import carina as ca
 import numpy as np
 import pytest
+from carina.errors import FileError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -313,6 +315,40 @@ def test_the_palette_of_a_picture_stays_in_use(tmp_path):
     source, made, _ = cleaned(tmp_path, ds)
     films = [ca.read(path).to_numpy() for path in (source, made)]
     np.testing.assert_array_equal(*films)
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_of_the_call(tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "file").write_text("nothing")
+    for target in ("file", "file/below"):
+        with pytest.raises(FileError, match="dst: expected a folder to write to"):
+            ca.deidentify(tmp_path / "source", tmp_path / target, progress=False)
+    ds = film("explicit", b"\0" * 256)
+    _, made, _ = cleaned(tmp_path, ds)
+    blocked = tmp_path / "out" / made.relative_to(tmp_path / "out").parts[0]
+    for path in sorted(blocked.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    blocked.rmdir()
+    blocked.write_text("in the way")
+    with pytest.raises(FileError, match="dst: expected a folder to write to"):
+        cleaned(tmp_path, ds)
+
+
+def test_what_a_killed_run_left_is_swept_and_nothing_else(tmp_path):
+    _, made, _ = cleaned(tmp_path, film("explicit", b"\0" * 256))
+    old = time.time() - 7200
+    left = made.with_name(f".{made.name}.{'0' * 16}.tmp")
+    young = made.with_name(f".{made.name}.{'1' * 16}.tmp")
+    foreign = made.with_name(f".{made.name}.tmp")
+    for path in (left, young, foreign):
+        path.write_bytes(b"half")
+    for path in (left, foreign, made):
+        os.utime(path, (old, old))
+    cleaned(tmp_path, film("explicit", b"\0" * 256))
+    assert not left.exists()
+    assert young.exists()
+    assert foreign.exists()
+    assert made.exists()
 
 
 @pytest.mark.data

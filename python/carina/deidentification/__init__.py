@@ -2,10 +2,12 @@
 
 import logging
 import os
+import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +15,12 @@ from carina._files import PathLike, replace
 from carina._progress import Bar
 from carina.deidentification._secret import Secret
 from carina.deidentification._stream import Refused
-from carina.errors import CarinaError, InvalidValueError, MissingFileError
+from carina.errors import (
+    CarinaError,
+    FileError,
+    InvalidValueError,
+    MissingFileError,
+)
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset, FileMetaDataset
@@ -21,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Deidentified", "FileOutcome", "deidentify"]
 
 _OURS = "2.25.229386743270283926748118467395102637491"
+_STALE = 3600
+"""Seconds after which no run can still be writing a file."""
 _TEXT_OVER_PICTURE = ("US", "SC", "ES", "XA", "RF", "OT", "XC", "GM", "SM")
 
 
@@ -130,6 +139,8 @@ def deidentify(
         If `src` is not there.
     InvalidValueError
         If `dst` lies in `src`, or another value has no meaning.
+    FileError
+        If `dst` cannot be written.
 
     References
     ----------
@@ -151,6 +162,9 @@ def deidentify(
             f"de-identification needs {missing.name}: pip install 'carina[deid]'"
         ) from None
     files = sorted(_files(source))
+    with _writing():
+        target.mkdir(parents=True, exist_ok=True)
+    _sweep(target)
     outcomes = []
     taken: set[Path] = set()
     with Bar("de-identifying", show=progress, unit="file") as bar, _silence():
@@ -199,24 +213,53 @@ def _one(
 
     from carina.deidentification import _clean
 
+    content = BytesIO()
     try:
         found = dcmread(file)
         context = _clean.Context(secret, _patient(found), longitudinal, descriptors)
         made, folder = _made(found, context)
-        path = target / folder
-        if path in taken:
-            return FileOutcome(file, None, error="another file holds the same instance")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replace(path) as out:
-            made.save_as(out, enforce_file_format=True)
-        taken.add(path)
-        return FileOutcome(file, path, tuple(context.warnings))
+        made.save_as(content, enforce_file_format=True)
     except Refused as refused:
         return FileOutcome(file, None, error=str(refused))
     except Exception as error:
         # Its text may quote the file.
         kind = type(error).__name__
         return FileOutcome(file, None, error=f"cannot be read as DICOM ({kind})")
+    path = target / folder
+    if path in taken:
+        return FileOutcome(file, None, error="another file holds the same instance")
+    _write(path, content)
+    taken.add(path)
+    return FileOutcome(file, path, tuple(context.warnings))
+
+
+def _write(path: Path, content: BytesIO) -> None:
+    with _writing():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replace(path) as out:
+            out.write(content.getbuffer())
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Say that it is the folder for the results that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise FileError(
+            f"dst: expected a folder to write to, found: {error.strerror}"
+        ) from None
+
+
+def _sweep(target: Path) -> None:
+    """Remove what a run that was killed left half written, of our own names only."""
+    token = "[0-9a-f]" * 16
+    before = time.time() - _STALE
+    for left in target.glob(f"{token}/{token}/{token}/.{token}.dcm.{token}.tmp"):
+        # A younger one may be another run's that is writing it.
+        with suppress(OSError):
+            if left.stat().st_mtime < before:
+                left.unlink()
 
 
 def _patient(found: "Dataset") -> str:
