@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from carina._arrays import interval
 from carina.errors import InvalidValueError
-from carina.rendering.overlays import gather, interval
+from carina.rendering.overlays import gather
 from carina.rendering.paint import paint, pixels_per_step
 from carina.rendering.picture import Panel, Picture, key
 from carina.rendering.windows import named

@@ -195,7 +195,7 @@ def onto(volume: "Volume", what: str, given: Any) -> NDArray[Any]:
             f"picture, nor of the volume as it was read, {original['shape']}"
         )
     if what == "mask":
-        whole = given.geometry.mask_to_original(given.to_numpy() > 0.5)
+        whole = given.geometry.mask_to_original(given.to_numpy())
         return np.asarray(volume.geometry.mask_to_model(whole))
     whole = given.geometry.heatmap_to_original(given.to_numpy())
     if not _same(ours, original):

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from carina._arrays import interval
 from carina.errors import InvalidValueError
-from carina.rendering.overlays import Overlays, gather, interval
+from carina.rendering.overlays import Overlays, gather
 from carina.rendering.paint import LEAST_SIDE, MOST_SIDE, pixels_per_step, whole
 from carina.rendering.picture import Picture, key
 from carina.rendering.planes import PLANES, Planes, check_plane, onto
@@ -30,8 +31,9 @@ class VolumeViews:
       x1) or rows of them, or boxes alone. None in place of a box is named in the
       legend as not found.
     - ``masks``: an :class:`Organs`, ``study.masks``, or a mapping of names to masks;
-      a mask is an array of this volume's shape or a :class:`Volume`, which is mapped
-      through its geometry when both were made of one volume.
+      a mask is an array of this volume's shape, of booleans or of numbers that are
+      all 0 or 1, or such a :class:`Volume`, which is mapped through its geometry when
+      both were made of one volume.
     - ``heatmap``: an array or volume likewise, or a mapping of one name to it. Its
       lowest values are clear, and ``heat_range`` says what the ends of its colours
       are.
