@@ -292,7 +292,7 @@ class Volume(VolumeViews):
             If the values cannot be Hounsfield units.
         """
         labels, boxes = self._core.organs()
-        return Organs(labels, boxes)
+        return Organs(labels, boxes, self._core.grid_json())
 
     def save(self, path: PathLike) -> None:
         """Write a NIfTI file; integers of up to 16 bits as int16, others as float32.

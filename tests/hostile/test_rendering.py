@@ -1,5 +1,6 @@
 """Pictures of what should not be drawn: one line that names it, or a small picture."""
 
+import itertools
 import re
 
 import carina as ca
@@ -138,3 +139,15 @@ def test_no_identifier_of_a_file_is_in_a_picture(ct, store):
     page = re.sub(r"base64,[^']+'", "", page)
     assert "Secret" not in page
     assert "1.2.3" not in page
+
+
+def test_organs_of_another_volume_are_not_drawn():
+    scan = ca.phantom(1, kind="ct", size=48, slices=16, progress=False)[0].volumes[0]
+    organs, z = scan.organs(), scan.shape[0]
+    crop = scan.crop((1, 0, 0, z, 40, 40))
+    beside = scan.crop((1, 0, 0, z + 1, *scan.shape[1:]))  # of the same shape
+    for other, kind in itertools.product((crop, beside), ("boxes", "masks")):
+        expected = f"{kind}: expected the Organs of this very volume, found those of o"
+        with pytest.raises(ca.CarinaError, match=expected):
+            other.show(**{kind: organs})
+    assert scan.window("lung").show(boxes=organs, masks=organs).legend

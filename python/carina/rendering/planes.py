@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carina.errors import InvalidValueError
+from carina.organs import Organs
 from carina.rendering.overlays import Overlays
 from carina.rendering.paint import Pixels, paint
 from carina.rendering.picture import Panel
@@ -173,6 +174,18 @@ def check_plane(plane: str) -> str:
             f"plane: expected one of {', '.join(PLANES)}, found {plane!r}"
         )
     return plane
+
+
+def check_own(volume: "Volume", what: str, given: Any) -> None:
+    """Refuse organs that were found in a volume of another grid."""
+    if not isinstance(given, Organs):
+        return
+    theirs, ours = json.loads(given._grid), json.loads(volume._core.grid_json())
+    if not _same(theirs, ours):
+        raise InvalidValueError(
+            f"{what}: expected the Organs of this very volume, found those of one of "
+            f"{theirs['shape']} voxels that lies elsewhere; map them by the geometry"
+        )
 
 
 def onto(volume: "Volume", what: str, given: Any) -> NDArray[Any]:
