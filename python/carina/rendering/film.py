@@ -60,7 +60,7 @@ def film_picture(
         "",
         edges,
         (0, columns, rows, 0),
-        spacing[0] / spacing[1],
+        spacing,
     )
     size = "" if film.spacing else "; pixels taken as square, their size is unknown"
     legend, bar = key(over, drawn, "outside of the film")

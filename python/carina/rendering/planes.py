@@ -135,7 +135,7 @@ class Planes:
             self._title(plane, index),
             edges,
             (*self._ends(right), *self._ends(down, up=down != 0)),
-            self.spacing[down] / self.spacing[right],
+            (self.spacing[down], self.spacing[right]),
         )
 
     def _cut(self, plane: str, array: NDArray[Any], index: int) -> NDArray[Any]:
