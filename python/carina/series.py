@@ -7,6 +7,7 @@ from typing import Any, overload
 from carina import _core
 from carina._files import PathLike
 from carina._progress import Bar
+from carina.errors import CarinaError
 from carina.volume import Volume
 from carina.volume_reading import read_options
 
@@ -65,6 +66,12 @@ class Series:
         chosen = read_options(**options)
         with Bar("reading", show=progress, unit="slice") as bar:
             return Volume(self._core.read(chosen, bar))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise CarinaError(
+            "a series is not pickled, for its files may change: pickle the volume that "
+            "read() gives, or call read_series() where it is needed"
+        )
 
     def __repr__(self) -> str:
         parts = [f"{len(self)} slices"]
