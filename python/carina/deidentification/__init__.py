@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from carina._files import PathLike, replace
+from carina._files import PathLike, named, replace
 from carina._progress import Bar
 from carina.deidentification._secret import Secret
 from carina.deidentification._stream import Refused
@@ -148,7 +148,7 @@ def deidentify(
     """
     if profile != "basic":
         raise InvalidValueError(f'profile: found {profile!r}, expected "basic"')
-    source, target = Path(src), Path(dst)
+    source, target = named("src", src), named("dst", dst)
     if not source.exists():
         raise MissingFileError("src: no such file or folder")
     inside = source.resolve()
