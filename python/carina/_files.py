@@ -7,7 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from carina.errors import InvalidValueError
+
 PathLike = str | os.PathLike[str]
+
+
+def named(what: str, path: PathLike) -> Path:
+    """Return a path, which an empty text is none: it would be the working folder."""
+    if os.fspath(path) == "":
+        raise InvalidValueError(f"{what}: expected a path, found an empty text")
+    return Path(path)
 
 
 @contextmanager

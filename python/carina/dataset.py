@@ -1,6 +1,7 @@
 """Data sets: studies cut by patient, joined, shown, and loaded in the core."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
@@ -44,7 +45,10 @@ class Dataset:
     def __getitem__(self, index: slice | ArrayLike) -> "Dataset": ...
     def __getitem__(self, index: Any) -> "Study | Dataset":
         if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
-            return Study(self._core.study(place(int(index), len(self))), self.findings)
+            at = place(int(index), len(self))
+            return Study(
+                self._core.study(at), self.findings, partial(self._select, [at])
+            )
         if isinstance(index, slice):
             return self._select(range(*index.indices(len(self))))
         return self._select(chosen(index, len(self), lambda: self._core.ids))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from carina import _core
-from carina._arrays import by_rows, plane
+from carina._arrays import boxes_by_rows, doubles, plane, points_by_rows
 from carina.errors import InvalidValueError, ShapeError
 
 
@@ -69,11 +69,11 @@ class Geometry:
         ShapeError
             If the last axis is not 2.
         """
-        return by_rows(self._core.points, points, 2, back=False)
+        return points_by_rows(self._core.points, points, 2, back=False)
 
     def to_original(self, points: ArrayLike) -> NDArray[np.float64]:
         """Map points of the model's canvas to the film; see :meth:`to_model`."""
-        return by_rows(self._core.points, points, 2, back=True)
+        return points_by_rows(self._core.points, points, 2, back=True)
 
     def box_to_model(self, boxes: ArrayLike) -> NDArray[np.float64]:
         """Map boxes of the film to the model's canvas, clipped to it.
@@ -91,15 +91,20 @@ class Geometry:
         ------
         ShapeError
             If the last axis is not 4.
+        InvalidValueError
+            If an edge is not finite.
         """
-        return by_rows(self._core.boxes, boxes, 4, back=False)
+        return boxes_by_rows(self._core.boxes, boxes, 4, back=False)
 
     def box_to_original(self, boxes: ArrayLike) -> NDArray[np.float64]:
         """Map boxes of the model's canvas to the film, clipped to it."""
-        return by_rows(self._core.boxes, boxes, 4, back=True)
+        return boxes_by_rows(self._core.boxes, boxes, 4, back=True)
 
     def mask_to_model(self, mask: ArrayLike) -> NDArray[np.bool_]:
-        """Map a mask of the film (rows, columns), by the nearest pixel."""
+        """Map a mask of the film (rows, columns), by the nearest pixel.
+
+        It holds booleans, or numbers that are all 0 or 1.
+        """
         return self._core.mask(plane("mask", mask, np.bool_), back=False)
 
     def mask_to_original(self, mask: ArrayLike) -> NDArray[np.bool_]:
@@ -107,7 +112,8 @@ class Geometry:
 
         Parameters
         ----------
-        mask : array-like of shape (h, w), bool
+        mask : array-like of shape (h, w)
+            Booleans, or numbers that are all 0 or 1.
 
         Returns
         -------
@@ -146,7 +152,7 @@ class Geometry:
         """
         if self.spacing is None:
             raise InvalidValueError("spacing: expected millimetres, the film has none")
-        values = np.asarray(points, dtype=np.float64)
+        values = doubles("points", points)
         if values.ndim == 0 or values.shape[-1] not in (2, 4):
             raise ShapeError(
                 f"points: expected shape (..., 2) or (..., 4), got {list(values.shape)}"

@@ -127,7 +127,8 @@ class Image:
             them, or boxes alone, in the film's pixels. None in place of a box is
             named in the legend as not found.
         masks : optional
-            ``study.masks``, a mapping of names to masks (rows, columns), or a mask.
+            ``study.masks``, a mapping of names to masks (rows, columns), or a mask: of
+            booleans, or of numbers that are all 0 or 1.
         heatmap : optional
             An array (rows, columns) or a mapping of one name to it. Its lowest values
             are clear; :meth:`Geometry.heatmap_to_original` brings a model's map here.

@@ -18,9 +18,13 @@ class Organs:
     """
 
     def __init__(
-        self, labels: NDArray[np.uint8], boxes: dict[str, Sequence[int] | None]
+        self,
+        labels: NDArray[np.uint8],
+        boxes: dict[str, Sequence[int] | None],
+        grid: str,
     ) -> None:
         self._labels = labels
+        self._grid = grid  # of the volume, as JSON: elsewhere they mean nothing
         self.boxes = {
             name: None if box is None else tuple(box) for name, box in boxes.items()
         }

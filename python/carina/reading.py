@@ -1,17 +1,16 @@
 """Any image file, by what it holds."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import ArrayLike
 
 from carina import _core
-from carina._files import PathLike
+from carina._files import PathLike, named
 from carina.errors import InvalidValueError
 from carina.image import Image, read_film
 from carina.volume import Volume
-from carina.volume_reading import read_volume
+from carina.volume_reading import VolumeOptions, load
 
 
 def read(
@@ -68,14 +67,22 @@ def read(
     """
     if isinstance(source, Volume):
         return source
-    is_path = isinstance(source, (str, os.PathLike))
-    if is_path and frame is None and _core.is_volume(Path(source)):  # type: ignore[arg-type]
-        if not (isinstance(window, str) and window == "auto"):
+    if isinstance(source, (str, os.PathLike)):
+        path = named("source", source)
+        if frame is None and _core.is_volume(path):
+            if not (isinstance(window, str) and window == "auto"):
+                raise InvalidValueError(
+                    "window: expected none for a volume; see Volume.window"
+                )
+            return load("read", path, **volume)
+        if path.is_dir():
             raise InvalidValueError(
-                "window: expected none for a volume; see Volume.window"
+                "frame: expected none for a folder, which is a volume, found "
+                f"{frame!r}: frames are those of a file"
             )
-        return read_volume(source, **volume)  # type: ignore[arg-type]
     if volume:
+        known = {name: volume[name] for name in volume if name != "progress"}
+        VolumeOptions("read", known)  # what no volume has either is said first
         names = ", ".join(volume)
         raise InvalidValueError(
             f"expected options of a film, found {names}: they are for volumes"

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any, overload
 
 from carina import _core
-from carina._files import PathLike
+from carina._files import PathLike, named
 from carina._progress import Bar
+from carina.errors import CarinaError
 from carina.volume import Volume
-from carina.volume_reading import read_options
+from carina.volume_reading import VolumeOptions
 
 
 class Series:
@@ -62,9 +63,15 @@ class Series:
 
     def read(self, *, progress: bool | None = None, **options: Any) -> Volume:
         """Read the slices; options as for :func:`carina.read_volume`."""
-        chosen = read_options(**options)
+        chosen = VolumeOptions("Series.read", options)
         with Bar("reading", show=progress, unit="slice") as bar:
-            return Volume(self._core.read(chosen, bar))
+            return chosen.told(self._core.read(chosen.core, bar))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise CarinaError(
+            "a series is not pickled, for its files may change: pickle the volume that "
+            "read() gives, or call read_series() where it is needed"
+        )
 
     def __repr__(self) -> str:
         parts = [f"{len(self)} slices"]
@@ -144,6 +151,7 @@ def read_series(path: PathLike, *, progress: bool | None = None) -> SeriesList:
     MissingFileError, FileError
         If the folder cannot be opened.
     """
+    folder = named("path", path)
     with Bar("looking", show=progress, unit="file") as bar:
-        series, counts, left_out = _core.scan_folder(Path(path), bar)
+        series, counts, left_out = _core.scan_folder(folder, bar)
     return SeriesList([Series(one) for one in series], counts, left_out)

@@ -4,7 +4,8 @@ import html
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import overload
+from operator import getitem
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,7 +122,7 @@ class Mask:
     """The exact extent of a finding or structure on the first film or volume."""
 
     finding: str
-    _study: _core.Study = field(repr=False, compare=False)
+    _study: "Study" = field(repr=False, compare=False)
     _index: int = field(repr=False, compare=False)
     _volume: bool = field(default=False, repr=False, compare=False)
 
@@ -134,20 +135,20 @@ class Mask:
             True where the finding is.
         """
         if self._volume:
-            return self._study.scan_mask(self._index)
-        return self._study.mask(self._index)
+            return self._study._core.scan_mask(self._index)
+        return self._study._core.mask(self._index)
 
 
 class Films(Sequence[Image]):
     """The films of a study, the frontal one first; each is read when asked for."""
 
-    __slots__ = ("_core",)
+    __slots__ = ("_study",)
 
-    def __init__(self, core: _core.Study) -> None:
-        self._core = core
+    def __init__(self, study: "Study") -> None:
+        self._study = study
 
     def __len__(self) -> int:
-        return self._core.film_count
+        return self._study._core.film_count
 
     @overload
     def __getitem__(self, index: int) -> Image: ...
@@ -156,7 +157,7 @@ class Films(Sequence[Image]):
     def __getitem__(self, index: int | slice) -> Image | list[Image]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        return Image(self._core.film(range(len(self))[index]))
+        return Image(self._study._core.film(range(len(self))[index]))
 
     def __iter__(self) -> Iterator[Image]:
         return (self[i] for i in range(len(self)))
@@ -168,13 +169,13 @@ class Films(Sequence[Image]):
 class Volumes(Sequence[Volume]):
     """The volumes of a study; each is rendered when asked for."""
 
-    __slots__ = ("_core",)
+    __slots__ = ("_study",)
 
-    def __init__(self, core: _core.Study) -> None:
-        self._core = core
+    def __init__(self, study: "Study") -> None:
+        self._study = study
 
     def __len__(self) -> int:
-        return self._core.scan_count
+        return self._study._core.scan_count
 
     @overload
     def __getitem__(self, index: int) -> Volume: ...
@@ -184,8 +185,8 @@ class Volumes(Sequence[Volume]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         place = range(len(self))[index]
-        _, spacing, origin = self._core.scan_grid(place)
-        voxels = self._core.scan(place)
+        _, spacing, origin = self._study._core.scan_grid(place)
+        voxels = self._study._core.scan(place)
         return Volume.from_array(voxels, spacing=spacing, origin=origin, modality="CT")
 
     def __iter__(self) -> Iterator[Volume]:
@@ -201,11 +202,17 @@ class Study:
     Made by :class:`carina.Dataset`. The ids are attributes, and stand in no repr.
     """
 
-    __slots__ = ("_core", "_findings")
+    __slots__ = ("_alone", "_core", "_findings")
 
-    def __init__(self, core: _core.Study, findings: Sequence[str]) -> None:
+    def __init__(
+        self,
+        core: _core.Study,
+        findings: Sequence[str],
+        alone: Callable[[], Any],
+    ) -> None:
         self._core = core
         self._findings = findings
+        self._alone = alone  # the data set of this study only, which can be pickled
 
     @property
     def id(self) -> str:
@@ -225,12 +232,12 @@ class Study:
     @property
     def images(self) -> Films:
         """The films, the frontal one first; each is read when asked for."""
-        return Films(self._core)
+        return Films(self)
 
     @property
     def volumes(self) -> Volumes:
         """The volumes; each is rendered when asked for."""
-        return Volumes(self._core)
+        return Volumes(self)
 
     @property
     def labels(self) -> dict[str, float]:
@@ -255,8 +262,8 @@ class Study:
         """Masks on the first film, then on the first volume; read when asked for."""
         flat, deep = self._core.mask_findings, self._core.scan_mask_names
         return [
-            *(Mask(name, self._core, i) for i, name in enumerate(flat)),
-            *(Mask(name, self._core, i, True) for i, name in enumerate(deep)),
+            *(Mask(name, self, i) for i, name in enumerate(flat)),
+            *(Mask(name, self, i, True) for i, name in enumerate(deep)),
         ]
 
     @property
@@ -278,9 +285,12 @@ class Study:
     def follow_up(self) -> list[FollowUp]:
         """What came after the visit: one for each outcome that was looked for."""
         return [
-            FollowUp(outcome, years, event, partial(self._core.follow_up_targets, i))
+            FollowUp(outcome, years, event, partial(_targets, self, i))
             for i, (outcome, years, event) in enumerate(self._core.follow_up)
         ]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getitem, (self._alone(), 0)
 
     def __repr__(self) -> str:
         return f"Study({', '.join(self._facts())})"
@@ -308,3 +318,8 @@ class Study:
             (bool(self._core.record()), f"{len(self._core.record())} record fields"),
         ]
         return [text for there, text in facts if there]
+
+
+def _targets(study: Study, index: int, horizon: int) -> tuple[list[bool], list[bool]]:
+    """Call what can be pickled in place of a method of the core."""
+    return study._core.follow_up_targets(index, horizon)

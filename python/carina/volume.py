@@ -9,12 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from carina import _core
-from carina._arrays import cube
+from carina._arrays import cube, interval, numbers
 from carina._files import PathLike
 from carina.errors import InvalidValueError
 from carina.organs import Organs
 from carina.rendering.views import VolumeViews
 from carina.volume_geometry import VolumeGeometry
+
+_MOST = 2**53
+"""Up to here every whole number is a float."""
 
 Box = Sequence[int] | NDArray[Any]
 
@@ -40,7 +43,7 @@ class Volume(VolumeViews):
         cls,
         voxels: ArrayLike,
         *,
-        spacing: Sequence[float],
+        spacing: float | Sequence[float],
         origin: Sequence[float] = (0.0, 0.0, 0.0),
         direction: ArrayLike | None = None,
         modality: str = "",
@@ -51,7 +54,7 @@ class Volume(VolumeViews):
         ----------
         voxels : array-like of shape (z, y, x)
             Hounsfield units, for a CT.
-        spacing : sequence of 3 floats
+        spacing : float or sequence of 3 floats
             Distance of the voxels along (z, y, x) in mm.
         origin : sequence of 3 floats, optional
             Centre of the first voxel, (x, y, z) in mm, LPS.
@@ -64,7 +67,7 @@ class Volume(VolumeViews):
         Raises
         ------
         ShapeError
-            If there are not three dimensions.
+            If there are not three dimensions, or the grid has other numbers.
         InvalidValueError
             If a voxel is NaN or infinite, or the grid impossible.
         """
@@ -72,15 +75,12 @@ class Volume(VolumeViews):
         axes = [[0, 0, 1], [0, 1, 0], [1, 0, 0]] if direction is None else direction
         grid = {
             "shape": list(array.shape),
-            "spacing": [float(v) for v in spacing],
-            "origin": [float(v) for v in origin],
-            "direction": np.asarray(axes, dtype=np.float64).tolist(),
+            "spacing": numbers("spacing", spacing, (3,), spread=True).tolist(),
+            "origin": numbers("origin", origin, (3,)).tolist(),
+            "direction": numbers("direction", axes, (3, 3)).tolist(),
         }
-        try:
-            text = json.dumps(grid, allow_nan=False)
-        except ValueError:
-            raise InvalidValueError(f"grid: expected numbers, found {grid}") from None
         history = [f"array of {np.asarray(voxels).dtype.name}"]
+        text = json.dumps(grid)
         return cls(_core.Volume(array, text, modality=modality, history=history))
 
     def with_voxels(self, voxels: ArrayLike) -> "Volume":
@@ -203,12 +203,12 @@ class Volume(VolumeViews):
             trilinearly. Places are those of ``torch.nn.functional.interpolate``
             with ``align_corners=False`` (``"nearest-exact"``); nothing is smoothed.
         """
-        if (spacing is None) == (shape is None):
-            raise InvalidValueError("resample: expected either spacing or shape")
-        if shape is not None:
+        if shape is not None and spacing is None:
             return Volume(self._core.resize(_three("shape", shape), nearest))
-        steps = np.broadcast_to(np.asarray(spacing, dtype=np.float64), 3).tolist()
-        return Volume(self._core.resample(steps, nearest))
+        if spacing is not None and shape is None:
+            steps = numbers("spacing", spacing, (3,), spread=True).tolist()
+            return Volume(self._core.resample(steps, nearest))
+        raise InvalidValueError("resample: expected either spacing or shape")
 
     def crop(
         self,
@@ -250,9 +250,7 @@ class Volume(VolumeViews):
         """
         if isinstance(window, str):
             return Volume(self._core.window(name=window))
-        if len(window) != 2:
-            raise InvalidValueError(f"window: expected (low, high), found {window!r}")
-        return Volume(self._core.window(ends=(float(window[0]), float(window[1]))))
+        return Volume(self._core.window(ends=interval("window", window)))
 
     def tiles(
         self, size: Sequence[int], *, overlap: float = 0.0, fill: float = -1024.0
@@ -294,7 +292,7 @@ class Volume(VolumeViews):
             If the values cannot be Hounsfield units.
         """
         labels, boxes = self._core.organs()
-        return Organs(labels, boxes)
+        return Organs(labels, boxes, self._core.grid_json())
 
     def save(self, path: PathLike) -> None:
         """Write a NIfTI file; integers of up to 16 bits as int16, others as float32.
@@ -334,8 +332,8 @@ def _rebuild(voxels: NDArray[np.float32], grid: str, facts: dict[str, Any]) -> V
 
 
 def _whole(what: str, values: Any, count: int) -> list[int]:
-    array = np.asarray(values)
-    if array.shape != (count,) or not np.array_equal(array, np.round(array)):
+    array = numbers(what, values, (count,))
+    if (array != np.round(array)).any() or (np.abs(array) > _MOST).any():
         raise InvalidValueError(
             f"{what}: expected {count} whole numbers, found {values!r}"
         )

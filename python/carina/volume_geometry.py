@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from carina import _core
-from carina._arrays import by_rows, cube
+from carina._arrays import boxes_by_rows, cube, points_by_rows
 
 
 class VolumeGeometry:
@@ -66,19 +66,19 @@ class VolumeGeometry:
         -------
         ndarray of the same shape, float64
         """
-        return by_rows(self._core.points, points, 3, back=False)
+        return points_by_rows(self._core.points, points, 3, back=False)
 
     def to_original(self, points: ArrayLike) -> NDArray[np.float64]:
         """Map points (z, y, x) of the model's volume to the original."""
-        return by_rows(self._core.points, points, 3, back=True)
+        return points_by_rows(self._core.points, points, 3, back=True)
 
     def to_patient(self, points: ArrayLike) -> NDArray[np.float64]:
         """Give points (z, y, x) of the original volume as (x, y, z) in mm, LPS."""
-        return by_rows(self._core.patient, points, 3, back=False)
+        return points_by_rows(self._core.patient, points, 3, back=False)
 
     def from_patient(self, points: ArrayLike) -> NDArray[np.float64]:
         """Give patient points (x, y, z) in mm as (z, y, x) in the original volume."""
-        return by_rows(self._core.patient, points, 3, back=True)
+        return points_by_rows(self._core.patient, points, 3, back=True)
 
     def box_to_model(self, boxes: ArrayLike) -> NDArray[np.float64]:
         """Map boxes of the original volume to the model's, clipped to it.
@@ -87,19 +87,34 @@ class VolumeGeometry:
         ----------
         boxes : array-like of shape (6,) or (N, 6)
             z0, y0, x0, z1, y1, x1: voxel edges.
+
+        Raises
+        ------
+        ShapeError
+            If the last axis is not 6.
+        InvalidValueError
+            If an edge is not finite.
         """
-        return by_rows(self._core.boxes, boxes, 6, back=False)
+        return boxes_by_rows(self._core.boxes, boxes, 6, back=False)
 
     def box_to_original(self, boxes: ArrayLike) -> NDArray[np.float64]:
         """Map boxes of the model's volume to the original, clipped to it."""
-        return by_rows(self._core.boxes, boxes, 6, back=True)
+        return boxes_by_rows(self._core.boxes, boxes, 6, back=True)
 
     def mask_to_model(self, mask: ArrayLike) -> NDArray[np.bool_]:
-        """Map a mask (z, y, x) of the original volume, by the nearest voxel."""
+        """Map a mask (z, y, x) of the original volume, by the nearest voxel.
+
+        It holds booleans, or numbers that are all 0 or 1.
+        """
         return self._core.mask(cube("mask", mask, np.bool_), back=False)
 
     def mask_to_original(self, mask: ArrayLike) -> NDArray[np.bool_]:
         """Map a mask of any resolution over the model's volume to the original.
+
+        Parameters
+        ----------
+        mask : array-like of shape (d, h, w)
+            Booleans, or numbers that are all 0 or 1.
 
         Returns
         -------

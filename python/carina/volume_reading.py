@@ -1,34 +1,78 @@
 """Volumes from folders of slices and from files."""
 
-from collections.abc import Sequence
-from pathlib import Path
+import json
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from carina import _core
-from carina._files import PathLike
+from carina._files import PathLike, named
 from carina._progress import Bar
 from carina.errors import InvalidValueError
 from carina.volume import Volume
 
+VOLUME_OPTIONS = (
+    "orientation",
+    "repair",
+    "fill",
+    "assume_orientation",
+    "series",
+    "modality",
+)
+_OF_THE_CALL = {"read": ("window", "frame")}
+_MODALITY = re.compile("[A-Z][A-Z0-9_ ]{0,15}")
 
-def read_options(
-    *,
-    orientation: str = "LPS",
-    repair: str | Sequence[str] = (),
-    fill: float | None = None,
-    assume_orientation: str | None = None,
-    series: int | None = None,
-) -> dict[str, Any]:
-    """Gather how to read a volume for the core; see :func:`read_volume`."""
-    if series is not None and series < 0:
-        raise InvalidValueError(f"series: expected 0 or more, found {series}")
-    return {
-        "orientation": orientation,
-        "repair": [repair] if isinstance(repair, str) else list(repair),
-        "fill": None if fill is None else float(fill),
-        "assume": assume_orientation,
-        "series": series,
-    }
+
+class VolumeOptions:
+    """How to read a volume; see :func:`read_volume`, and `call` is what was called."""
+
+    def __init__(self, call: str, given: Mapping[str, Any]) -> None:
+        unknown = [name for name in given if name not in VOLUME_OPTIONS]
+        if unknown:
+            known = [*_OF_THE_CALL.get(call, ()), *VOLUME_OPTIONS, "progress"]
+            raise InvalidValueError(
+                f"{call}: found the option {unknown[0]!r}, expected one of "
+                f"{', '.join(known)}"
+            )
+        repair, fill = given.get("repair", ()), given.get("fill")
+        series, modality = given.get("series"), given.get("modality")
+        if series is not None and series < 0:
+            raise InvalidValueError(f"series: expected 0 or more, found {series}")
+        if modality is not None and not (
+            isinstance(modality, str) and _MODALITY.fullmatch(modality)
+        ):
+            raise InvalidValueError(
+                f'modality: expected one of DICOM\'s, as "CT", found {modality!r}'
+            )
+        self._modality: str | None = modality
+        self.core = {
+            "orientation": given.get("orientation", "LPS"),
+            "repair": [repair] if isinstance(repair, str) else list(repair),
+            "fill": None if fill is None else float(fill),
+            "assume": given.get("assume_orientation"),
+            "series": series,
+        }
+
+    def told(self, core: _core.Volume) -> Volume:
+        """Return a volume of the modality that was told, where its file tells none."""
+        if self._modality is None or core.modality == self._modality:
+            return Volume(core)
+        if core.modality:
+            raise InvalidValueError(
+                f"modality: found {self._modality!r}, expected what the files say, "
+                f"{core.modality!r}, or none"
+            )
+        original = json.dumps(json.loads(core.geometry.to_json())["original"])
+        history = [*core.history, f"modality told: {self._modality}"]
+        return Volume(
+            _core.Volume(
+                core.to_numpy(),
+                core.grid_json(),
+                original=original,
+                modality=self._modality,
+                history=history,
+            )
+        )
 
 
 def read_volume(
@@ -64,6 +108,9 @@ def read_volume(
         example.
     series : int, optional
         Which series of a folder, as :func:`read_series` lists them.
+    modality : str, optional
+        DICOM's word for what made it, for NIfTI files, which cannot say: with
+        ``"CT"`` the voxels are taken for Hounsfield units.
 
     Returns
     -------
@@ -74,6 +121,8 @@ def read_volume(
     ------
     MissingFileError, FileError
         If a file cannot be opened.
+    InvalidValueError
+        If there is no such option, or its value has no meaning.
     FormatError
         If there is no one volume in it, or a damaged one.
 
@@ -81,6 +130,13 @@ def read_volume(
     ----------
     DICOM PS3.3, C.7.6.2 (image plane) and C.7.6.16 (functional groups).
     """
-    chosen = read_options(**options)
+    return load("read_volume", path, progress=progress, **options)
+
+
+def load(
+    call: str, path: PathLike, *, progress: bool | None = None, **options: Any
+) -> Volume:
+    """Read a volume for `call`; see :func:`read_volume`."""
+    chosen, source = VolumeOptions(call, options), named("path", path)
     with Bar("reading", show=progress, unit="slice") as bar:
-        return Volume(_core.read_volume(Path(path), chosen, bar))
+        return chosen.told(_core.read_volume(source, chosen.core, bar))

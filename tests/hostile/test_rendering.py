@@ -1,5 +1,6 @@
 """Pictures of what should not be drawn: one line that names it, or a small picture."""
 
+import itertools
 import re
 
 import carina as ca
@@ -35,13 +36,21 @@ NAN = np.full((20, 30), np.nan)
         ({"masks": SCAN}, "mask 'mask': expected the picture's shape [20, 30]"),
         ({"heatmap": NAN}, "heat map 'heat map': expected finite values, found nan"),
         ({"heatmap": np.ones((2, 3))}, "shape [20, 30], got [2, 3]"),
+        (
+            {"heatmap": np.full((20, 30), 1e300)},
+            "heat map 'heat map': expected values that float32 can hold, found 1e+300",
+        ),
+        (
+            {"masks": {"a": np.full((20, 30), 0.7)}},
+            "mask 'a': expected booleans, or numbers that are all 0 or 1, found 0.7",
+        ),
         ({"heatmap": {}}, "expected one map and its name, found 0"),
         ({"heat_range": (0, 1)}, "heat_range: expected a heatmap with it"),
         (
             {"heatmap": np.ones((20, 30)), "heat_range": (1, 1)},
-            "heat_range: expected low < high, found 1.0 and 1.0",
+            "heat_range: expected low < high, found 1 and 1",
         ),
-        ({"window": (1, np.inf)}, "window: expected low < high, found 1.0 and inf"),
+        ({"window": (1, np.inf)}, "window: expected low < high, found 1 and inf"),
         ({"window": 3}, "window: expected (low, high), found 3"),
         ({"side": 0}, "side: expected a whole number from 16 to 2048, found 0"),
         ({"side": 10**9}, "from 16 to 2048, found 1000000000"),
@@ -130,3 +139,15 @@ def test_no_identifier_of_a_file_is_in_a_picture(ct, store):
     page = re.sub(r"base64,[^']+'", "", page)
     assert "Secret" not in page
     assert "1.2.3" not in page
+
+
+def test_organs_of_another_volume_are_not_drawn():
+    scan = ca.phantom(1, kind="ct", size=48, slices=16, progress=False)[0].volumes[0]
+    organs, z = scan.organs(), scan.shape[0]
+    crop = scan.crop((1, 0, 0, z, 40, 40))
+    beside = scan.crop((1, 0, 0, z + 1, *scan.shape[1:]))  # of the same shape
+    for other, kind in itertools.product((crop, beside), ("boxes", "masks")):
+        expected = f"{kind}: expected the Organs of this very volume, found those of o"
+        with pytest.raises(ca.CarinaError, match=expected):
+            other.show(**{kind: organs})
+    assert scan.window("lung").show(boxes=organs, masks=organs).legend

@@ -119,8 +119,16 @@ def test_geometry_travels_as_json_and_pickle():
         ("mask_to_model", np.ones((2, 2)), r"mask: expected shape \(30, 20\), got"),
         ("mask_to_original", np.ones(3), r"mask: expected shape \(rows, columns\)"),
         ("heatmap_to_original", np.ones((0, 3)), "heat map: expected shape two sides"),
+        ("box_to_original", [np.nan, 1, 2, 3], "boxes: expected finite edges, at most"),
+        ("box_to_model", [0, 0, np.inf, 3], "at most 1e.15 away, found inf"),
+        ("to_model", "ab", "points: expected numbers, found dtype <U2"),
+        ("mask_to_original", np.full((8, 8), 0.3), "all 0 or 1, found 0.3: make prob"),
+        ("mask_to_original", np.full((8, 8), np.nan), "all 0 or 1, found nan"),
+        ("mask_to_model", -np.ones((30, 20)), "all 0 or 1, found -1"),
+        ("mask_to_original", np.full((8, 8), "x"), "mask: expected numbers, found dty"),
+        ("millimetres", "ab", "the film has none"),
     ],
 )
-def test_a_wrong_shape_names_the_argument(call, value, message):
+def test_what_has_no_meaning_names_the_argument(call, value, message):
     with pytest.raises(ca.CarinaError, match=message):
         getattr(placed(30, 20, 64), call)(value)

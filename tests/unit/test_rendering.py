@@ -294,6 +294,38 @@ def test_plot_draws_in_the_coordinates_of_the_array():
     pyplot.close("all")
 
 
+def test_all_planes_of_a_plot_have_one_scale_however_the_axes_point():
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    for letters in ("LPS", "RAI", "SLP"):
+        shown = scan().reorient(letters).show(boxes={"a": (1, 1, 1, 5, 5, 5)})
+        axes = shown.plot()
+        axes[0].figure.canvas.draw()
+        scales = []
+        for axis, panel in zip(axes, shown.panels, strict=True):
+            seen = axis.images[0].get_window_extent()
+            scales += [seen.height / panel.size[0], seen.width / panel.size[1]]
+        # 36 mm high, 30 mm deep, 21 mm wide.
+        assert [panel.size for panel in shown.panels] == [(30, 21), (36, 21), (36, 30)]
+        np.testing.assert_allclose(scales, scales[0])
+        pyplot.close(axes[0].figure)
+
+
+def test_a_legend_of_any_length_stays_in_the_figure():
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    long = {"a rather long name of a finding": None, "n" * 300: None}
+    few = {"mass": None, "nodule": None}
+    for boxes, lines in ((few, [1, 1]), (long, [2, 3])):
+        figure = film().show(boxes=boxes).plot().figure
+        figure.canvas.draw()
+        (legend,) = figure.legends
+        found = legend.get_window_extent()
+        assert 0 <= found.x0 < found.x1 <= figure.bbox.width
+        texts = [text.get_text() for text in legend.get_texts()]
+        assert [text.count("\n") + 1 for text in texts] == lines
+        assert "(not found)" in texts[0].replace("\n", " ")
+        pyplot.close(figure)
+
+
 def test_a_slider_keeps_a_still_picture_for_places_without_a_kernel(monkeypatch):
     from carina.rendering import slider
 

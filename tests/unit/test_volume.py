@@ -172,7 +172,11 @@ def array(values, spacing=(1, 1, 1), **where):
             "(z, y, x), got [9, 8]",
         ),
         (array(HU, (1, 0, 1)), "expected three lengths"),
-        (array(HU, (1, np.nan, 1)), "expected numbers"),
+        (array(HU, (1, np.nan, 1)), "spacing: expected finite numbers"),
+        (array(HU, (1, 1)), "spacing: expected shape [3], got [2]"),
+        (array(HU, origin=(1, 1)), "origin: expected shape [3], got [2]"),
+        (array(HU, direction=(1, 1)), "direction: expected shape [3, 3], got [2]"),
+        (array(HU, "wide"), "spacing: expected numbers, found dtype <U4"),
         (
             lambda: ca.Volume.from_array(HU[:0], spacing=(1, 1, 1)),
             "three sides of at le",
@@ -198,7 +202,16 @@ def array(values, spacing=(1, 1, 1), **where):
             lambda: volume().resample(shape=(10**9,) * 3),
             "new size: expected shape three",
         ),
-        (lambda: volume().crop((0, 0, 0, 1, 1)), "box: expected 6 whole numbers"),
+        (lambda: volume().resample([1, 2]), "spacing: expected shape [3], got [2]"),
+        (lambda: volume().crop((0, 0, 0, 1, 1)), "box: expected shape [6], got [5]"),
+        (
+            lambda: volume().crop((0, 0, 0, np.inf, 1, 1)),
+            "box: expected finite numbers",
+        ),
+        (
+            lambda: volume().crop((0, 0, 0, 1e300, 1, 1)),
+            "box: expected 6 whole numbers",
+        ),
         (lambda: volume().crop((3, 0, 0, 1, 1, 1)), "with low < high"),
         (lambda: volume().crop((0, 0, 0, 1, 1, 1.5)), "box: expected 6 whole numbers"),
         (
@@ -207,6 +220,7 @@ def array(values, spacing=(1, 1, 1), **where):
         ),
         (lambda: volume().window("brain"), "window: expected one of lung, mediastinum"),
         (lambda: volume().window((3, 3)), "expected low < high, found 3 and 3"),
+        (lambda: volume().window(("a", "b")), "window: expected (low, high), found ("),
         (lambda: volume().tiles((2, 2, 2), overlap=1), "overlap: expected a part"),
         (lambda: volume().reorient("LLL"), "orientation: expected one letter each"),
         (lambda: volume().with_voxels(HU[1:]), "volume: expected shape (7, 9, 8)"),
@@ -215,6 +229,24 @@ def array(values, spacing=(1, 1, 1), **where):
             lambda: volume().geometry.mask_to_model(HU[1:] > 0),
             "mask: expected shape (7",
         ),
+        (
+            lambda: volume().geometry.to_model("ab"),
+            "points: expected numbers, found dtype <U2",
+        ),
+        (
+            lambda: volume().geometry.box_to_model([np.nan] * 6),
+            "boxes: expected finite edges, at most 1e+15 away, found nan",
+        ),
+        (lambda: volume().geometry.box_to_original([np.inf] * 6), "found inf"),
+        (lambda: volume().geometry.box_to_original([-1e308] * 6), "found -1e+308"),
+        (
+            lambda: volume().geometry.mask_to_original(np.full((2, 2, 2), 0.3)),
+            "mask: expected booleans, or numbers that are all 0 or 1, found 0.3",
+        ),
+        (
+            lambda: volume().geometry.mask_to_model(HU * np.nan),
+            "all 0 or 1, found nan: make probabilities a mask by a threshold",
+        ),
         (lambda: ca.VolumeGeometry.from_json("{}"), "config field `geometry`"),
     ],
 )
@@ -222,3 +254,12 @@ def test_what_cannot_be_done_is_named(make, message):
     with pytest.raises(ca.CarinaError) as caught:
         make()
     assert message in str(caught.value)
+
+
+def test_one_spacing_stands_for_all_and_a_mask_may_be_of_numbers():
+    one = ca.Volume.from_array(HU, spacing=2.0)
+    assert one.spacing == (2.0, 2.0, 2.0)
+    inside = HU > 0
+    for dtype in (np.uint8, np.float32):
+        back = one.geometry.mask_to_original(inside.astype(dtype))
+        np.testing.assert_array_equal(back, inside)

@@ -2,17 +2,25 @@
 
 import logging
 import os
+import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from carina._files import PathLike, replace
+from carina._files import PathLike, named, replace
 from carina._progress import Bar
 from carina.deidentification._secret import Secret
-from carina.errors import CarinaError, InvalidValueError, MissingFileError
+from carina.deidentification._stream import Refused
+from carina.errors import (
+    CarinaError,
+    FileError,
+    InvalidValueError,
+    MissingFileError,
+)
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset, FileMetaDataset
@@ -20,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Deidentified", "FileOutcome", "deidentify"]
 
 _OURS = "2.25.229386743270283926748118467395102637491"
+_STALE = 3600
+"""Seconds after which no run can still be writing a file."""
 _TEXT_OVER_PICTURE = ("US", "SC", "ES", "XA", "RF", "OT", "XC", "GM", "SM")
 
 
@@ -88,10 +98,12 @@ def deidentify(
     Follows the Basic Application Level Confidentiality Profile on the tables of
     ``dicom-anonymizer`` (PS3.15 2024b), and is stricter: an attribute that no table
     names stays only if it cannot hold text, or holds words that the standard
-    defines. So private attributes, overlays, graphic annotations, comments in
-    codestreams and the free text of reports are gone, and names of files and
-    folders are made from the key. Text that is burnt into pixels is not found: see
-    the warnings.
+    defines. So private attributes, overlays, graphic annotations and the free text
+    of reports are gone, and names of files and folders are made from the key. Of
+    frames and look-up tables stays what a decoder needs: no comments or application
+    data, nothing behind the last pixel, no bits beside those of the pixels. Frames
+    are not decoded for it, so what hides among a scan's coded bits is not found, nor
+    is text that is burnt into pixels: see the warnings.
 
     Parameters
     ----------
@@ -106,8 +118,9 @@ def deidentify(
         gives the same ones in every run; whoever has it can tell whom they stand
         for. By default a new one that is forgotten.
     retain_longitudinal : bool
-        Keep dates, moved by the same 1 to 3650 days for all files of a patient, and
-        times of day to the second.
+        Keep dates of events, moved by the same 1 to 3650 days for all files of a
+        patient, and times of day to the second. Dates of the patient, such as that
+        of birth, go all the same.
     clean_descriptors : bool
         Keep those words of descriptions that are known to say nothing of anybody.
     progress : bool, optional
@@ -126,6 +139,8 @@ def deidentify(
         If `src` is not there.
     InvalidValueError
         If `dst` lies in `src`, or another value has no meaning.
+    FileError
+        If `dst` cannot be written.
 
     References
     ----------
@@ -133,7 +148,7 @@ def deidentify(
     """
     if profile != "basic":
         raise InvalidValueError(f'profile: found {profile!r}, expected "basic"')
-    source, target = Path(src), Path(dst)
+    source, target = named("src", src), named("dst", dst)
     if not source.exists():
         raise MissingFileError("src: no such file or folder")
     inside = source.resolve()
@@ -147,6 +162,9 @@ def deidentify(
             f"de-identification needs {missing.name}: pip install 'carina[deid]'"
         ) from None
     files = sorted(_files(source))
+    with _writing():
+        target.mkdir(parents=True, exist_ok=True)
+    _sweep(target)
     outcomes = []
     taken: set[Path] = set()
     with Bar("de-identifying", show=progress, unit="file") as bar, _silence():
@@ -195,24 +213,53 @@ def _one(
 
     from carina.deidentification import _clean
 
+    content = BytesIO()
     try:
         found = dcmread(file)
         context = _clean.Context(secret, _patient(found), longitudinal, descriptors)
         made, folder = _made(found, context)
-        path = target / folder
-        if path in taken:
-            return FileOutcome(file, None, error="another file holds the same instance")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replace(path) as out:
-            made.save_as(out, enforce_file_format=True)
-        taken.add(path)
-        return FileOutcome(file, path, tuple(context.warnings))
-    except _clean.Refused as refused:
+        made.save_as(content, enforce_file_format=True)
+    except Refused as refused:
         return FileOutcome(file, None, error=str(refused))
     except Exception as error:
         # Its text may quote the file.
         kind = type(error).__name__
         return FileOutcome(file, None, error=f"cannot be read as DICOM ({kind})")
+    path = target / folder
+    if path in taken:
+        return FileOutcome(file, None, error="another file holds the same instance")
+    _write(path, content)
+    taken.add(path)
+    return FileOutcome(file, path, tuple(context.warnings))
+
+
+def _write(path: Path, content: BytesIO) -> None:
+    with _writing():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replace(path) as out:
+            out.write(content.getbuffer())
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Say that it is the folder for the results that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise FileError(
+            f"dst: expected a folder to write to, found: {error.strerror}"
+        ) from None
+
+
+def _sweep(target: Path) -> None:
+    """Remove what a run that was killed left half written, of our own names only."""
+    token = "[0-9a-f]" * 16
+    before = time.time() - _STALE
+    for left in target.glob(f"{token}/{token}/{token}/.{token}.dcm.{token}.tmp"):
+        # A younger one may be another run's that is writing it.
+        with suppress(OSError):
+            if left.stat().st_mtime < before:
+                left.unlink()
 
 
 def _patient(found: "Dataset") -> str:
@@ -233,9 +280,9 @@ def _made(found: "Dataset", context: Any) -> tuple["Dataset", Path]:
 
     kind, syntax = str(found.get("SOPClassUID", "")), found.file_meta.TransferSyntaxUID
     if kind not in UID_dictionary or syntax not in UID_dictionary:
-        raise _clean.Refused("its class or transfer syntax is not one of the standard")
+        raise Refused("its class or transfer syntax is not one of the standard")
     if "DirectoryRecordSequence" in found or "EncapsulatedDocument" in found:
-        raise _clean.Refused("directories and enclosed documents are not cleaned")
+        raise Refused("directories and enclosed documents are not cleaned")
     made = _clean.clean(found, context)
     _declare(made, context)
     _warn(found, kind, context)

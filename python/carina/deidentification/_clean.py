@@ -11,23 +11,18 @@ from typing import Any
 from dicomanonymizer.dicom_anonymization_databases import dicomfields_2024b as tables
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate, generate_frames
 from pydicom.sr._concepts_dict import concepts
-from pydicom.uid import UID, UID_dictionary
+from pydicom.uid import UID_dictionary
 
-from carina.deidentification import _words
+from carina.deidentification import _pixels, _words
 from carina.deidentification._secret import Secret, shifted, time
-from carina.deidentification._stream import without_comments
+from carina.deidentification._stream import Refused
 
 _DEEPEST = 32
 _PLAIN = {"FL", "FD", "US", "SS", "UL", "SL", "UV", "SV", "AT"}
 _TEXT = {"AE", "AS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"}
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _PIXELS = {"PixelData", "FloatPixelData", "DoubleFloatPixelData"}
-_TABLES = {
-    "LUTData",
-    *(f"{c}PaletteColorLookupTableData" for c in ("Red", "Green", "Blue", "Alpha")),
-}
 _NEVER = {"GraphicAnnotationSequence", "IconImageSequence", "DataSetTrailingPadding"}
 _DUMMY = {"DA": "19000101", "DT": "19000101", "TM": "000000", "AS": "000Y"}
 _DESCRIPTORS = {
@@ -45,10 +40,6 @@ _MEANINGS: dict[tuple[str, str], str] = {
     for values in names.values()
     for value, (meaning, *_) in values.items()
 }
-
-
-class Refused(Exception):
-    """A file that cannot be made free of identifiers; the text names none."""
 
 
 @dataclass
@@ -116,7 +107,7 @@ def _value(element: Any, source: Dataset, context: Context, depth: int) -> Any:
     action = _ACTIONS.get((element.tag.group, element.tag.element))
     if context.descriptors and keyword in _DESCRIPTORS:
         return _words.description(str(element.value))
-    if context.longitudinal and element.VR in ("DA", "DT", "TM"):
+    if context.longitudinal and action is not None and _of_an_event(element):
         return _when(element, context)
     if element.VR == "SQ":
         return _sequence(element, action, context, depth)
@@ -128,7 +119,22 @@ def _value(element: Any, source: Dataset, context: Context, depth: int) -> Any:
         return ""
     if action == "D":
         return _DUMMY.get(element.VR, "REMOVED" if element.VR in _TEXT else None)
-    return _harmless(element, keyword, source, context)
+    return _harmless(element, keyword, source)
+
+
+def _of_an_event(element: Any) -> bool:
+    """Say whether an element, of those that the tables name, dates an event.
+
+    What dates the patient does not, birth above all: with a study moved by as many
+    days it would give the age back. Nor does an item that may date either.
+    """
+    either = {"Date", "Time", "DateTime"}
+    return (
+        element.VR in ("DA", "DT", "TM")
+        and element.tag.group != 0x0010
+        and element.keyword not in either
+        and not element.keyword.startswith("Selector")
+    )
 
 
 def _sequence(
@@ -142,19 +148,19 @@ def _sequence(
     return [item for item in items if len(item)]
 
 
-def _harmless(element: Any, keyword: str, source: Dataset, context: Context) -> Any:
+def _harmless(element: Any, keyword: str, source: Dataset) -> Any:
     """Return the value of what no table names, as far as it tells nothing."""
     vr, value = element.VR, element.value
     values = list(value) if element.VM > 1 else [value]
+    if _pixels.is_table(keyword):
+        return _pixels.table(element, source)
     if vr in _PLAIN:
         return value
     if vr in ("DS", "IS"):
         texts = [str(v).strip() for v in values]
         return texts if all(_DECIMAL.fullmatch(t) or not t for t in texts) else None
     if keyword in _PIXELS:
-        return _pixels(element, source, context)
-    if keyword in _TABLES:
-        return value
+        return _pixels.pixels(element, source)
     if vr == "CS":
         codes = [_words.code(str(v)) if v else "" for v in values]
         if all(c is not None for c in codes):
@@ -216,36 +222,3 @@ def _uids(element: Any, context: Context) -> Any:
 def mapped_uid(uid: str, secret: Secret) -> str:
     """Return the UID that stands for `uid`; those of the standard stay."""
     return uid if uid in UID_dictionary else secret.uid(uid)
-
-
-def _pixels(element: Any, source: Dataset, context: Context) -> bytes:
-    syntax = (
-        UID(source.file_meta.TransferSyntaxUID)
-        if hasattr(source, "file_meta")
-        else UID("")
-    )
-    raw = bytes(element.value)
-    if not syntax.is_encapsulated:
-        bits = int(
-            source.get("BitsAllocated", 32 if "Float" in element.keyword else 16)
-        )
-        count = int(source.Rows) * int(source.Columns)
-        count *= int(source.get("SamplesPerPixel", 1)) * int(
-            source.get("NumberOfFrames", 1) or 1
-        )
-        if str(source.get("PhotometricInterpretation", "")).endswith("_422"):
-            count = count * 2 // 3
-        expected = (count * bits + 7) // 8
-        # What lies behind the last pixel is no picture.
-        return raw[:expected] + b"\0" * (len(raw[:expected]) % 2)
-    frames = list(
-        generate_frames(raw, number_of_frames=int(source.get("NumberOfFrames", 1) or 1))
-    )
-    if syntax.name != "RLE Lossless":
-        try:
-            frames = [without_comments(frame) for frame in frames]
-        except ValueError:
-            raise Refused(
-                "the compressed frames are of a kind that is not cleaned"
-            ) from None
-    return bytes(encapsulate(frames))

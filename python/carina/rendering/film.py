@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from carina._arrays import interval
 from carina.errors import InvalidValueError
-from carina.rendering.overlays import gather, interval
+from carina.rendering.overlays import gather
 from carina.rendering.paint import paint, pixels_per_step
 from carina.rendering.picture import Panel, Picture, key
 from carina.rendering.windows import named
@@ -59,7 +60,7 @@ def film_picture(
         "",
         edges,
         (0, columns, rows, 0),
-        spacing[0] / spacing[1],
+        spacing,
     )
     size = "" if film.spacing else "; pixels taken as square, their size is unknown"
     legend, bar = key(over, drawn, "outside of the film")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from carina._arrays import binary, interval
 from carina.errors import CarinaError, InvalidValueError, ShapeError
 from carina.organs import Organs
 from carina.rendering.colours import Colour, colours
@@ -110,7 +111,7 @@ def gather(
     for name, mask in found_masks:
         if mask is not None:
             array = _array(f"mask {name!r}", values, "mask", mask, shape)
-            layers[name].masks.append(array if array.dtype == bool else array > 0.5)
+            layers[name].masks.append(binary(f"mask {name!r}", array))
     return Overlays(list(layers.values()), _heat(shape, heatmap, heat_range, values))
 
 
@@ -216,23 +217,15 @@ def _heat(
             )
         ((name, given),) = given.items()
     array = _array(f"heat map {name!r}", values, "heat map", given, shape)
-    with np.errstate(over="ignore"):
-        array = np.asarray(array, dtype=np.float32)
+    least = np.finfo(np.float32)
+    if array.min() < least.min or array.max() > least.max:
+        raise InvalidValueError(
+            f"heat map {name!r}: expected values that float32 can hold, found "
+            f"{array.min():g} to {array.max():g}"
+        )
+    array = np.asarray(array, dtype=np.float32)
     if ends is None:
         low, high = float(array.min()), float(array.max())
     else:
         low, high = interval("heat_range", ends)
     return Heat(str(name), array, low, high)
-
-
-def interval(what: str, ends: Any) -> tuple[float, float]:
-    """Return two finite numbers, the first below the second."""
-    try:
-        low, high = (float(end) for end in ends)
-    except (TypeError, ValueError):
-        raise InvalidValueError(
-            f"{what}: expected (low, high), found {ends!r}"
-        ) from None
-    if not (np.isfinite(low) and np.isfinite(high) and low < high):
-        raise InvalidValueError(f"{what}: expected low < high, found {low} and {high}")
-    return low, high

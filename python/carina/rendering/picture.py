@@ -3,14 +3,19 @@
 import base64
 import html
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carina.errors import InvalidValueError
 from carina.rendering.colours import Colour, heat
 from carina.rendering.overlays import Overlays
 from carina.rendering.paint import Pixels, png
+
+_BESIDE = 60
+"""Pixels of a legend that are no words."""
 
 
 @dataclass(frozen=True)
@@ -26,15 +31,21 @@ class Panel:
         What lies at the left, right, top and bottom: a letter each, or empty.
     extent : tuple of float
         Where the left, right, bottom and top edges lie in the source's array.
-    aspect : float
-        Millimetres per row over those per column.
+    steps : pair of float
+        Millimetres per row and per column, or their ratio where they are unknown.
     """
 
     pixels: Pixels
     title: str
     edges: str
     extent: tuple[float, float, float, float]
-    aspect: float
+    steps: tuple[float, float]
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Height and width in millimetres."""
+        left, right, bottom, top = self.extent
+        return abs(top - bottom) * self.steps[0], abs(right - left) * self.steps[1]
 
     def html(self) -> str:
         """Return the plane between the letters of its edges."""
@@ -95,13 +106,15 @@ class Picture:
         axes = np.ravel(ax)
         if len(axes) < count:
             raise InvalidValueError(f"ax: expected {count} axes, found {len(axes)}")
+        # The same room in millimetres gives all planes one scale.
+        room = np.max([panel.size for panel in self.panels], axis=0)
         for axis, panel in zip(axes, self.panels, strict=False):
-            _draw(axis, panel)
+            _draw(axis, panel, room)
         if self.legend:
             handles = [Patch(color=_share(c), label=name) for name, c in self.legend]
             look = {"handles": handles, "fontsize": "small"}
             if own:  # there is room below the planes
-                axes[0].figure.legend(**look, loc="outside lower center", ncols=4)
+                _legend_below(axes[0].figure, look)
             else:
                 axes[count - 1].legend(**look, loc="lower right")
         if self.scale is not None:
@@ -173,7 +186,8 @@ def key(
     return tuple(legend), (name, warm.low, warm.high)
 
 
-def _draw(axis: Any, panel: Panel) -> None:
+def _draw(axis: Any, panel: Panel, room: NDArray[np.float64]) -> None:
+    """Draw a plane in the middle of `room` (height, width) in mm."""
     from matplotlib.patheffects import withStroke
 
     axis.imshow(
@@ -182,17 +196,43 @@ def _draw(axis: Any, panel: Panel) -> None:
         vmin=0,
         vmax=255,
         extent=panel.extent,
-        aspect=panel.aspect,
+        aspect=panel.steps[0] / panel.steps[1],
     )
+    ends = np.reshape(panel.extent, (2, 2))  # of columns, then of rows
+    first, length = ends[:, 0], ends[:, 1] - ends[:, 0]
+    grown = np.stack([first + length / 2] * 2, axis=1)
+    halves = np.sign(length) * room[::-1] / (2 * np.array(panel.steps[::-1]))
+    grown += np.stack([-halves, halves], axis=1)
+    axis.set(xlim=grown[0], ylim=grown[1])
     axis.set_axis_off()
     axis.set_title(panel.title, fontsize="small")
     places = ((0.01, 0.5), (0.99, 0.5), (0.5, 0.99), (0.5, 0.01))
     sides = (("left", "center"), ("right", "center"), ("center", "top"))
-    for letter, (x, y), (across, down) in zip(
+    for letter, place, (across, down) in zip(
         panel.edges, places, (*sides, ("center", "bottom")), strict=False
     ):
-        text = axis.text(x, y, letter, transform=axis.transAxes, ha=across, va=down)
-        text.set(color="white", path_effects=[withStroke(linewidth=2)])
+        text = axis.text(*(first + place * length), letter, ha=across, va=down)
+        text.set(
+            color="white", path_effects=[withStroke(linewidth=2, foreground="black")]
+        )
+
+
+def _legend_below(figure: Any, look: dict[str, Any]) -> None:
+    """Put a legend below the planes, in as many columns as the figure is wide."""
+    renderer, room = figure.canvas.get_renderer(), figure.bbox.width
+    for columns in range(min(4, len(look["handles"])), 0, -1):
+        legend = figure.legend(**look, loc="outside lower center", ncols=columns)
+        wide = legend.get_window_extent(renderer).width
+        if wide <= room:
+            return
+        if columns > 1:
+            legend.remove()
+    for text in legend.get_texts():
+        name = text.get_text()
+        most = len(name)
+        while most > 8 and text.get_window_extent(renderer).width > room - _BESIDE:
+            most -= 2
+            text.set_text(fill(name, most, max_lines=3, placeholder="…"))
 
 
 def _bar(axes: list[Any], name: str, low: float, high: float) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carina.errors import InvalidValueError
+from carina.organs import Organs
 from carina.rendering.overlays import Overlays
 from carina.rendering.paint import Pixels, paint
 from carina.rendering.picture import Panel
@@ -134,7 +135,7 @@ class Planes:
             self._title(plane, index),
             edges,
             (*self._ends(right), *self._ends(down, up=down != 0)),
-            self.spacing[down] / self.spacing[right],
+            (self.spacing[down], self.spacing[right]),
         )
 
     def _cut(self, plane: str, array: NDArray[Any], index: int) -> NDArray[Any]:
@@ -175,6 +176,18 @@ def check_plane(plane: str) -> str:
     return plane
 
 
+def check_own(volume: "Volume", what: str, given: Any) -> None:
+    """Refuse organs that were found in a volume of another grid."""
+    if not isinstance(given, Organs):
+        return
+    theirs, ours = json.loads(given._grid), json.loads(volume._core.grid_json())
+    if not _same(theirs, ours):
+        raise InvalidValueError(
+            f"{what}: expected the Organs of this very volume, found those of one of "
+            f"{theirs['shape']} voxels that lies elsewhere; map them by the geometry"
+        )
+
+
 def onto(volume: "Volume", what: str, given: Any) -> NDArray[Any]:
     """Return a mask or heat map in the voxels of `volume`.
 
@@ -195,7 +208,7 @@ def onto(volume: "Volume", what: str, given: Any) -> NDArray[Any]:
             f"picture, nor of the volume as it was read, {original['shape']}"
         )
     if what == "mask":
-        whole = given.geometry.mask_to_original(given.to_numpy() > 0.5)
+        whole = given.geometry.mask_to_original(given.to_numpy())
         return np.asarray(volume.geometry.mask_to_model(whole))
     whole = given.geometry.heatmap_to_original(given.to_numpy())
     if not _same(ours, original):

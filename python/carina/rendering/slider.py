@@ -4,6 +4,7 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
+from carina.errors import CarinaError
 from carina.rendering.paint import png
 from carina.rendering.picture import Picture
 
@@ -62,6 +63,12 @@ class Slider:
 
     def _repr_html_(self) -> str:
         return f"<div>{self._still.body()}</div>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise CarinaError(
+            "a slider is not pickled, for it paints when it is moved: pickle the "
+            "volume, or the picture that montage() gives"
+        )
 
     def __repr__(self) -> str:
         return f"Slider({self._count} slices: {self._still.caption})"

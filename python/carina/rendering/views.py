@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from carina._arrays import interval
 from carina.errors import InvalidValueError
-from carina.rendering.overlays import Overlays, gather, interval
+from carina.rendering.overlays import Overlays, gather
 from carina.rendering.paint import LEAST_SIDE, MOST_SIDE, pixels_per_step, whole
 from carina.rendering.picture import Picture, key
-from carina.rendering.planes import PLANES, Planes, check_plane, onto
+from carina.rendering.planes import PLANES, Planes, check_own, check_plane, onto
 from carina.rendering.slider import Slider
 from carina.rendering.windows import named
 
@@ -26,12 +27,13 @@ class VolumeViews:
 
     All take the same overlays, in the voxels of this very volume:
 
-    - ``boxes``: an :class:`Organs`, a mapping of names to boxes (z0, y0, x0, z1, y1,
-      x1) or rows of them, or boxes alone. None in place of a box is named in the
-      legend as not found.
-    - ``masks``: an :class:`Organs`, ``study.masks``, or a mapping of names to masks;
-      a mask is an array of this volume's shape or a :class:`Volume`, which is mapped
-      through its geometry when both were made of one volume.
+    - ``boxes``: the :class:`Organs` found in it, a mapping of names to boxes (z0, y0,
+      x0, z1, y1, x1) or rows of them, or boxes alone. None in place of a box is named
+      in the legend as not found.
+    - ``masks``: such :class:`Organs`, ``study.masks``, or a mapping of names to masks;
+      a mask is an array of this volume's shape, of booleans or of numbers that are
+      all 0 or 1, or such a :class:`Volume`, which is mapped through its geometry when
+      both were made of one volume.
     - ``heatmap``: an array or volume likewise, or a mapping of one name to it. Its
       lowest values are clear, and ``heat_range`` says what the ends of its colours
       are.
@@ -229,6 +231,8 @@ def _window(
 def _over(
     volume: "Volume", boxes: Any, masks: Any, heatmap: Any, heat_range: Any
 ) -> Overlays:
+    for what, given in (("boxes", boxes), ("masks", masks)):
+        check_own(volume, what, given)
     return gather(
         volume.shape,
         boxes=boxes,
