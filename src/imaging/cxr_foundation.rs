@@ -116,7 +116,7 @@ impl Image {
 pub(super) fn stretch_ends(range: Option<[f32; 2]>, least: [f32; 2]) -> [f32; 2] {
     match (range, least) {
         (Some(range), [low, high]) if is_eight_bits(Some(range)) || low >= high => range,
-        (None, [low, high]) if low >= high => [low, low + 1.0],
+        (None, [low, high]) if low >= high => [low, low + low.abs().max(1.0)],
         _ => least,
     }
 }
@@ -136,7 +136,8 @@ mod tests {
         assert_eq!(ends(Some([0.0, 255.0]), [7.0, 200.0]), [0, 255]);
         assert_eq!(ends(Some([-128.0, 127.0]), [7.0, 100.0]), [-128, 127]);
         assert_eq!(ends(Some([0.0, 4095.0]), [9.0, 9.0]), [0, 4095]);
-        assert_eq!(ends(None, [9.0, 9.0]), [9, 10]);
+        assert_eq!(ends(None, [9.0, 9.0]), [9, 18]);
+        assert_eq!(ends(None, [-0.5, -0.5]), [0, 0]); // to 0.5
     }
 
     #[test]

@@ -143,8 +143,8 @@ mod tests {
     use candle::{Device, Var};
 
     use super::*;
-    use crate::nn::attend;
     use crate::nn::testing::{assert_close, noise};
+    use crate::nn::{attend, record};
     use crate::random::Random;
 
     /// Forward and gradients of spans of at most `most` scores against the fused kernel.
@@ -185,6 +185,28 @@ mod tests {
             // One query, three queries and all of them at a time.
             for most in [1, 3 * 2 * 3 * 9, SCORES] {
                 check(options, most);
+            }
+        }
+    }
+
+    #[test]
+    fn a_bias_that_learns_has_the_same_gradient_whatever_the_spans() {
+        let mut random = Random::new(7, &[]);
+        let mut var = |shape: &[usize]| {
+            let values = noise(shape, &mut random).to_dtype(DType::F32).unwrap();
+            Var::from_tensor(&values).unwrap()
+        };
+        let (q, k, v) = (var(&[2, 3, 7, 4]), var(&[2, 3, 9, 4]), var(&[2, 3, 9, 5]));
+        let bias = var(&[1, 3, 7, 9]);
+        let options = Attend { bias: Some(&bias), ..Attend::default() };
+        let loss = |most| Ok(spans(&q, &k, &v, &options, most)?.sin()?.sum_all()?);
+        let plain = loss(SCORES).unwrap().backward().unwrap();
+        for most in [1, 3 * 2 * 3 * 9, SCORES] {
+            let (loss, tape) = record(|| loss(most)).unwrap();
+            let mut found = tape.backward(&loss).unwrap();
+            for var in [&q, &k, &v, &bias] {
+                let gradient = found.take(var).unwrap();
+                assert_close("gradient", &gradient, plain.get(var).unwrap(), 1e-5);
             }
         }
     }
