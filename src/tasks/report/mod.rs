@@ -1,5 +1,6 @@
 //! What reports say, sentence by sentence, and reports made wrong on purpose.
 
+mod case;
 mod check;
 mod claims;
 mod corruption;

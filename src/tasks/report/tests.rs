@@ -176,7 +176,7 @@ fn reports() -> impl Strategy<Value = String> {
     ]);
     let gaps = prop::sample::select(vec![" ", "\n", "\n\n", "  "]);
     prop::collection::vec((sentences, gaps), 0..7)
-        .prop_map(|parts| parts.into_iter().map(|(text, gap)| format!("{text}{gap}")).collect())
+        .prop_map(|parts| parts.into_iter().flat_map(|(text, gap)| [text, gap]).collect())
 }
 
 proptest! {
