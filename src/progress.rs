@@ -25,6 +25,7 @@ impl Progress {
     }
 
     /// A progress of its own for a part of the work that nobody watches; a stop reaches it too.
+    #[must_use]
     pub fn part(&self) -> Self {
         Self { stop: Arc::clone(&self.stop), ..Self::default() }
     }

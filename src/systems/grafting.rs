@@ -52,7 +52,9 @@ impl Model {
         parts.adopt("decoder.", weights)?;
         Graft::new(&config, sizes.query_dim(), &parts.builder())?;
         speak_as_loudly(&parts)?;
-        PARTS.iter().for_each(|prefix| self.parameters.forget(prefix));
+        for prefix in PARTS {
+            self.parameters.forget(prefix);
+        }
         self.parameters.adopt("", &parts)?;
         *self.spec.elixr_mut() = sizes;
         self.script = Some(script);

@@ -19,6 +19,7 @@ from carina.dicomweb.source import (
     sources,
     words,
 )
+from carina._arrays import binary
 from carina.errors import InvalidValueError, ShapeError
 from carina.volume import Volume
 
@@ -129,9 +130,7 @@ def _array(name: str, mask: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
         raise ShapeError(
             f"mask {name!r}: expected shape {shape}, got {list(array.shape)}"
         )
-    if array.dtype.kind not in "bui":
-        raise InvalidValueError(f"mask {name!r}: expected booleans, got {array.dtype}")
-    return np.asarray(array, dtype=np.bool_)
+    return binary(f"mask {name!r}", array)
 
 
 def _film(
@@ -175,10 +174,7 @@ def _placed(
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Return a mask, and the way from the patient's space to its voxels."""
     if isinstance(mask, Volume):
-        voxels, on = mask.to_numpy(), mask
-        if not 0 <= voxels.min() <= voxels.max() <= 1:
-            raise InvalidValueError(f"mask {name!r}: expected values from 0 to 1")
-        array: NDArray[np.bool_] = voxels > 0.5
+        array, on = _array(name, mask, mask.shape), mask
     elif volume is None:
         raise InvalidValueError(f"mask {name!r}: expected the volume= that it is on")
     else:
