@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydicom.sr.codedict import codes as known
 from pydicom.sr.coding import Code
 
+from carina._arrays import binary
 from carina.dicomweb.source import (
     Author,
     Codes,
@@ -19,7 +20,6 @@ from carina.dicomweb.source import (
     sources,
     words,
 )
-from carina._arrays import binary
 from carina.errors import InvalidValueError, ShapeError
 from carina.volume import Volume
 
