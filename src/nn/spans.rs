@@ -199,7 +199,8 @@ mod tests {
         let (q, k, v) = (var(&[2, 3, 7, 4]), var(&[2, 3, 9, 4]), var(&[2, 3, 9, 5]));
         let bias = var(&[1, 3, 7, 9]);
         let options = Attend { bias: Some(&bias), ..Attend::default() };
-        let loss = |most| Ok(spans(&q, &k, &v, &options, most)?.sin()?.sum_all()?);
+        let loss =
+            |most| -> Result<Tensor> { Ok(spans(&q, &k, &v, &options, most)?.sin()?.sum_all()?) };
         let plain = loss(SCORES).unwrap().backward().unwrap();
         for most in [1, 3 * 2 * 3 * 9, SCORES] {
             let (loss, tape) = record(|| loss(most)).unwrap();
