@@ -162,6 +162,18 @@ def test_ct_keeps_its_units_unless_a_window_is_asked_for(read):
         read(ds, window="bone")
 
 
+def test_numbers_and_words_of_unknown_representation_are_read_as_what_they_are(read):
+    ds = film(RAMP, bits=12, Modality="CT", RescaleSlope=2, RescaleIntercept=-1024)
+    for name in ("RescaleSlope", "RescaleIntercept", "Modality"):
+        element = ds[name]
+        text = str(element.value)
+        element.VR = "UN"
+        element.value = (text + " " * (len(text) % 2)).encode()
+    image = read(ds)
+    close(image, RAMP * 2 - 1024.0)
+    assert image.modality == "CT"
+
+
 def test_what_people_wrote_into_a_file_is_not_shown(read):
     ds = film(RAMP, bits=12, Modality="DOE JANE", RescaleSlope=2, RescaleIntercept=0)
     ds.RescaleType = "DOE"

@@ -59,7 +59,11 @@ impl<'a> Attributes<'a> {
 
     /// The text of an attribute, without padding; empty when it is absent.
     pub(super) fn text(&self, tag: Tag) -> String {
-        let text = self.primitive(tag).map(|value| value.to_str().into_owned());
+        let text = self.primitive(tag).map(|value| match value {
+            // Written with an unknown value representation: the bytes are the letters.
+            PrimitiveValue::U8(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            value => value.to_str().into_owned(),
+        });
         text.unwrap_or_default().trim_matches(['\0', ' ']).to_owned()
     }
 
@@ -95,8 +99,12 @@ impl<'a> Attributes<'a> {
     /// The values of an attribute as numbers; unreadable and non-finite ones are an error.
     pub(super) fn numbers(&self, tag: Tag) -> Why<Vec<f64>> {
         let Some(value) = self.primitive(tag) else { return Ok(Vec::new()) };
-        let numbers = value.to_multi_float64().ok().filter(|n| n.iter().all(|v| v.is_finite()));
-        numbers.ok_or_else(|| format!("{} is {:?}, expected numbers", name(tag), value.to_str()))
+        let numbers = match value {
+            PrimitiveValue::U8(_) => self.texts(tag).iter().map(|text| text.parse().ok()).collect(),
+            value => value.to_multi_float64().ok(),
+        };
+        let numbers = numbers.filter(|n: &Vec<f64>| n.iter().all(|v| v.is_finite()));
+        numbers.ok_or_else(|| format!("{} is {:?}, expected numbers", name(tag), self.text(tag)))
     }
 
     /// The values of a look-up table or its descriptor: 16-bit words whatever their representation.
