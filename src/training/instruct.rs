@@ -9,6 +9,7 @@ use super::objective::Task;
 use crate::data::{Dataset, Study};
 use crate::language::{Line, Llama, Script};
 use crate::nn::in_precision;
+use crate::progress::Progress;
 use crate::random::Random;
 use crate::systems::{Graft, GraftConfig, Lesson, Model, place_of_film};
 use crate::tasks::Instruction;
@@ -101,8 +102,7 @@ impl<'a> Writer<'a> {
         image: usize,
     ) -> Result<Option<(Lesson, bool)>> {
         let (prompt, answer) = exchange(study, item, wording);
-        let parts = self.parts(&prompt, &[&answer])?;
-        let (asked, mut answered) = parts;
+        let (asked, mut answered) = self.parts(&prompt, &[&answer])?;
         let room = self.most.saturating_sub(asked.len());
         if room < LEAST {
             return Ok(None);
@@ -157,7 +157,12 @@ pub(super) fn check(model: &Model, stage: &Stage) -> Result<()> {
 }
 
 /// What is to be said of reports that are longer than the stage reads.
-pub(super) fn overlong(model: &Model, stage: &Stage, dataset: &Dataset) -> Result<Option<String>> {
+pub(super) fn overlong(
+    model: &Model,
+    stage: &Stage,
+    dataset: &Dataset,
+    progress: &Progress,
+) -> Result<Option<String>> {
     let Objective::Instruct { tasks, .. } = &stage.objective else { return Ok(None) };
     if !tasks.contains(&Instruction::Report) {
         return Ok(None);
@@ -165,6 +170,7 @@ pub(super) fn overlong(model: &Model, stage: &Stage, dataset: &Dataset) -> Resul
     let writer = Writer::new(model, stage)?;
     let (mut reports, mut cut) = (0, 0);
     for study in &dataset.studies {
+        progress.check()?;
         for item in items(study, &[Instruction::Report]) {
             let lesson = writer.lesson(study, item, 0, 0)?;
             reports += 1;
