@@ -69,6 +69,12 @@ impl Parameters {
         Ok(())
     }
 
+    /// Takes in the tensors of `other` themselves, of which no copy is made.
+    pub fn take_in(&self, other: &Self) {
+        let all = other.all();
+        self.lock().extend(all);
+    }
+
     /// The device that holds the tensors.
     pub fn device(&self) -> &Device {
         &self.device

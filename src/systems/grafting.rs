@@ -55,7 +55,7 @@ impl Model {
         for prefix in PARTS {
             self.parameters.forget(prefix);
         }
-        self.parameters.adopt("", &parts)?;
+        self.parameters.take_in(&parts);
         *self.spec.elixr_mut() = sizes;
         self.script = Some(script);
         self.changed();

@@ -9,6 +9,7 @@ use super::objective::Task;
 use crate::data::{Dataset, Study, joined};
 use crate::language::{Line, Llama, Script};
 use crate::nn::in_precision;
+use crate::progress::Progress;
 use crate::random::Random;
 use crate::systems::{Graft, GraftConfig, Lesson, Model, place_of_film};
 use crate::tasks::Instruction;
@@ -131,8 +132,7 @@ impl<'a> Writer<'a> {
         (prompt, answer): (String, String),
         image: usize,
     ) -> Result<Option<(Lesson, bool)>> {
-        let parts = self.parts(&prompt, &[&answer])?;
-        let (asked, mut answered) = parts;
+        let (asked, mut answered) = self.parts(&prompt, &[&answer])?;
         let room = self.most.saturating_sub(asked.len());
         if room < LEAST {
             return Ok(None);
@@ -195,7 +195,12 @@ pub(super) fn donors(dataset: &Dataset, stage: &Stage) -> Donors {
 }
 
 /// What is to be said of reports that are longer than the stage reads.
-pub(super) fn overlong(model: &Model, stage: &Stage, dataset: &Dataset) -> Result<Option<String>> {
+pub(super) fn overlong(
+    model: &Model,
+    stage: &Stage,
+    dataset: &Dataset,
+    progress: &Progress,
+) -> Result<Option<String>> {
     let Objective::Instruct { tasks, .. } = &stage.objective else { return Ok(None) };
     if !tasks.contains(&Instruction::Report) {
         return Ok(None);
@@ -203,6 +208,7 @@ pub(super) fn overlong(model: &Model, stage: &Stage, dataset: &Dataset) -> Resul
     let writer = Writer::new(model, stage)?;
     let (mut reports, mut cut) = (0, 0);
     for study in &dataset.studies {
+        progress.check()?;
         for item in items(study, &[Instruction::Report]) {
             let exchange = exchange(study, item, 0, &Default::default());
             let lesson = writer.lesson(item, exchange, 0)?;

@@ -171,7 +171,9 @@ impl<'a> Run<'a> {
         if let Some(notice) = &self.train.notice {
             self.fail(notice);
         }
-        if let Some(notice) = instruct::overlong(self.model, self.stage, &self.train.dataset)? {
+        let studies = &self.train.dataset;
+        let overlong = instruct::overlong(self.model, self.stage, studies, self.progress)?;
+        if let Some(notice) = overlong {
             self.fail(&notice);
         }
         let outcome = self.epochs(epoch, batch);
