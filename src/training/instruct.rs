@@ -247,9 +247,10 @@ fn lessons(task: &Task) -> Result<Vec<Lesson>> {
             let wording = random.below(item.0.wordings());
             // A model is asked in the first wording: so it is measured.
             let wording = task.epoch.map_or(0, |_| wording);
-            let check = match item.0.checks() {
-                true => check_of(task.dataset, study, &task.target.donors, &mut random),
-                false => Default::default(),
+            let check = if item.0.checks() {
+                check_of(task.dataset, study, &task.target.donors, &mut random)
+            } else {
+                Default::default()
             };
             let exchange = exchange(study, item, wording, &check);
             all.extend(writer.lesson(item, exchange, image)?.map(|(lesson, _)| lesson));

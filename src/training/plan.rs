@@ -3,10 +3,10 @@
 use super::aim::Objective;
 use super::objective::{IMAGE, QUERIES, TEXT};
 use super::{RunOptions, Stage};
-use crate::Result;
 use crate::fusion::trace_similarity;
 use crate::nn::{Kind, Pass, Shadow, Work};
 use crate::systems::{Model, ModelSpec, Plan, Sketch};
+use crate::{Error, Result};
 
 /// Bytes of a number.
 const NUMBER: usize = size_of::<f32>();
@@ -62,19 +62,23 @@ pub fn plan(spec: &ModelSpec, stage: &Stage, conditions: &Conditions) -> Result<
     let (still, learning) = (sketch.still(), sketch.learning());
     let pass = Pass::training(0, 0);
     let pass = if conditions.recompute { pass.recomputing() } else { pass };
-    let tokens = || {
+    let look = || -> Result<(Shadow, Shadow)> {
         let pixels = account.input(Kind::Data, &sketch.batch(batch));
-        if frozen(IMAGE) {
-            still.trace_image(&pixels, &Pass::inference())
+        let tokens = if frozen(IMAGE) {
+            still.trace_image(&pixels, &Pass::inference())?
         } else {
-            learning.trace_image(&pixels, &pass)
-        }
+            learning.trace_image(&pixels, &pass)?
+        };
+        Ok((pixels, tokens))
     };
-    let queries = || learning.trace_gather(&tokens()?, &pass);
+    // Both are there until the step ends.
+    let seen = if stage.blind() { None } else { Some(look()?) };
+    let lost = || Error::Internal("a stage without films that looks at them".to_owned());
+    let tokens = || seen.as_ref().map(|(_, tokens)| tokens).ok_or_else(lost);
+    let queries = || learning.trace_gather(tokens()?, &pass);
     let scores = match stage.objective {
         Objective::Contrastive { .. } => {
-            let tokens = tokens()?;
-            let films = learning.trace_embed(&learning.trace_gather(&tokens, &pass)?);
+            let films = learning.trace_embed(&queries()?);
             let texts = [batch, sketch.text_length()];
             let states = if frozen(TEXT) {
                 still.trace_text(texts, &account, &Pass::inference())?
@@ -85,14 +89,14 @@ pub fn plan(spec: &ModelSpec, stage: &Stage, conditions: &Conditions) -> Result<
             trace_similarity(&films, &texts)
         }
         Objective::Qformer { .. } => {
-            learning.qformer()?.trace_losses(&tokens()?, sketch.text_length(), &pass)?
+            learning.qformer()?.trace_losses(tokens()?, sketch.text_length(), &pass)?
         }
         Objective::Instruct { per_study, max_tokens, blind, .. } => {
             let trains = stage.clone();
             let graft = sketch.graft(move |name| trains.trains(name))?;
             let films = match (blind, frozen(QUERIES)) {
                 (true, _) => None,
-                (_, true) => Some(still.trace_gather(&tokens()?, &Pass::inference())?),
+                (_, true) => Some(still.trace_gather(tokens()?, &Pass::inference())?),
                 (_, false) => Some(queries()?),
             };
             let films = films.map(|queries| graft.trace_adapt(&queries));

@@ -128,7 +128,7 @@ def main() -> None:
         lambda seed: ca.create(
             "elixr", size=given.model, image_size=given.size, seed=seed
         ),
-        changes={"epochs": given.epochs[1], "progress": False},
+        changes={"epochs": given.epochs[1]},
     )
     curve = clock(
         "probes",
