@@ -29,7 +29,7 @@ _MOST_PACKED = 1100
 _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, EOFError, OSError),
     # Of an encrypted member, one packed in a way unknown, a header that makes no sense.
-    *(RuntimeError, NotImplementedError, ValueError, TypeError, struct.error),
+    *(RuntimeError, ValueError, TypeError, struct.error),
 )
 
 

@@ -1,16 +1,19 @@
 """Protocols: what a model is asked, how it is scored, and its numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from carina._means import clustered_means
 from carina._models import fingerprint
+from carina._setup import Setup
 from carina.classification import classification_result
 from carina.dataset import Dataset
 from carina.errors import InvalidValueError
-from carina.metrics import Interval, Judge, Policy, bootstrap, ndcg
+from carina.metrics import Interval, Judge, Policy, bootstrap
 from carina.model import Model
 from carina.prompts import PromptBank, PromptsLike
 from carina.queries import QueriesLike
@@ -126,33 +129,33 @@ def evaluate(
         raise InvalidValueError(msg)
     if train is not None:
         dataset.check_disjoint(train)
-    shared: dict[str, Any] = {
-        "n": n,
-        "seed": seed,
-        "data": data,
-        "command": command,
-        "recipe_hash": fingerprint(model),
-        "progress": progress,
-    }
+    setup = Setup(
+        n=n,
+        seed=seed,
+        data=data,
+        command=command,
+        recipe_hash=fingerprint(model),
+        progress=progress,
+    )
     if protocol == "search":
         return search_result(
             model,
             dataset,
+            setup,
             queries=queries,
             grades=grades,
             k=k,
             direction=direction,
-            **shared,
         )
     if protocol == "vqa":
         return vqa_result(
-            model, dataset, answers=answers, judge=judge, train=train, **shared
+            model, dataset, setup, answers=answers, judge=judge, train=train
         )
     if protocol == "report_quality":
         return report_quality_result(
-            model, dataset, answers=answers, train=train, prompts=prompts, **shared
+            model, dataset, setup, answers=answers, train=train, prompts=prompts
         )
-    return _scored(model, dataset, protocol, prompts, scoring, policy, shared)
+    return _scored(model, dataset, protocol, prompts, scoring, policy, setup)
 
 
 def _scored(
@@ -162,10 +165,9 @@ def _scored(
     prompts: PromptsLike | None,
     scoring: Literal["margin", "softmax"],
     policy: Policy,
-    shared: dict[str, Any],
+    setup: Setup,
 ) -> Result:
     """Score findings, by words or by the head of a supervised stage."""
-    progress = shared["progress"]
     if protocol == "zero_shot":
         bank = PromptBank.of(dataset.findings if prompts is None else prompts)
         common = [f for f in bank.findings if f in dataset.findings]
@@ -179,7 +181,7 @@ def _scored(
             )
             raise InvalidValueError(msg)
         scores = model.zero_shot(
-            dataset, bank.select(common), scoring=scoring, progress=progress
+            dataset, bank.select(common), scoring=scoring, progress=setup.progress
         )
     else:
         common = [f for f in model.findings if f in dataset.findings]
@@ -189,7 +191,7 @@ def _scored(
                 f"set's findings {dataset.findings}"
             )
             raise InvalidValueError(msg)
-        scores = model.classify(dataset, progress=progress).select(*common)
+        scores = model.classify(dataset, progress=setup.progress).select(*common)
     columns = [dataset.findings.index(finding) for finding in common]
     return classification_result(
         common,
@@ -198,64 +200,8 @@ def _scored(
         groups=dataset.patients,
         policy=policy,
         protocol=protocol,
-        **shared | {"data": shared["data"] or f"{len(dataset)} studies"},
+        **asdict(setup) | {"data": setup.data or f"{len(dataset)} studies"},
     )
-
-
-def search_quality(
-    model: Model,
-    dataset: Dataset,
-    queries: Mapping[str, ArrayLike],
-    *,
-    k: int = 5,
-    progress: bool | None = None,
-) -> Table:
-    """Measure text-to-film search by graded relevance.
-
-    Parameters
-    ----------
-    model : Model
-        The model.
-    dataset : Dataset
-        The films to search.
-    queries : mapping of str to array-like of shape (N,)
-        For each query the grade of every film, 0 for irrelevant.
-    k : int, default=5
-        How many films are looked at.
-    progress : bool, optional
-        Whether to show a bar.
-
-    Returns
-    -------
-    Table
-        One row a query: NDCG@k (gain 2^g − 1), precision@k, and the precision that
-        films in random order would have.
-
-    References
-    ----------
-    .. [1] Xu et al., "ELIXR", 2023. arXiv:2308.01317: nineteen queries, NDCG@5.
-    """
-    films = model.embed(dataset, progress=progress)
-    rows: dict[str, list[Any]] = {
-        name: []
-        for name in ("query", f"ndcg@{k}", f"precision@{k}", "chance", "relevant")
-    }
-    for text, grades in queries.items():
-        truth = np.asarray(grades, dtype=np.float64)
-        if truth.shape != (len(dataset),):
-            msg = (
-                f"queries[{text!r}]: expected one grade for each of {len(dataset)} "
-                f"films, found shape {truth.shape}"
-            )
-            raise InvalidValueError(msg)
-        score = similarity(films, model.encode_text(text))[:, 0]
-        top = np.argsort(-score, kind="stable")[:k]
-        rows["query"].append(text)
-        rows[f"ndcg@{k}"].append(_ndcg(truth, score, k))
-        rows[f"precision@{k}"].append(float((truth[top] > 0).mean()))
-        rows["chance"].append(float((truth > 0).mean()))
-        rows["relevant"].append(int((truth > 0).sum()))
-    return Table(rows)
 
 
 def retrieval_quality(
@@ -328,7 +274,7 @@ def retrieval_quality(
         best = np.argsort(-alike, axis=1, kind="stable")
         for most in k:
             hits = np.take_along_axis(truth, best[:, :most], axis=1).max(axis=1)
-            found = _mean_interval(hits, groups, n=n, seed=seed)
+            [found] = clustered_means(hits[:, None], groups, n=n, seed=seed)
             row = (name, most, found.value, found.low, found.high, _chance(truth, most))
             for column, value in zip(columns, row, strict=True):
                 columns[column].append(value)
@@ -344,23 +290,6 @@ def _need_two(rows: NDArray[Any]) -> None:
         raise InvalidValueError(msg)
 
 
-def _mean_interval(
-    hits: NDArray[Any], groups: NDArray[Any], *, n: int, seed: int
-) -> Interval:
-    """Take the mean of hits, with its patient-clustered interval."""
-    values = hits.astype(np.float64)
-    interval: Interval = bootstrap(
-        lambda _, drawn: float(np.mean(drawn)),
-        values,
-        values,
-        groups=groups,
-        n=n,
-        seed=seed,
-        progress=False,
-    )
-    return interval
-
-
 def _chance(truth: NDArray[np.bool_], k: int) -> float:
     """Give the recall@k of a random order."""
     count = truth.shape[1]
@@ -369,11 +298,6 @@ def _chance(truth: NDArray[np.bool_], k: int) -> float:
     for drawn in range(min(k, count)):
         missed *= np.clip(misses - drawn, 0, None) / (count - drawn)
     return float((1 - missed).mean())
-
-
-def _ndcg(truth: NDArray[np.float64], score: NDArray[np.float32], k: int) -> float:
-    """NDCG@k, or NaN where no film is relevant: the row's counts say so."""
-    return float(ndcg(truth, score, k=k)) if truth.any() else float("nan")
 
 
 def auroc_interval(

@@ -111,8 +111,8 @@ def phrase_map(
                 steps[cover] += loss
                 over[cover] += 1
         bar(len(squares), len(squares), [])
-    mean = steps / over
-    return _spread(mean, edges, image.shape)
+    mean = (steps / over).astype(np.float32)
+    return _core.resize_plane(mean, *image.shape)
 
 
 def _edges(shape: tuple[int, int], grid: int) -> list[NDArray[np.int64]]:
@@ -146,19 +146,3 @@ def _covered(
         range=levels,
     )
     return Image(core)
-
-
-def _spread(
-    steps: NDArray[np.float64],
-    edges: Sequence[NDArray[np.int64]],
-    shape: tuple[int, int],
-) -> NDArray[np.float32]:
-    """Interpolate values of steps over the pixels, from the middle of each."""
-    middles = [(side[1:] + side[:-1]) / 2 for side in edges]
-    rows = [np.interp(np.arange(shape[1]) + 0.5, middles[1], row) for row in steps]
-    down = np.arange(shape[0]) + 0.5
-    at = np.clip(np.searchsorted(middles[0], down) - 1, 0, len(middles[0]) - 2)
-    part = np.clip((down - middles[0][at]) / np.diff(middles[0])[at], 0, 1)[:, None]
-    table = np.stack(rows)
-    spread = table[at] * (1 - part) + table[at + 1] * part
-    return spread.astype(np.float32)

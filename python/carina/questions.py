@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carina._means import clustered_means
+from carina._setup import Setup
 from carina.dataset import Dataset
 from carina.errors import InvalidValueError, ShapeError
 from carina.metrics.answers import Judge, grade_answers
-from carina.result import Measurement, Protocol, Result
+from carina.result import Measurement, Result
 
 # Data sets call the topics of the protocol by names of their own.
 _TOPICS = {
@@ -38,20 +39,15 @@ class _Asked:
 def vqa_result(
     model: Any,
     dataset: Dataset,
+    setup: Setup,
     *,
     answers: Sequence[str] | Sequence[Sequence[str]] | None = None,
     judge: Judge | None = None,
     train: Dataset | None = None,
-    n: int = 1000,
-    seed: int = 0,
-    data: str = "",
-    command: str = "",
-    recipe_hash: str | None = None,
-    progress: bool | None = None,
 ) -> Result:
     """Grade answers to the questions of a data set; see :func:`carina.evaluate`."""
     asked = _asked(dataset)
-    given, unread = _answers(model, dataset, asked, answers, progress)
+    given, unread = _answers(model, dataset, asked, answers, setup.progress)
     grades = _grades(asked, given, judge)
     grades[unread] = np.nan
     guess = _commonest(_asked(train) if train is not None else asked)
@@ -61,7 +57,9 @@ def vqa_result(
     names = ["all", *_in_order(asked.topics)]
     member = np.array([[name in ("all", t) for name in names] for t in asked.topics])
     columns = np.where(member, grades[:, None], np.nan)
-    intervals = clustered_means(columns, dataset.patients[asked.rows], n=n, seed=seed)
+    intervals = clustered_means(
+        columns, dataset.patients[asked.rows], n=setup.n, seed=setup.seed
+    )
     rows = []
     for column, (name, found) in enumerate(zip(names, intervals, strict=True)):
         inside = member[:, column]
@@ -81,17 +79,14 @@ def vqa_result(
             )
         )
     where = "other data given for it" if train is not None else "the data themselves"
-    what = data or f"{len(asked.questions)} questions about {len(dataset)} studies"
+    what = (
+        setup.data or f"{len(asked.questions)} questions about {len(dataset)} studies"
+    )
     return Result(
         rows,
-        protocol=Protocol(
+        protocol=setup.protocol(
             "vqa",
             f"{what}; baseline: the commonest answer of a topic in {where}",
-            command,
-            recipe_hash,
-            seed,
-            n,
-            0.95,
             intervals[0].clusters,
         ),
     )

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from carina import _core
 from carina._means import clustered_means
+from carina._setup import Setup
 from carina.corruption import CORRUPTIONS, corrupt
 from carina.dataset import Dataset
 from carina.errors import InvalidValueError, ShapeError
 from carina.questions import ask
-from carina.result import MACRO, Measurement, Protocol, Result
+from carina.result import MACRO, Measurement, Result
 from carina.table import Table
 
 _WRONG = CORRUPTIONS[1:]
@@ -86,22 +87,15 @@ def report_checks(
 def report_quality_result(
     model: Any,
     dataset: Dataset,
+    setup: Setup,
     *,
     answers: Sequence[Any] | None = None,
     train: Dataset | None = None,
     prompts: Any = None,
-    n: int = 1000,
-    seed: int = 0,
-    data: str = "",
-    command: str = "",
-    recipe_hash: str | None = None,
-    progress: bool | None = None,
 ) -> Result:
     """Judge reports with and without errors; see :func:`carina.evaluate`."""
-    checks = report_checks(dataset, seed=seed, progress=progress)
-    said, how = _answers(
-        model, dataset, checks, answers, train, prompts, seed, progress
-    )
+    checks = report_checks(dataset, seed=setup.seed, progress=setup.progress)
+    said, how = _answers(model, dataset, checks, answers, train, prompts, setup)
     read = [_read(answer) for answer in said]
     true = np.array([check.kind for check in checks])
     # A film that could not be read leaves its reports out; a silent answer is wrong.
@@ -122,21 +116,16 @@ def report_quality_result(
     )
     patients = dataset.patients[[check.row for check in checks]]
     member = true[:, None] == np.array(CORRUPTIONS)
-    rows = _rows("detected", detected, member, patients, n, seed)
-    rows += _rows("named", named, member, patients, n, seed)
+    rows = _rows("detected", detected, member, patients, setup)
+    rows += _rows("named", named, member, patients, setup)
     if corrections:
-        rows += _rows("corrected", corrected, member, patients, n, seed)
-    what = data or f"{len(checks)} reports of {len(dataset)} studies"
+        rows += _rows("corrected", corrected, member, patients, setup)
+    what = setup.data or f"{len(checks)} reports of {len(dataset)} studies"
     return Result(
         rows,
-        protocol=Protocol(
+        protocol=setup.protocol(
             "report quality",
             f"{what}; judged by {how}; baseline: always none",
-            command,
-            recipe_hash,
-            seed,
-            n,
-            0.95,
             len(np.unique(patients[~left_out])),
         ),
         tables={"judged (columns) by what is wrong": _confusion(true, judged)},
@@ -150,25 +139,28 @@ def _answers(
     answers: Sequence[Any] | None,
     train: Dataset | None,
     prompts: Any,
-    seed: int,
-    progress: bool | None,
+    setup: Setup,
 ) -> tuple[list[Any], str]:
     if answers is not None:
         if len(answers) != len(checks):
             raise ShapeError(
                 f"answers: expected {len(checks)}, one for each of "
-                f"report_checks(dataset, seed={seed}), got {len(answers)}"
+                f"report_checks(dataset, seed={setup.seed}), got {len(answers)}"
             )
         return list(answers), "answers given"
     if train is not None:
         from carina.similarity_judge import SimilarityJudge
 
-        judge = SimilarityJudge(model, prompts=prompts, seed=seed, progress=progress)
+        judge = SimilarityJudge(
+            model, prompts=prompts, seed=setup.seed, progress=setup.progress
+        )
         judge.fit(train)
         return judge.answers(dataset, checks), "similarity"
     films = dataset[[check.row for check in checks]]
     texts = [check.text for check in checks]
-    return ask(model, films, texts, "report_check", progress), "the model's answers"
+    return ask(
+        model, films, texts, "report_check", setup.progress
+    ), "the model's answers"
 
 
 def _read(answer: Any) -> tuple[str | None, str]:
@@ -186,8 +178,7 @@ def _rows(
     values: NDArray[np.float64],
     member: NDArray[np.bool_],
     patients: NDArray[Any],
-    n: int,
-    seed: int,
+    setup: Setup,
 ) -> list[Measurement]:
     """Shares by kind, then balanced: the mean of right reports and of wrong ones."""
     columns = np.where(member, values[:, None], np.nan)
@@ -197,7 +188,9 @@ def _rows(
         mean = wrong.mean() if len(wrong) else np.nan
         return np.array([mean if np.isnan(means[0]) else (means[0] + mean) / 2])
 
-    found = clustered_means(columns, patients, combine=balanced, n=n, seed=seed)
+    found = clustered_means(
+        columns, patients, combine=balanced, n=setup.n, seed=setup.seed
+    )
     rows = []
     for name, interval in zip([*CORRUPTIONS, MACRO], found, strict=True):
         baseline = {"none": 1.0, MACRO: 0.5}.get(name, 0.0)

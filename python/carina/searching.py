@@ -9,10 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 from carina import _core
 from carina._labels import column_names, column_of, is_named
 from carina._means import clustered_means
+from carina._setup import Setup
 from carina.dataset import Dataset
 from carina.errors import InvalidValueError, ShapeError
 from carina.queries import Queries, QueriesLike, list_queries
-from carina.result import MACRO, Measurement, Protocol, Result
+from carina.result import MACRO, Measurement, Result
 
 Direction = Literal["text_to_image", "image_to_image", "image_to_report"]
 Grades = Mapping[str, ArrayLike] | ArrayLike
@@ -23,24 +24,19 @@ _PERFECT = 1 - 1e-9
 def search_result(
     model: Any,
     dataset: Dataset,
+    setup: Setup,
     *,
     queries: QueriesLike | None = None,
     grades: Grades | None = None,
     k: int = 5,
     direction: Direction = "text_to_image",
-    n: int = 1000,
-    seed: int = 0,
-    data: str = "",
-    command: str = "",
-    recipe_hash: str | None = None,
-    progress: bool | None = None,
 ) -> Result:
     """Measure a search by graded relevance; see :func:`carina.evaluate`."""
     if k < 1:
         raise InvalidValueError(f"k: found {k}, expected at least 1")
     if direction == "text_to_image":
         asked = _queries(dataset, queries, grades)
-        rows, clusters = _by_words(model, dataset, asked, grades, k, n, seed, progress)
+        rows, clusters = _by_words(model, dataset, asked, grades, k, setup)
         unit = "queries"
     elif direction in ("image_to_image", "image_to_report"):
         if queries is not None or grades is not None:
@@ -48,24 +44,19 @@ def search_result(
                 f"queries, grades: expected none for {direction!r}: the films ask, and "
                 "labels grade"
             )
-        rows, clusters = _by_films(model, dataset, direction, k, n, seed, progress)
+        rows, clusters = _by_films(model, dataset, direction, k, setup)
         unit = "patients"
     else:
         raise InvalidValueError(
             f"direction: found {direction!r}, expected 'text_to_image', "
             "'image_to_image' or 'image_to_report'"
         )
-    what = data or f"{len(dataset)} studies"
+    what = setup.data or f"{len(dataset)} studies"
     return Result(
         rows,
-        protocol=Protocol(
+        protocol=setup.protocol(
             f"search, {direction.replace('_', ' ')}",
             f"{what}; baseline: random order",
-            command,
-            recipe_hash,
-            seed,
-            n,
-            0.95,
             clusters,
             unit=unit,
         ),
@@ -110,12 +101,10 @@ def _by_words(
     queries: Queries,
     grades: Grades | None,
     k: int,
-    n: int,
-    seed: int,
-    progress: bool | None,
+    setup: Setup,
 ) -> tuple[list[Measurement], int]:
     table, notes = _table(dataset, queries, grades)
-    films = model.embed(dataset, progress=progress)
+    films = model.embed(dataset, progress=setup.progress)
     read = ~np.isnan(films).any(axis=(1, 2))
     if not read.any():
         raise InvalidValueError("dataset: found no film that can be read")
@@ -150,7 +139,9 @@ def _by_words(
             )
         member_of = member.reshape(len(queries), len(groups))
         columns = np.where(member_of, own[:, None], np.nan)
-        found = clustered_means(np.column_stack([columns, own]), None, n=n, seed=seed)
+        found = clustered_means(
+            np.column_stack([columns, own]), None, n=setup.n, seed=setup.seed
+        )
         for place, name in enumerate([*groups, MACRO]):
             inside = member_of[:, place] if name != MACRO else np.ones(len(own), bool)
             chance = base[inside & ~np.isnan(own)]
@@ -175,9 +166,7 @@ def _by_films(
     dataset: Dataset,
     direction: str,
     k: int,
-    n: int,
-    seed: int,
-    progress: bool | None,
+    setup: Setup,
 ) -> tuple[list[Measurement], int]:
     labels = dataset.labels
     reports = [text.strip() for text in dataset.reports]
@@ -192,10 +181,10 @@ def _by_films(
         )
     rows = np.flatnonzero(told)
     if to_report:
-        films = model.embed(dataset[rows], progress=progress)
+        films = model.embed(dataset[rows], progress=setup.progress)
         read = ~np.isnan(films).any(axis=(1, 2))
     else:
-        films = model.encode(dataset[rows], progress=progress)
+        films = model.encode(dataset[rows], progress=setup.progress)
         films = films.reshape(len(rows), -1)
         read = ~np.isnan(films).any(axis=1)
         films = films / np.maximum(np.linalg.norm(films, axis=1, keepdims=True), 1e-12)
@@ -220,7 +209,7 @@ def _by_films(
         grade = _shared(present[at], present[pool])
         scores.append(_scored(np.where(keep, grade, np.nan), score, k))
     values, trivial = (np.array([score[part] for score in scores]) for part in (0, 1))
-    found = clustered_means(values[:, :3], patients, n=n, seed=seed)
+    found = clustered_means(values[:, :3], patients, n=setup.n, seed=setup.seed)
     measured = [
         Measurement(
             "all films",

@@ -46,8 +46,7 @@ impl Parameters {
     /// Such layers may keep what they made of a weight: after the parameters have changed, build
     /// them anew.
     pub fn frozen(&self) -> VarBuilder<'static> {
-        let backend = Box::new(Frozen(self.clone()));
-        VarBuilder::from_backend(backend, DType::F32, self.device.clone())
+        self.learning_part(|_| false)
     }
 
     /// What layers take their weights from to learn in part: gradients reach those parameters
@@ -164,9 +163,16 @@ impl SimpleBackend for Parameters {
     }
 }
 
-struct Frozen(Parameters);
+/// Whether the parameter of a name learns.
+type Learns = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
-impl SimpleBackend for Frozen {
+/// Parameters that are there, of which some learn.
+struct Part {
+    all: Parameters,
+    learns: Learns,
+}
+
+impl SimpleBackend for Part {
     fn get(
         &self,
         shape: Shape,
@@ -183,45 +189,9 @@ impl SimpleBackend for Frozen {
         Ok(tensor)
     }
 
-    fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> candle::Result<Tensor> {
-        let var = self.0.get(name);
-        var.map(|var| var.as_detached_tensor())
-            .ok_or_else(|| candle::Error::Msg(format!("no parameter `{name}`")))
-    }
-
-    fn contains_tensor(&self, name: &str) -> bool {
-        self.0.get(name).is_some()
-    }
-}
-
-/// Whether the parameter of a name learns.
-type Learns = Box<dyn Fn(&str) -> bool + Send + Sync>;
-
-struct Part {
-    all: Parameters,
-    learns: Learns,
-}
-
-impl Part {
-    fn of(&self, name: &str, found: Tensor) -> Tensor {
-        if (self.learns)(name) { found } else { found.detach() }
-    }
-}
-
-impl SimpleBackend for Part {
-    fn get(
-        &self,
-        shape: Shape,
-        name: &str,
-        init: Init,
-        dtype: DType,
-        device: &Device,
-    ) -> candle::Result<Tensor> {
-        Ok(self.of(name, SimpleBackend::get(&self.all, shape, name, init, dtype, device)?))
-    }
-
     fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> candle::Result<Tensor> {
-        Ok(self.of(name, self.all.get_unchecked(name, dtype, device)?))
+        let found = self.all.get_unchecked(name, dtype, device)?;
+        Ok(if (self.learns)(name) { found } else { found.detach() })
     }
 
     fn contains_tensor(&self, name: &str) -> bool {

@@ -122,7 +122,6 @@ pub fn run(
     if let Some(out) = options.out.as_ref().filter(|_| leads(options.ranks.as_ref())) {
         model.save(&out.join("model"))?;
     }
-    crate::kernels::give_back_freed_memory();
     Ok(history)
 }
 

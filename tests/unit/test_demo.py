@@ -6,7 +6,7 @@ import carina as ca
 import pytest
 from carina.demo import run_phantom
 from carina.demo.real import run_real
-from carina.demo.synthetic import grades
+from carina.demo.synthetic import QUERIES
 from carina.errors import InvalidValueError, MissingFileError
 
 
@@ -30,9 +30,11 @@ def test_the_demo_writes_a_page_the_numbers_the_model_and_the_index(tmp_path, ca
 
 def test_grades_tell_the_asked_side_from_the_other():
     films = ca.phantom(120, seed=1, size=32, progress=False)
-    left = grades(films, "pleural effusion", "left")
+    assert (QUERIES[0].findings, QUERIES[0].side) == (["pleural effusion"], "left")
+    left = QUERIES[0].grades(films)
     column = films.labels[:, films.findings.index("pleural effusion")]
-    assert ((left > 0) == (column == 1)).all()
+    assert ((left == 2) <= (column == 1)).all()
+    assert ((left > 0) == (abs(column) == 1)).all()
     assert set(left) == {0.0, 1.0, 2.0}
 
 

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from carina._files import write_text
 from carina.dataset import Dataset
 from carina.demo.page import Page
-from carina.evaluation import evaluate, search_quality
+from carina.evaluation import evaluate
 from carina.index import Index
 from carina.model import Model
 from carina.opening import create
 from carina.phantom import phantom
 from carina.probe import Probe
+from carina.queries import Query
 from carina.result import Result
 from carina.training import Run, train
 
@@ -26,14 +26,30 @@ SUPERVISED_EPOCHS = 10
 CONTRASTIVE_EPOCHS = 12
 
 # Sentences, as reports have them: chosen over bare phrases on the validation part.
-QUERIES = {
-    "There is a large left pleural effusion.": ("pleural effusion", "left"),
-    "There is a large right pleural effusion.": ("pleural effusion", "right"),
-    "There is a large left pneumothorax.": ("pneumothorax", "left"),
-    "The heart is severely enlarged.": ("cardiomegaly", ""),
-    "There is severe pulmonary edema.": ("edema", ""),
-    "There is a 20 mm nodule in the right lung.": ("lung nodule", "right"),
-}
+QUERIES = [
+    Query(
+        text="There is a large left pleural effusion.",
+        findings=["pleural effusion"],
+        side="left",
+    ),
+    Query(
+        text="There is a large right pleural effusion.",
+        findings=["pleural effusion"],
+        side="right",
+    ),
+    Query(
+        text="There is a large left pneumothorax.",
+        findings=["pneumothorax"],
+        side="left",
+    ),
+    Query(text="The heart is severely enlarged.", findings=["cardiomegaly"]),
+    Query(text="There is severe pulmonary edema.", findings=["edema"]),
+    Query(
+        text="There is a 20 mm nodule in the right lung.",
+        findings=["lung nodule"],
+        side="right",
+    ),
+]
 
 
 def run_phantom(
@@ -114,11 +130,13 @@ def run_phantom(
             say(f"   {row.finding:<18} {row!s}   untrained {before:.3f}")
 
     say("4. search by words")
-    searched = _search_quality(model, parts["test"])
+    searched = evaluate(
+        model, parts["test"], "search", queries=QUERIES, seed=seed, progress=False
+    )
     say(_indent(repr(searched)))
     index_path = out / "films.index"
     index = _index(index_path, model, parts["test"])
-    hits = index.search(next(iter(QUERIES)), k=5)
+    hits = index.search(QUERIES[0].text, k=5)
 
     say("5. probe on frozen embeddings, with few labels")
     probed = _probe(model, parts, seed)
@@ -137,7 +155,7 @@ def run_phantom(
         "encode_films_per_second": round(encode_speed),
         "zero_shot": json.loads(result.to_json() or "{}"),
         "zero_shot_untrained": json.loads(untrained.to_json() or "{}"),
-        "search": searched.to_dict(),
+        "search": json.loads(searched.to_json() or "{}"),
         "probe": probed,
     }
     write_text(out / "results.json", json.dumps(figures, indent=1) + "\n")
@@ -166,26 +184,6 @@ def _zero_shot(model: Model, test: Dataset, seed: int) -> Result:
         command=f"carina demo --seed {seed}",
         progress=False,
     )
-
-
-def grades(dataset: Dataset, finding: str, side: str) -> NDArray[np.float64]:
-    """Grade every study: 2 for finding and side, 1 for the finding alone, 0 without."""
-    out = np.zeros(len(dataset))
-    column = dataset.findings.index(finding)
-    for row, study in enumerate(dataset):
-        if dataset.labels[row, column] != 1:
-            continue
-        sides = {a.side for a in study.attributes if a.finding == finding}
-        right = not side or side in sides or "bilateral" in sides
-        out[row] = 2 if right else 1
-    return out
-
-
-def _search_quality(model: Model, test: Dataset) -> Any:
-    queries = {
-        text: grades(test, finding, side) for text, (finding, side) in QUERIES.items()
-    }
-    return search_quality(model, test, queries, progress=False)
 
 
 def _index(path: Path, model: Model, test: Dataset) -> Index:
@@ -246,7 +244,7 @@ def _page(
     page.forest(results[0])
     mean = results[1].get("auroc").value
     page.note(f"The untrained model's mean is {mean:.3f}; chance is 0.5.")
-    page.section("Search", next(iter(QUERIES)))
+    page.section("Search", QUERIES[0].text)
     found = list(test[hits["key"]])
     page.films([study.images[0] for study in found], [_caption(s) for s in found])
     page.show(searched)
