@@ -30,6 +30,7 @@ from carina.explanation import phrase_map
 from carina.geometry import Geometry
 from carina.image import Image, decode
 from carina.index import Index
+from carina.label_reports import label_reports
 from carina.manifest import open_dataset
 from carina.model import Model
 from carina.openers import list_public, open_public
@@ -104,6 +105,7 @@ __all__ = [
     "doctor",
     "evaluate",
     "hu_windows",
+    "label_reports",
     "learning_curve",
     "list_decoder_sizes",
     "list_presets",

@@ -77,6 +77,7 @@ __all__ = [
     "read_volume",
     "recipe_presets",
     "report_claims",
+    "report_phrases",
     "resample",
     "resize_plane",
     "same_words",
@@ -140,6 +141,8 @@ class Dataset:
         """Named parts by patient or by study."""
     def with_findings(self, mapping: Sequence[tuple[str, str | None]]) -> Dataset:
         """The same studies under other findings: pairs of a new name and the old one, or None."""
+    def with_reports(self, reports: Sequence[str]) -> Dataset:
+        """The same studies with other reports, one text each."""
     @staticmethod
     def concat(parts: Sequence[Dataset], names: Sequence[str] | None) -> Dataset:
         """One data set of several; `names` go before the ids."""
@@ -991,6 +994,10 @@ def same_words(a: str, b: str) -> bool:
     """Whether two texts have the same words in the same order."""
 def report_claims(text: str) -> list[_Claim]:
     """What a report claims: finding, presence (None in doubt), sides (left, right), level."""
+def report_phrases(
+    name: str,
+) -> tuple[list[tuple[str, bool | None, int | None]], str, bool]:
+    """Sentences that state it (text, left or else right, level), its denial; a device?"""
 def finding_name(label: str) -> str | None:
     """The name that the word lists give to a label, if they know it."""
 def grade_answers(

@@ -184,6 +184,23 @@ class Dataset:
         )
         return Dataset(self._core.with_findings(pairs))
 
+    def with_reports(self, reports: Sequence[str]) -> "Dataset":
+        """Return the same studies with other reports.
+
+        Parameters
+        ----------
+        reports : sequence of str
+            One text each, as it would stand in a file: ``FINDINGS:`` and the like begin
+            a section, a text without them is findings, an empty one is no report.
+
+        Raises
+        ------
+        InvalidValueError
+            If there are not as many as studies.
+        """
+        texts = [str(text) for text in reports]
+        return Dataset(self._core.with_reports(texts))
+
     @staticmethod
     def concat(
         parts: "Sequence[Dataset]", *, names: Sequence[str] | None = None

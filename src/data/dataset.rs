@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ndarray::Array2;
 
-use super::{Dataset, Study};
+use super::{Dataset, Report, Study};
 use crate::metrics::Policy;
 use crate::{Error, Result};
 
@@ -104,6 +104,18 @@ impl Dataset {
         Self::new(mapping.iter().map(|(new, _)| new.clone()).collect(), relabelled.collect())
     }
 
+    /// The same studies with other reports, one text each, headings and all; none where it is empty.
+    pub fn with_reports(&self, reports: &[String]) -> Result<Self> {
+        if reports.len() != self.len() {
+            let why = format!("found {}, expected one for each of {}", reports.len(), self.len());
+            return Err(Error::value("reports", why));
+        }
+        let told = self.studies.iter().zip(reports).map(|(study, text)| {
+            Arc::new(Study { report: Report::parse(text), ..Study::clone(study) })
+        });
+        Self::new(self.findings.clone(), told.collect())
+    }
+
     /// One data set of several that share their findings.
     ///
     /// `names`, when given, are put before the study and patient ids (`nih/17`), so that patient
@@ -175,6 +187,18 @@ mod tests {
         assert_eq!(ds.targets(Policy::Zeros).as_slice().unwrap()[..3], [1.0, 0.0, 0.0]);
         let ignored = ds.targets(Policy::Ignore);
         assert!(ignored[(2, 0)].is_nan() && ignored[(3, 0)].is_nan());
+    }
+
+    #[test]
+    fn reports_are_replaced_one_by_one() {
+        let ds = set(&["a", "b"], &[1.0, 0.0]);
+        let told = ds.with_reports(&["FINDINGS: Edema. IMPRESSION: Edema.".into(), String::new()]);
+        let told = told.unwrap();
+        assert_eq!(told.studies[0].report.impression, "Edema.");
+        assert_eq!(told.studies[1].report.text(), "");
+        assert_eq!(told.studies[0].labels, ds.studies[0].labels);
+        let error = ds.with_reports(&[String::new()]).unwrap_err().to_string();
+        assert_eq!(error, "reports: found 1, expected one for each of 2");
     }
 
     #[test]

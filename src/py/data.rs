@@ -204,6 +204,11 @@ impl Dataset {
         Ok(Self(Arc::new(self.0.with_findings(&mapping)?)))
     }
 
+    /// The same studies with other reports, one text each.
+    fn with_reports(&self, py: Python<'_>, reports: Vec<String>) -> PyResult<Self> {
+        quick(py, || Ok(Self(Arc::new(self.0.with_reports(&reports)?))))
+    }
+
     /// One data set of several; `names` go before the ids.
     #[staticmethod]
     fn concat(parts: Vec<Bound<'_, Self>>, names: Option<Vec<String>>) -> PyResult<Self> {

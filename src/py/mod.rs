@@ -66,7 +66,7 @@ mod module {
     #[pymodule_export]
     use super::tasks::{
         corrupt_reports, corrupt_texts, corruption_kinds, finding_name, grade_answers, grade_query,
-        query_set, query_sets, read_judgement, report_claims, same_words,
+        query_set, query_sets, read_judgement, report_claims, report_phrases, same_words,
     };
     #[pymodule_export]
     use super::volume::{Series, Volume, hu_windows, is_volume, read_volume, scan_folder};

@@ -20,6 +20,9 @@ type Row = (&'static str, Option<Made>, &'static str);
 /// Finding; present, absent or in doubt; left, right; level.
 type ClaimRow = (&'static str, Option<bool>, (bool, bool), Option<usize>);
 
+/// A sentence; left, right or neither; level.
+type PhraseRow = (String, Option<bool>, Option<usize>);
+
 /// A report and what is known of its study.
 struct Source {
     sections: Vec<String>,
@@ -136,6 +139,20 @@ pub(super) fn same_words(a: &str, b: &str) -> bool {
 pub(super) fn report_claims(text: &str) -> Vec<ClaimRow> {
     let row = |c: report::Claim| (c.finding, c.present, (c.sides.left, c.sides.right), c.level);
     claims(text).into_iter().map(row).collect()
+}
+
+/// Sentences that state a finding or device (text, whether of left or else right, level 0 to 2),
+/// the one that denies it, and whether it is a device.
+#[pyfunction]
+pub(super) fn report_phrases(
+    py: Python<'_>,
+    name: &str,
+) -> PyResult<(Vec<PhraseRow>, String, bool)> {
+    quick(py, || {
+        let report::Phrases { stated, denied, device } = report::phrases(name)?;
+        let rows = stated.into_iter().map(|phrase| (phrase.text, phrase.left, phrase.level));
+        Ok((rows.collect(), denied, device))
+    })
 }
 
 /// The name that the word lists give to a label, if they know it.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::positives::Positives;
 use crate::fusion::Gather;
 use crate::metrics::Policy;
 use crate::tasks::Instruction;
@@ -25,6 +26,9 @@ pub enum Objective {
         /// Chance that a sentence of the report is left out, per film and epoch.
         #[serde(default)]
         drop_sentence: f64,
+        /// Chance that a sentence of it is read without its sides, its degrees, its sizes.
+        #[serde(default)]
+        drop_detail: f64,
         /// Whether the micro-batches of a step are one batch, in which each film meets the texts
         /// of all: a large batch with the memory of a small one, for twice the work.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -41,6 +45,9 @@ pub enum Objective {
         /// Chance that a sentence of the report is left out, per film and epoch.
         #[serde(default)]
         drop_sentence: f64,
+        /// Chance that a sentence of it is read without its sides, its degrees, its sizes.
+        #[serde(default)]
+        drop_detail: f64,
         /// What gradients pass in the contrast.
         #[serde(default)]
         gather: Gather,
@@ -73,6 +80,9 @@ pub enum Objective {
         /// Divides the similarities.
         #[serde(default = "supcon_temperature")]
         temperature: f64,
+        /// When two films pull together.
+        #[serde(default)]
+        positives: Positives,
         /// What an uncertain label counts as.
         #[serde(default)]
         uncertain: Policy,
@@ -133,6 +143,10 @@ pub enum Same {
     Text,
     /// Those whose labels are all equal.
     Labels,
+    /// Those where all that the text says of findings and devices holds by the film's report:
+    /// "no pneumothorax" belongs to every film without one. Read by the word lists of reports, in
+    /// English.
+    Claims,
 }
 
 /// The part of a report that is read.
@@ -163,14 +177,21 @@ impl Objective {
             Ok(())
         };
         match *self {
-            Self::Contrastive { drop_sentence, .. } => {
+            Self::Contrastive { drop_sentence, drop_detail, .. } => {
                 share("objective.drop_sentence", drop_sentence)?;
+                share("objective.drop_detail", drop_detail)?;
                 pairs()
             }
             Self::Qformer {
-                drop_sentence, contrast_smoothing, caption_smoothing, weights, ..
+                drop_sentence,
+                drop_detail,
+                contrast_smoothing,
+                caption_smoothing,
+                weights,
+                ..
             } => {
                 share("objective.drop_sentence", drop_sentence)?;
+                share("objective.drop_detail", drop_detail)?;
                 share("objective.contrast_smoothing", contrast_smoothing)?;
                 share("objective.caption_smoothing", caption_smoothing)?;
                 weights.iter().try_for_each(|&weight| positive("objective.weights", weight))?;

@@ -39,23 +39,21 @@ pub fn siglip(logits: &Tensor, same: &Tensor) -> Result<Tensor> {
 /// Supervised contrastive loss over unit vectors `z` (B, D).
 ///
 /// Source: Khosla et al. 2020, "Supervised Contrastive Learning", arXiv:2004.11362, equation 2
-/// (the sum outside the logarithm). `same` (B, B) marks pairs that share their label; a row
-/// without a positive has no term. Fails when no row has one.
-pub fn supcon(z: &Tensor, same: &Tensor, temperature: f64) -> Result<Tensor> {
+/// (the sum outside the logarithm). A row of `pull` (B, B) says how much a film is drawn to each
+/// of the others: it sums to one, with nothing on the diagonal, or is all zero for a film without
+/// a positive, which has no term. Fails when no row has one.
+pub fn supcon(z: &Tensor, pull: &Tensor, temperature: f64) -> Result<Tensor> {
     let batch = z.dim(0)?;
-    let eye = Tensor::eye(batch, DType::F32, z.device())?;
-    let others = (1.0 - &eye)?;
-    let positives = (same * &others)?;
-    let counts = positives.sum(D::Minus1)?; // (B)
-    let used = counts.gt(0.0)?.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?;
+    let used = pull.sum(D::Minus1)?.gt(0.0)?.to_dtype(DType::F32)?.sum_all()?;
+    let used = used.to_scalar::<f32>()?;
     if used == 0.0 {
         let why = "no two studies of a batch share a label; use larger batches";
         return Err(Error::Training(why.to_owned()));
     }
     // A pair of a sample with itself leaves the sum: its logit is pushed out of reach.
+    let eye = Tensor::eye(batch, DType::F32, z.device())?;
     let logits = ((z.matmul(&z.t()?)? / temperature)? - (eye * 1e9)?)?;
-    let targets = positives.broadcast_div(&counts.maximum(1.0)?.unsqueeze(D::Minus1)?)?;
-    Ok((shared_cross_entropy(&logits, &targets)? / f64::from(used))?)
+    Ok((shared_cross_entropy(&logits, pull)? / f64::from(used))?)
 }
 
 /// Binary cross-entropy over the labels that are known, averaged over them.
@@ -89,8 +87,14 @@ pub fn equal_pairs<T: PartialEq>(keys: &[T], device: &candle::Device) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use super::super::positives::{Positives, pull as pull_of};
     use super::*;
     use candle::{Device, Var};
+
+    fn pull<const L: usize>(labels: &[[f32; L]], positives: Positives) -> Tensor {
+        let labels = ndarray::arr2(labels);
+        pull_of(labels.view(), positives, &Device::Cpu).unwrap()
+    }
 
     fn matrix(n: usize, m: usize, seed: u64) -> Tensor {
         let mut random = crate::random::Random::new(seed, &[]);
@@ -143,18 +147,18 @@ mod tests {
     #[test]
     fn supcon_matches_its_definition() {
         let z = Tensor::new(&[[1f32, 0.0], [0.8, 0.6], [0.0, 1.0]], &Device::Cpu).unwrap();
-        let same = equal_pairs(&[1, 1, 2], &Device::Cpu).unwrap();
+        let pull = pull(&[[1.0], [1.0], [0.0]], Positives::Equal);
         let e = |x: f64| (x / 0.5).exp();
         let first = -(e(0.8) / (e(0.8) + e(0.0))).ln();
         let second = -(e(0.8) / (e(0.8) + e(0.6))).ln();
-        let got = supcon(&z, &same, 0.5).unwrap().to_scalar::<f32>().unwrap();
+        let got = supcon(&z, &pull, 0.5).unwrap().to_scalar::<f32>().unwrap();
         assert!((f64::from(got) - f64::midpoint(first, second)).abs() < 1e-5);
     }
 
     #[test]
     fn supcon_without_a_pair_says_so() {
-        let same = equal_pairs(&[1, 2], &Device::Cpu).unwrap();
-        let error = supcon(&matrix(2, 3, 0), &same, 0.1).unwrap_err().to_string();
+        let pull = pull(&[[1.0], [0.0]], Positives::Shared);
+        let error = supcon(&matrix(2, 3, 0), &pull, 0.1).unwrap_err().to_string();
         assert!(error.contains("no two studies of a batch share a label"));
     }
 
@@ -176,7 +180,8 @@ mod tests {
         let targets = equal_pairs(&[0, 0, 1, 1], &Device::Cpu).unwrap();
         check_gradient(&matrix(4, 4, 5), |x| clip(x, &same));
         check_gradient(&matrix(4, 4, 6), |x| siglip(x, &same));
-        check_gradient(&matrix(4, 3, 7), |x| supcon(x, &same, 0.7));
+        let pull = pull(&[[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0]], Positives::Shared);
+        check_gradient(&matrix(4, 3, 7), |x| supcon(x, &pull, 0.7));
         check_gradient(&matrix(4, 4, 8), |x| binary(x, &targets, &same));
     }
 }

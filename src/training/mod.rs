@@ -13,6 +13,7 @@ mod learnable;
 pub mod loss;
 mod objective;
 mod plan;
+mod positives;
 mod ranks;
 mod run;
 mod schedule;

@@ -1,11 +1,13 @@
 //! From a batch of studies to a loss: what each objective asks of the model.
 
+use std::sync::OnceLock;
+
 use candle::{Device, Tensor};
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 
 use super::Stage;
 use super::aim::{Objective, PairLoss, Same, Section};
-use super::{instruct, loss};
+use super::{instruct, loss, positives};
 use crate::data::{Dataset, Study};
 use crate::fusion::{Negatives, Pairing, QFormer, Words};
 use crate::metrics::Policy;
@@ -13,7 +15,7 @@ use crate::nn::Pass;
 use crate::random::Random;
 use crate::systems::elixr::Elixr;
 use crate::systems::{Graft, Model};
-use crate::tasks::report::Donors;
+use crate::tasks::report::{Donors, Facts, terse};
 use crate::vision::TokenGrid;
 use crate::{Error, Result};
 
@@ -29,6 +31,8 @@ pub(super) const DECODER: &[&str] = &["decoder.", "lora."];
 pub(super) struct Target {
     /// 1, 0 or NaN for each study and finding; empty for objectives without labels.
     labels: Array2<f32>,
+    /// What the report of each study says, read when it is first asked for.
+    facts: Vec<OnceLock<Facts>>,
     /// Weight of a present and of an absent label, for each finding.
     weights: Vec<[f32; 2]>,
     /// The towers as they are at the first batch, without a graph.
@@ -71,6 +75,7 @@ impl Target {
             _ => None,
         };
         let donors = instruct::donors(dataset, stage);
+        let facts = dataset.studies.iter().map(|_| OnceLock::new()).collect();
         let (policy, balance) = match &stage.objective {
             Objective::Contrastive { same: Same::Labels, .. }
             | Objective::Qformer { same: Same::Labels, .. } => (Policy::Ignore, false),
@@ -78,14 +83,14 @@ impl Target {
             | Objective::Qformer { .. }
             | Objective::Instruct { .. } => {
                 let (labels, weights) = (Array2::zeros((0, 0)), Vec::new());
-                return Ok(Self { labels, weights, still, donors, graft, frozen });
+                return Ok(Self { labels, facts, weights, still, donors, graft, frozen });
             }
             Objective::Supcon { uncertain, .. } => (*uncertain, false),
             Objective::Supervised { uncertain, balance, .. } => (*uncertain, *balance),
         };
         let labels = dataset.targets(policy);
         let weights = labels.columns().into_iter().map(|column| class_weights(column, balance));
-        Ok(Self { weights: weights.collect(), labels, still, donors, graft, frozen })
+        Ok(Self { weights: weights.collect(), labels, facts, still, donors, graft, frozen })
     }
 
     /// The labels of one study as a key that equal studies share.
@@ -157,15 +162,15 @@ pub(super) fn evaluate(task: &Task) -> Result<Outcome> {
             };
             Ok(Outcome { loss: instruct::loss(task, queries)?, logits: None })
         }
-        Objective::Supcon { temperature, .. } => {
+        Objective::Supcon { temperature, positives, .. } => {
             let at = towers.embed_image(&features()?)?; // (B, Q, E)
             let (batch, queries, width) = at.dims3()?;
             // Each query votes for itself: the mean of their similarities is that of the
             // concatenation, whose length is √Q.
             let z = (at.reshape((batch, queries * width))? / (queries as f64).sqrt())?;
-            let keys: Vec<_> = films.indices.iter().map(|&index| target.key(index)).collect();
-            let same = loss::equal_pairs(&keys, device)?;
-            Ok(Outcome { loss: loss::supcon(&z, &same, *temperature)?, logits: None })
+            let labels = target.labels.select(Axis(0), &films.indices);
+            let pull = positives::pull(labels.view(), *positives, device)?;
+            Ok(Outcome { loss: loss::supcon(&z, &pull, *temperature)?, logits: None })
         }
         Objective::Supervised { smoothing, .. } => {
             let logits = towers.classify(&features()?)?;
@@ -197,10 +202,11 @@ impl Task<'_> {
 
     /// The embeddings of a contrast.
     pub(super) fn embed(&self, towers: &Elixr, pass: &Pass) -> Result<Embedded> {
-        let Objective::Contrastive { text, drop_sentence, .. } = &self.stage.objective else {
+        let Objective::Contrastive { text, drop_sentence, drop_detail, .. } = &self.stage.objective
+        else {
             return Err(other_objective());
         };
-        let words = self.texts(*text, *drop_sentence);
+        let words = self.texts(*text, [*drop_sentence, *drop_detail]);
         let features = towers.gather(self.grid(towers, pass)?, pass)?;
         let films = towers.embed_image(&features)?;
         let tokens = self.model.tokenize(&words)?;
@@ -237,6 +243,7 @@ impl Task<'_> {
             same,
             text,
             drop_sentence,
+            drop_detail,
             gather,
             contrast_smoothing,
             caption_smoothing,
@@ -245,7 +252,7 @@ impl Task<'_> {
         else {
             return Err(other_objective());
         };
-        let texts = self.texts(*text, *drop_sentence);
+        let texts = self.texts(*text, [*drop_sentence, *drop_detail]);
         let (ids, mask) = self.model.tokenize(&texts)?.to_tensors(self.model.device())?;
         let [start, _] = self.model.caption_tokens()?;
         let pairing = Pairing {
@@ -277,6 +284,11 @@ impl Task<'_> {
         match same {
             Same::Nothing => loss::equal_pairs(indices, device),
             Same::Text => loss::equal_pairs(texts, device),
+            Same::Claims => {
+                let said: Vec<Facts> = texts.iter().map(|text| Facts::of(text)).collect();
+                let told = indices.iter().map(|&index| self.facts(index)).collect::<Vec<_>>();
+                positives::borne_out(&told, &said, texts, device)
+            }
             Same::Labels => {
                 let keys: Vec<_> = indices.iter().map(|&index| self.target.key(index)).collect();
                 loss::equal_pairs(&keys, device)
@@ -284,14 +296,23 @@ impl Task<'_> {
         }
     }
 
-    /// The texts of the batch; in an epoch, each sentence is left out with a chance, never all.
-    fn texts(&self, part: Section, chance: f64) -> Vec<String> {
+    /// What the report of a study says.
+    fn facts(&self, index: usize) -> &Facts {
+        let report = || self.dataset.studies[index].report.text();
+        self.target.facts[index].get_or_init(|| Facts::of(&report()))
+    }
+
+    /// The texts of the batch; in an epoch, each sentence is left out with a chance, never all, and
+    /// details of what is left with another.
+    fn texts(&self, part: Section, [sentence, detail]: [f64; 2]) -> Vec<String> {
         let one = |&index: &usize| {
             let text = section(&self.dataset.studies[index], part);
             match self.epoch {
-                Some(epoch) if chance > 0.0 => {
+                Some(epoch) if sentence > 0.0 || detail > 0.0 => {
                     let path = [0x7465_7874, epoch as u64, index as u64];
-                    without_some_sentences(&text, chance, &mut Random::new(self.stage.seed, &path))
+                    let mut random = Random::new(self.stage.seed, &path);
+                    let text = without_some_sentences(&text, sentence, &mut random);
+                    if detail > 0.0 { terse(&text, detail, &mut random) } else { text }
                 }
                 _ => text,
             }

@@ -3,6 +3,7 @@ import pickle
 import carina as ca
 import numpy as np
 import pytest
+from carina.errors import InvalidValueError
 from carina.manifest import from_rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -120,6 +121,32 @@ def test_label_spaces_are_aligned_and_joined(ds):
     both = ca.Dataset.concat([ds, ds.with_findings(FINDINGS)], names=["a", "b"])
     assert len(both) == 24
     assert both.patients[12] == "b/person-0"
+
+
+def test_labels_become_reports_and_reports_are_replaced(ds):
+    reports = ca.label_reports(ds, seed=3)
+    assert reports == ca.label_reports(ds, seed=3) != ca.label_reports(ds, seed=4)
+    for labels, text in zip(ds.labels, reports, strict=True):
+        sentences = [s for s in text.lower().split(".") if s]
+        for finding, label in zip(ds.findings, labels, strict=True):
+            said = [s for s in sentences if finding in s]
+            assert len(said) == (label in (0, 1))
+            denied = any(s.strip().startswith(("no ", "there is no")) for s in said)
+            denied |= any("no evidence" in s or "negative" in s for s in said)
+            assert denied == (label == 0)
+    assert not any("no " in t.lower() for t in ca.label_reports(ds, denied=0))
+    told = ds.with_reports(reports)
+    assert told.reports == reports
+    assert ds.reports != reports
+    np.testing.assert_array_equal(told.labels, ds.labels)
+    sections = ds.with_reports(["FINDINGS: Clear. IMPRESSION: Normal."] * len(ds))
+    assert sections[0].report.impression == "Normal."
+    with pytest.raises(InvalidValueError, match="reports: found 1, expected one for"):
+        ds.with_reports(["Normal."])
+    with pytest.raises(InvalidValueError, match="denied: found -1"):
+        ca.label_reports(ds, denied=-1)
+    with pytest.raises(InvalidValueError, match="found no findings"):
+        ca.label_reports(ds.with_findings([]))
 
 
 def test_reprs_are_compact_and_hold_no_ids(ds):

@@ -217,9 +217,13 @@ def test_a_run_tells_what_it_measured(films):
     assert repr(run).startswith(f"Run(supervised: {steps} steps, loss ")
 
 
-@pytest.mark.parametrize("name", ["contrastive", "supcon", "supervised"])
+@pytest.mark.parametrize("name", ["contrastive", "together", "supcon", "supervised"])
 def test_a_run_that_was_cut_goes_on_bit_by_bit(films, tmp_path, name):
     settings = {"epochs": 3, "batch_size": 16, "seed": 4, "progress": False}
+    if name == "together":
+        # The same four steps an epoch, each of two micro-batches.
+        name, more = "contrastive", {"objective__together": True, "accumulate": 2}
+        settings |= more | {"batch_size": 8}
     whole = small()
     ca.train(whole, films, name, **settings)
     ca.train(small(), films, name, out=tmp_path, stop_after=5, **settings)
@@ -334,6 +338,10 @@ def test_stages_are_data_and_wrong_ones_say_what_is_wrong(films):
         ca.train(small(), films, "supcon", epoch=1, progress=False)
     with pytest.raises(ConfigError, match=r"stage\.batch_size: |stage\.batch_size"):
         ca.train(small(), films, "supcon", batch_size=0, progress=False)
+    with pytest.raises(ConfigError, match=r"drop_detail`: found 1, expected a number"):
+        ca.train(small(), films, "contrastive", objective__drop_detail=1.0)
+    with pytest.raises(ConfigError, match=r"unknown variant `alike`.*`equal` or `sh"):
+        ca.train(small(), films, "supcon", objective__positives="alike")
     with pytest.raises(TrainingError, match="no parameter matches"):
         ca.train(small(), films, "supcon", train=["nothing.*"], progress=False)
     with pytest.raises(TrainingError, match="got no gradient"):

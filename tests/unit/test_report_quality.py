@@ -118,14 +118,14 @@ class Knows:
         for row, text in enumerate(texts):
             for place, prompt in enumerate(self.bank):
                 if prompt.finding in text:
-                    out[row, 3 * place] = -1 if text.startswith("no ") else 1
+                    out[row, 3 * place] = -1 if text.lower().startswith("no ") else 1
                     out[row, 3 * place + 1] = ("left" in text) - 1.0 * ("right" in text)
         return out
 
 
 def test_similarity_alone_notices_what_does_not_fit_the_film(films):
     train = ca.Dataset.concat(
-        [ca.phantom(150, seed=8, size=32, progress=False)], names=["train"]
+        [ca.phantom(800, seed=8, size=32, progress=False)], names=["train"]
     )
     bank = ca.PromptBank.of(films.findings)
     model = Knows([*films, *train], bank)

@@ -1,5 +1,6 @@
 //! What reports say, sentence by sentence, and reports made wrong on purpose.
 
+mod agreement;
 mod case;
 mod check;
 mod claims;
@@ -10,13 +11,16 @@ mod reading;
 mod sentence;
 mod size;
 mod statement;
+mod terse;
 #[cfg(test)]
 mod tests;
 mod wording;
 
+pub use agreement::Facts;
 pub use check::{Judgement, judgement, same_words};
-pub use claims::{Claim, claims, finding_called};
+pub use claims::{Claim, Phrase, Phrases, claims, finding_called, phrases};
 pub use corruption::{Corruption, CorruptionKind, Donors, corrupt};
 pub use draft::Change;
 pub use size::size_mm;
 pub use statement::{Opening, Sides, Statement, read_statement};
+pub use terse::terse;

@@ -182,10 +182,17 @@ pub(super) fn without_item(text: &str, reading: &Reading, topic: usize) -> Optio
     Some(format!("{}{list}{tail}", &text[..from]))
 }
 
+/// The words for the three degrees of a topic, the least first; none for one without.
+pub(super) fn degrees(topic: &Topic) -> Vec<&'static str> {
+    let mut scales = lexicon().scale.iter().filter(|scale| scale.name == topic.scale);
+    let levels = scales.next().map(|scale| scale.levels.iter());
+    levels.into_iter().flatten().map(|level| level[0].text.as_str()).collect()
+}
+
 /// A sentence of the lexicon with its slots filled.
 pub(super) fn sentence_of(topic: &Topic, random: &mut Random) -> String {
-    let scale = lexicon().scale.iter().find(|scale| scale.name == topic.scale);
-    let degree = scale.map_or("", |scale| scale.levels[random.below(3)][0].text.as_str());
+    let degrees = degrees(topic);
+    let degree = if degrees.is_empty() { "" } else { degrees[random.below(3)] };
     let side = random.choose(&["left", "right"]);
     let text = random.choose(&topic.sentences);
     capitalised(&text.replace("{side}", side).replace("{degree}", degree))

@@ -1,0 +1,137 @@
+//! Whether what one text says holds by what another says.
+
+use std::collections::BTreeMap;
+
+use super::claims::{Claim, claims};
+use super::statement::Sides;
+
+/// Sizes within this factor of one another are the same.
+const ALIKE: f64 = 1.4;
+
+/// All that a report says of each finding and device, to hold other texts against.
+///
+/// Source: Wang et al. 2022, "`MedCLIP`: Contrastive Learning from Unpaired Medical Images and
+/// Text", arXiv:2210.10163, matches films and texts by the findings that they share. Differs in
+/// that a text also denies, and names sides, zones, degrees, sizes and devices.
+#[derive(Clone, Debug, Default)]
+pub struct Facts(BTreeMap<&'static str, Fact>);
+
+/// What a report says of one finding or device.
+#[derive(Clone, Debug, Default)]
+struct Fact {
+    /// Whether any sentence affirms it, and any denies or doubts it.
+    affirmed: bool,
+    denied: bool,
+    doubted: bool,
+    sides: Sides,
+    zones: Vec<&'static str>,
+    levels: Vec<usize>,
+    sizes: Vec<f64>,
+}
+
+impl Facts {
+    /// What `report` says.
+    pub fn of(report: &str) -> Self {
+        let mut all: BTreeMap<&'static str, Fact> = BTreeMap::new();
+        for claim in claims(report) {
+            let fact = all.entry(claim.finding).or_default();
+            match claim.present {
+                Some(true) => fact.affirm(&claim),
+                Some(false) => fact.denied = true,
+                None => fact.doubted = true,
+            }
+        }
+        Self(all)
+    }
+
+    /// Whether it says nothing of findings and devices.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether all that `text` says holds by this report; a report that is silent on a finding
+    /// has not got it.
+    pub fn bear_out(&self, text: &Self) -> bool {
+        let unspoken = Fact::default();
+        text.0.iter().all(|(name, said)| self.0.get(name).unwrap_or(&unspoken).bears_out(said))
+    }
+}
+
+impl Fact {
+    fn affirm(&mut self, claim: &Claim) {
+        self.affirmed = true;
+        self.sides.left |= claim.sides.left;
+        self.sides.right |= claim.sides.right;
+        self.zones.extend(&claim.zones);
+        self.levels.extend(claim.level);
+        self.sizes.extend(claim.size);
+    }
+
+    fn bears_out(&self, said: &Self) -> bool {
+        if !said.affirmed {
+            return !self.affirmed && self.doubted == said.doubted;
+        }
+        let near = |a: f64, b: f64| a.max(b) <= a.min(b) * ALIKE;
+        self.affirmed
+            && (self.sides.left || !said.sides.left)
+            && (self.sides.right || !said.sides.right)
+            && said.zones.iter().all(|zone| self.zones.contains(zone))
+            && said.levels.iter().all(|level| self.levels.contains(level))
+            && said.sizes.iter().all(|&size| self.sizes.iter().any(|&own| near(own, size)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn holds(report: &str, text: &str) -> bool {
+        Facts::of(report).bear_out(&Facts::of(text))
+    }
+
+    #[test]
+    fn a_text_holds_by_a_report_that_says_as_much_or_more() {
+        let report = "Large left pleural effusion in the lower lung. A 20 mm nodule in the right \
+                      upper lung. No pneumothorax. Possible pneumonia. Pacemaker in place.";
+        for (text, expected) in [
+            ("There is a pleural effusion.", true),
+            ("There is a large pleural effusion on the left.", true),
+            ("There is a right pleural effusion.", false),
+            ("Bilateral pleural effusions.", false),
+            ("Small pleural effusion.", false),
+            ("Left lower pleural effusion.", true),
+            ("Left upper pleural effusion.", false),
+            ("No pleural effusion.", false),
+            ("No pneumothorax.", true),
+            ("No pneumothorax or edema.", true), // silent on edema
+            ("There is edema.", false),
+            ("There is a 24 mm nodule.", true),
+            ("There is an 8 mm nodule.", false),
+            ("Pneumonia.", false),
+            ("No pneumonia.", false),
+            ("Possible pneumonia.", true),
+            ("A pacemaker is present. No pneumothorax.", true),
+            ("A pacemaker is present. There is a pneumothorax.", false),
+            ("Endotracheal tube.", false),
+            ("Nothing that is known.", true),
+        ] {
+            assert_eq!(holds(report, text), expected, "{text}");
+        }
+        assert!(Facts::of("Nothing that is known.").is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn a_report_bears_itself_out(
+            parts in prop::collection::vec(prop::sample::select(vec![
+                "Large left effusion.", "No edema.", "Possible pneumonia.", "Pacemaker.",
+                "Small right effusion.", "A 9 mm nodule.", "Normal heart size.", "Clear lungs.",
+            ]), 0..6),
+        ) {
+            let report = parts.join(" ");
+            prop_assert!(holds(&report, &report));
+        }
+    }
+}
