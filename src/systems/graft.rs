@@ -102,35 +102,39 @@ impl Graft {
     /// the mean over the words of each kind, and of the kinds by their lessons, so that a report
     /// does not drown a word.
     pub fn loss(&self, lessons: &[Lesson], images: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
-        let lines: Vec<Line> = lessons.iter().map(|lesson| lesson.line.clone()).collect();
-        let spliced = self.decoder.splice(&lines, images, Fill::Behind)?;
-        // No token sees those behind it: what fills a line needs no mask.
-        let states = self.decoder.forward(&spliced.vectors, None, pass)?;
-        let (rows, length, _) = states.dims3()?;
-        let ignored = CrossEntropy::default().ignored;
         let mut kinds: Vec<usize> = lessons.iter().map(|lesson| lesson.kind).collect();
         kinds.sort_unstable();
         kinds.dedup();
         let mut total: Option<Tensor> = None;
+        // Lines of one kind are about as long as one another: little is filled.
         for kind in kinds {
-            let mut targets = vec![ignored; rows * length];
-            let own = lessons.iter().enumerate().filter(|(_, lesson)| lesson.kind == kind);
-            let mut count = 0;
-            for (row, lesson) in own {
-                count += 1;
-                let words = lesson.line.words.iter().zip(&spliced.places[row]);
-                for (word, place) in words.skip(lesson.answer) {
-                    targets[row * length + place] = i64::from(*word);
-                }
-            }
-            let targets = Tensor::from_vec(targets, (rows, length), states.device())?;
-            let part = (self.decoder.loss(&states, &targets)? * (f64::from(count) / rows as f64))?;
+            let own: Vec<&Lesson> = lessons.iter().filter(|lesson| lesson.kind == kind).collect();
+            let share = own.len() as f64 / lessons.len() as f64;
+            let part = (self.loss_of(&own, images, pass)? * share)?;
             total = Some(match total {
                 Some(total) => sum(&total, &part)?,
                 None => part,
             });
         }
         total.ok_or_else(|| Error::value("lessons", "found none, expected at least one"))
+    }
+
+    /// The mean cross-entropy of the words of all answers.
+    fn loss_of(&self, lessons: &[&Lesson], images: Option<&Tensor>, pass: &Pass) -> Result<Tensor> {
+        let lines: Vec<Line> = lessons.iter().map(|lesson| lesson.line.clone()).collect();
+        let spliced = self.decoder.splice(&lines, images, Fill::Behind)?;
+        // No token sees those behind it: what fills a line needs no mask.
+        let states = self.decoder.forward(&spliced.vectors, None, pass)?;
+        let (rows, length, _) = states.dims3()?;
+        let mut targets = vec![CrossEntropy::default().ignored; rows * length];
+        for (row, lesson) in lessons.iter().enumerate() {
+            let words = lesson.line.words.iter().zip(&spliced.places[row]);
+            for (word, place) in words.skip(lesson.answer) {
+                targets[row * length + place] = i64::from(*word);
+            }
+        }
+        let targets = Tensor::from_vec(targets, (rows, length), states.device())?;
+        self.decoder.loss(&states, &targets)
     }
 
     /// The sum of the log-probabilities of the words of each of the `options` of each line, after

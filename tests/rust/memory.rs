@@ -10,11 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use candle::{DType, Device, Tensor};
 use carina::Error;
 use carina::fusion::{Negatives, Pairing, Words};
-use carina::language::{Decoder, Generation, LlamaConfig, Prompts, Tokenizer};
+use carina::language::{Decoder, Generation, Line, LlamaConfig, Prompts, Tokenizer};
 use carina::nn::{Account, Kind, Outline, Parameters, Pass, Precision, Shadow, Work, record};
 use carina::progress::Progress;
 use carina::random::Random;
-use carina::systems::{DecoderSketch, Level, Model, ModelSpec, Plan, Sketch, preset};
+use carina::systems::{
+    DecoderSketch, Graft, Grafting, Lesson, Level, Model, ModelSpec, Plan, Sketch, preset,
+};
 use carina::training::{Conditions, Objective, Stage, plan};
 use carina::vision::{
     CtScale, CtVitConfig, CtVitSize, ImageEncoder, ImageEncoderConfig, VisionEncoder, Vit3dConfig,
@@ -247,6 +249,69 @@ fn a_step_of_the_stage_of_a_q_former_holds_what_is_planned() {
         let there = [Kind::Weights, Kind::Optimiser, Kind::Data, Kind::Packed];
         let name = format!("qformer {batch} recompute={recompute}");
         wrong.extend(off(&name, beside(&plan, &there), peak(run), 0.1));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_step_of_the_stages_of_a_decoder_holds_what_is_planned() {
+    let _alone = ALONE.lock();
+    let spec = preset("elixr-qformer").unwrap().customised(96, None).unwrap();
+    let mut model = model(&spec);
+    let config = LlamaConfig { depth: 3, ..LlamaConfig::preset("1m").unwrap() };
+    let decoder = Decoder::create(&config, 0, &Device::Cpu).unwrap();
+    model.graft(&decoder, &Grafting::default()).unwrap();
+    let (own, _) = model.grafted().unwrap();
+    let from = model.spec().elixr().query_dim();
+    let still = model.frozen_graft(Precision::F32).unwrap();
+    let mut wrong = Vec::new();
+    for (name, recompute, batch) in
+        [("graft", false, 3), ("graft", false, 12), ("graft", true, 12), ("language", false, 12)]
+    {
+        let mut stage = Stage::preset(name).unwrap();
+        stage.batch_size = batch;
+        let Objective::Instruct { per_study, max_tokens, blind, .. } = stage.objective else {
+            panic!("{name} has no instructions")
+        };
+        let conditions = Conditions { recompute, studies: Some(batch), ..Conditions::default() };
+        let plan = plan(model.spec(), &stage, &conditions).unwrap();
+        let pixels = Tensor::zeros((batch, 1, 96, 96), DType::F32, &Device::Cpu).unwrap();
+        let pass = Pass::training(0, 0);
+        let pass = if recompute { pass.recomputing() } else { pass };
+        let lesson = |number: usize| Lesson {
+            line: Line {
+                words: vec![7; max_tokens],
+                images: if blind { Vec::new() } else { vec![(1, number / per_study)] },
+            },
+            answer: 1,
+            kind: 0,
+        };
+        let lessons: Vec<Lesson> = (0..batch * per_study).map(lesson).collect();
+        let run = || {
+            let (loss, tape) = record(|| {
+                let trains = stage.clone();
+                let learning = model.parameters().learning_part(move |name| trains.trains(name));
+                let graft = if blind {
+                    Graft::new(own, from, &learning)?
+                } else {
+                    Graft::of(Graft::adapter(own, from, &learning)?, still.decoder().clone())
+                };
+                let films = if blind {
+                    None
+                } else {
+                    let seen = model.still(Precision::F32)?.image(&pixels)?;
+                    Some(graft.adapt(&seen.queries)?)
+                };
+                graft.loss(&lessons, films.as_ref(), &pass)
+            })
+            .unwrap();
+            drop(tape.backward(&loss).unwrap());
+        };
+        run();
+        let there = [Kind::Weights, Kind::Optimiser, Kind::Data, Kind::Packed];
+        let name = format!("{name} {batch} recompute={recompute}");
+        // A plan keeps to the safe side: it is 7 to 13 % above.
+        wrong.extend(off(&name, beside(&plan, &there), peak(run), 0.15));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

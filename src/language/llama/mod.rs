@@ -141,8 +141,9 @@ impl Llama {
             return Err(Error::shape("targets", expected, targets.dims()));
         }
         let before = states.narrow(1, 0, tokens - 1)?;
-        let targets = targets.narrow(1, 1, tokens - 1)?;
+        let targets = targets.narrow(1, 1, tokens - 1)?.flatten_all()?;
         let weight = self.lm_head.weight()?.to_dtype(before.dtype())?;
+        let (before, targets) = counted(&before, targets)?;
         CrossEntropy::default().of_states(&before, &weight, None, &targets)
     }
 
@@ -249,6 +250,20 @@ impl Layer {
         all.extend(self.mlp.linears_mut());
         all
     }
+}
+
+/// The states (M, D) whose targets (N) count, and those: a prompt is often longer than its answer.
+fn counted(states: &Tensor, targets: Tensor) -> Result<(Tensor, Tensor)> {
+    let states = states.flatten_to(1)?;
+    let ignored = CrossEntropy::default().ignored;
+    let known = targets.to_vec1::<i64>()?;
+    let counted: Vec<u32> =
+        (0u32..).zip(&known).filter(|(_, target)| **target != ignored).map(|(at, _)| at).collect();
+    if counted.is_empty() || counted.len() == known.len() {
+        return Ok((states, targets));
+    }
+    let at = Tensor::new(counted, states.device())?;
+    Ok((states.index_select(&at, 0)?, targets.index_select(&at, 0)?))
 }
 
 #[cfg(test)]
