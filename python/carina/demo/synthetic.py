@@ -113,8 +113,6 @@ def run_phantom(
             # The trunk has learnt to see; now only the queries and the words move.
             freeze=["image.*"],
             schedule__peak=2e-3,
-            objective__drop_sentence=0.5,
-            objective__same="labels",
             seed=seed,
             progress=progress,
         ),
