@@ -190,16 +190,10 @@ class Dataset:
         Parameters
         ----------
         reports : sequence of str
-            One text each, as it would stand in a file: ``FINDINGS:`` and the like begin
-            a section, a text without them is findings, an empty one is no report.
-
-        Raises
-        ------
-        InvalidValueError
-            If there are not as many as studies.
+            One text for each study: ``FINDINGS:`` and the like begin a section, a text
+            without them is findings, an empty one is no report.
         """
-        texts = [str(text) for text in reports]
-        return Dataset(self._core.with_reports(texts))
+        return Dataset(self._core.with_reports(list(reports)))
 
     @staticmethod
     def concat(

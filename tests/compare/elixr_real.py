@@ -15,17 +15,13 @@ Usage: ``python tests/compare/elixr_real.py [--data ../shared/data] [--folds 3]`
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
-import time
 from pathlib import Path
 
 import carina as ca
 import numpy as np
-from carina.demo.real_recipes import counted_findings
-from real_folds import COMPONENTS, Scores, floor, folds, row
+from real_folds import Scores, compare, tabulate
 
-RESULTS = Path(__file__).parent / "results" / "elixr_real.json"
 SIZES = {"nih14_64": 64, "tb_lung_masks": 128}
 RUNS = 3
 EPOCHS = 30
@@ -89,54 +85,16 @@ def score(
     return total
 
 
-def compare(name: str, data: Path, count: int, seed: int) -> list[dict[str, object]]:
-    """Rows of the table of one set."""
-    films = ca.open_public(name, root=data).split_named("train")
-    pooled: dict[str, list[Scores]] = {"floor": [], "words": []}
-    held = []
+def of_elixr(name: str, args: argparse.Namespace) -> list[dict[str, object]]:
+    """Rows of one set by ELIXR's stages."""
     with tempfile.TemporaryDirectory() as folder:
-        start(data, SIZES[name], seed).save(folder)
-        for number, (learn, check) in enumerate(folds(films, count, seed)):
-            begun = time.perf_counter()
-            found = {
-                "floor": floor(learn, check, COMPONENTS[name]),
-                "words": score(name, Path(folder), learn, check, seed),
-            }
-            for way, scores in found.items():
-                spread = np.maximum(scores.std(0), 1e-9)
-                pooled[way].append((scores - scores.mean(0)) / spread)
-            held.append(check)
-            print(f"   {name} fold {number + 1}: {time.perf_counter() - begun:.0f} s")
-    columns = counted_findings(films) if name == "nih14_64" else [0]
-    truth = np.concatenate([part.labels for part in held])[:, columns]
-    patients = np.concatenate([part.patients for part in held])
-    joined = {way: np.concatenate(rows)[:, columns] for way, rows in pooled.items()}
-    return [
-        row(name, way, truth, scores, joined["floor"], patients, seed)
-        for way, scores in joined.items()
-    ]
+        start(args.data, SIZES[name], args.seed).save(folder)
 
+        def ways(learn: ca.Dataset, check: ca.Dataset) -> dict[str, Scores]:
+            return {"words": score(name, Path(folder), learn, check, args.seed)}
 
-def main() -> None:
-    """Run both sets and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--folds", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", choices=SIZES, action="append")
-    parser.add_argument("--json", type=Path, default=RESULTS)
-    args = parser.parse_args()
-    rows = []
-    for name in args.only or SIZES:
-        rows += compare(name, args.data, args.folds, args.seed)
-    written = {
-        "command": f"python tests/compare/elixr_real.py --folds {args.folds}"
-        f" --seed {args.seed}",
-        "interval": "95 %, percentile bootstrap over patients, paired for differences",
-        "rows": rows,
-    }
-    args.json.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+        return compare(name, args.data, args.folds, args.seed, ways)
 
 
 if __name__ == "__main__":
-    main()
+    tabulate("elixr_real", of_elixr)

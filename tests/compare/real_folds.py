@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import carina as ca
@@ -32,7 +32,7 @@ from sklearn.preprocessing import StandardScaler
 
 Scores = NDArray[np.float64]
 
-RESULTS = Path(__file__).parent / "results" / "real_folds.json"
+RESULTS = Path(__file__).parent / "results"
 
 # Components that give the floors of the two sets.
 COMPONENTS = {"nih14_64": 40, "tb_lung_masks": 30}
@@ -73,22 +73,28 @@ def floor(learn: ca.Dataset, check: ca.Dataset, components: int) -> Scores:
 def score_fold(
     name: str, data: Path, learn: ca.Dataset, check: ca.Dataset, seed: int
 ) -> dict[str, Scores]:
-    """Scores of every way, floor first, each of shape (films, findings)."""
-    ways = {"floor": floor(learn, check, COMPONENTS[name])}
+    """Scores of every way of the demo, each of shape (films, findings)."""
     if name == "nih14_64":
-        return ways | nih(data, learn, check, seed, progress=False)
+        return nih(data, learn, check, seed, progress=False)
     found, _ = tuberculosis(data, learn, check, seed, progress=False)
-    return ways | {way: score[:, None] for way, score in found.items()}
+    return {way: score[:, None] for way, score in found.items()}
 
 
-def compare(name: str, data: Path, count: int, seed: int) -> list[dict[str, object]]:
-    """Rows of the table of one set."""
+def compare(
+    name: str,
+    data: Path,
+    count: int,
+    seed: int,
+    ways: Callable[[ca.Dataset, ca.Dataset], dict[str, Scores]],
+) -> list[dict[str, object]]:
+    """Rows of the table of one set: the floor, and `ways` to score films of a fold."""
     films = ca.open_public(name, root=data).split_named("train")
     pooled: dict[str, list[Scores]] = {}
     held = []
     for number, (learn, check) in enumerate(folds(films, count, seed)):
         start = time.perf_counter()
-        for way, score in score_fold(name, data, learn, check, seed).items():
+        scored = {"floor": floor(learn, check, COMPONENTS[name])} | ways(learn, check)
+        for way, score in scored.items():
             spread = np.maximum(score.std(0), 1e-9)
             pooled.setdefault(way, []).append((score - score.mean(0)) / spread)
         held.append(check)
@@ -131,20 +137,23 @@ def row(
     return found
 
 
-def main() -> None:
-    """Run both sets and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def tabulate(
+    script: str,
+    compare_set: Callable[[str, argparse.Namespace], list[dict[str, object]]],
+) -> None:
+    """Read the command line, compare the sets that it names, and write the table."""
+    parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=COMPONENTS, action="append")
-    parser.add_argument("--json", type=Path, default=RESULTS)
+    parser.add_argument("--json", type=Path, default=RESULTS / f"{script}.json")
     args = parser.parse_args()
     rows = []
     for name in args.only or COMPONENTS:
-        rows += compare(name, args.data, args.folds, args.seed)
+        rows += compare_set(name, args)
     written = {
-        "command": f"python tests/compare/real_folds.py --folds {args.folds}"
+        "command": f"python tests/compare/{script}.py --folds {args.folds}"
         f" --seed {args.seed}",
         "interval": "95 %, percentile bootstrap over patients, paired for differences",
         "rows": rows,
@@ -153,5 +162,14 @@ def main() -> None:
     args.json.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
 
 
+def of_demo(name: str, args: argparse.Namespace) -> list[dict[str, object]]:
+    """Rows of one set by the recipes of the demo."""
+
+    def ways(learn: ca.Dataset, check: ca.Dataset) -> dict[str, Scores]:
+        return score_fold(name, args.data, learn, check, args.seed)
+
+    return compare(name, args.data, args.folds, args.seed, ways)
+
+
 if __name__ == "__main__":
-    main()
+    tabulate("real_folds", of_demo)

@@ -1,6 +1,8 @@
 """The commands from manifest to result, as a shell would call them."""
 
 import json
+import subprocess
+import sys
 
 import carina as ca
 import numpy as np
@@ -76,3 +78,12 @@ def test_a_field_without_a_value_is_named(manifest, tmp_path, capsys):
     command = ["train", str(manifest), str(tmp_path / "run"), "--set", "epochs"]
     assert main(command) == 1
     assert "--set: found 'epochs', expected FIELD=VALUE" in capsys.readouterr().err
+
+
+def test_importing_is_quick_and_light():
+    code = "import sys, carina; print(' '.join(sorted(sys.modules)))"
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded = set(out.stdout.split())
+    assert not loaded & {"matplotlib", "pandas", "torch", "ray", "sklearn", "pyarrow"}

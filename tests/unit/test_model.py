@@ -384,15 +384,6 @@ def test_search_by_words_finds_through_the_index(trained, films, tmp_path):
         ca.Index.open(tmp_path / "i", small(seed=9))
 
 
-def test_importing_is_quick_and_light():
-    code = "import sys, carina; print(' '.join(sorted(sys.modules)))"
-    out = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    loaded = set(out.stdout.split())
-    assert not loaded & {"matplotlib", "pandas", "torch", "ray", "sklearn", "pyarrow"}
-
-
 def test_micro_batches_of_a_step_can_be_one_contrastive_batch(films):
     def first_loss(**changes):
         options = {"batch_size": 8, "epochs": 2, "progress": False} | changes

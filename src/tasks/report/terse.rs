@@ -13,8 +13,7 @@ const WITH_SIZE: [&str; 2] = ["of", "measuring"];
 const BEFORE_SIZE: [&str; 6] = ["measures", "about", "x", "by", "to", "is"];
 
 /// The text with its sides, zones, degrees and sizes left out, each kind with `chance` in each
-/// sentence.
-/// What is left says less, and nothing else.
+/// sentence: what is left says less, and nothing else.
 pub fn terse(text: &str, chance: f64, random: &mut Random) -> String {
     let mut out = String::new();
     let mut from = 0;
