@@ -26,7 +26,8 @@ pub enum Objective {
         /// Chance that a sentence of the report is left out, per film and epoch.
         #[serde(default)]
         drop_sentence: f64,
-        /// Chance that a sentence of it is read without its sides; zones, degrees and sizes alike.
+        /// Chance that a sentence of it is read without its sides; zones, degrees, sizes and what
+        /// else is seen with a finding alike.
         #[serde(default)]
         drop_detail: f64,
         /// Whether the micro-batches of a step are one batch, in which each film meets the texts
@@ -45,7 +46,8 @@ pub enum Objective {
         /// Chance that a sentence of the report is left out, per film and epoch.
         #[serde(default)]
         drop_sentence: f64,
-        /// Chance that a sentence of it is read without its sides; zones, degrees and sizes alike.
+        /// Chance that a sentence of it is read without its sides; zones, degrees, sizes and what
+        /// else is seen with a finding alike.
         #[serde(default)]
         drop_detail: f64,
         /// What gradients pass in the contrast.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::claims::{Claim, claims};
+use super::claims::{Claim, all_claims};
+use super::lexicon::lexicon;
 use super::statement::Sides;
 
 /// Sizes within this factor of one another are the same.
@@ -12,9 +13,10 @@ const ALIKE: f64 = 1.4;
 ///
 /// Source: Wang et al. 2022, "`MedCLIP`: Contrastive Learning from Unpaired Medical Images and
 /// Text", arXiv:2210.10163, matches films and texts by the findings that they share. Differs in
-/// that a text also denies, and names sides, zones, degrees, sizes and devices.
+/// that a text also denies, names sides, zones, degrees, sizes and devices, and that who affirms a
+/// kind (consolidation, a pacemaker) affirms the broader (an opacity, a device).
 #[derive(Clone, Debug, Default)]
-pub struct Facts(BTreeMap<&'static str, Fact>);
+pub struct Facts(BTreeMap<usize, Fact>);
 
 /// What a report says of one finding or device.
 #[derive(Clone, Debug, Default)]
@@ -32,9 +34,13 @@ struct Fact {
 impl Facts {
     /// What `report` says.
     pub fn of(report: &str) -> Self {
-        let mut all: BTreeMap<&'static str, Fact> = BTreeMap::new();
-        for claim in claims(report) {
-            let fact = all.entry(claim.finding).or_default();
+        let mut all: BTreeMap<usize, Fact> = BTreeMap::new();
+        for (topic, claim) in all_claims(report) {
+            let broader = lexicon().topics[topic].broader.filter(|_| claim.present == Some(true));
+            if let Some(broader) = broader {
+                all.entry(broader).or_default().affirm(&claim);
+            }
+            let fact = all.entry(topic).or_default();
             match claim.present {
                 Some(true) => fact.affirm(&claim),
                 Some(false) => fact.denied = true,
@@ -53,7 +59,7 @@ impl Facts {
     /// has not got it.
     pub fn bear_out(&self, text: &Self) -> bool {
         let unspoken = Fact::default();
-        text.0.iter().all(|(name, said)| self.0.get(name).unwrap_or(&unspoken).bears_out(said))
+        text.0.iter().all(|(topic, said)| self.0.get(topic).unwrap_or(&unspoken).bears_out(said))
     }
 }
 
@@ -115,10 +121,18 @@ mod tests {
             ("A pacemaker is present. No pneumothorax.", true),
             ("A pacemaker is present. There is a pneumothorax.", false),
             ("Endotracheal tube.", false),
+            ("Support devices are in place.", true),
+            ("No support devices.", false),
+            ("Opacity in the right lung.", true), // a nodule is one
+            ("Opacity in the left lung.", false),
+            ("No focal opacity.", false),
             ("Nothing that is known.", true),
         ] {
             assert_eq!(holds(report, text), expected, "{text}");
         }
+        assert!(!holds("Opacity in the left lung.", "Consolidation in the left lung."));
+        assert!(!holds("Support devices are in place.", "A pacemaker is present."));
+        assert!(holds("Clear lungs.", "No support devices."));
         assert!(Facts::of("Nothing that is known.").is_empty());
     }
 
@@ -128,6 +142,7 @@ mod tests {
             parts in prop::collection::vec(prop::sample::select(vec![
                 "Large left effusion.", "No edema.", "Possible pneumonia.", "Pacemaker.",
                 "Small right effusion.", "A 9 mm nodule.", "Normal heart size.", "Clear lungs.",
+                "Patchy opacity, consistent with pneumonia.", "Support devices in place.",
             ]), 0..6),
         ) {
             let report = parts.join(" ");

@@ -81,6 +81,13 @@ fn slot<'a>(sentence: &str, slot: &str, words: &[&'a str]) -> Vec<(Option<usize>
 
 /// The claims of a report about findings and devices, in order.
 pub fn claims(report: &str) -> Vec<Claim> {
+    let mut found = all_claims(report);
+    found.retain(|(topic, _)| lexicon().topics[*topic].sort != Sort::Devices);
+    found.into_iter().map(|(_, claim)| claim).collect()
+}
+
+/// The claims of a report, in order, of devices in general too, each with its topic's number.
+pub(super) fn all_claims(report: &str) -> Vec<(usize, Claim)> {
     let mut found = Vec::new();
     for sentence in sentences(report) {
         let body = &report[sentence.body];
@@ -88,22 +95,21 @@ pub fn claims(report: &str) -> Vec<Claim> {
         let read = read_statement(body);
         for mention in &reading.mentions {
             let topic = &lexicon().topics[mention.topic];
-            if topic.sort != Sort::Devices {
-                let present = match mention.says {
-                    Says::Present => Some(true),
-                    Says::Absent => Some(false),
-                    Says::Doubtful => None,
-                };
-                let level = if present == Some(true) { level(&reading, topic) } else { None };
-                found.push(Claim {
-                    finding: &topic.name,
-                    present,
-                    sides: read.sides,
-                    level,
-                    zones: read.zones.clone(),
-                    size: read.size,
-                });
-            }
+            let present = match mention.says {
+                Says::Present => Some(true),
+                Says::Absent => Some(false),
+                Says::Doubtful => None,
+            };
+            let level = if present == Some(true) { level(&reading, topic) } else { None };
+            let claim = Claim {
+                finding: &topic.name,
+                present,
+                sides: read.sides,
+                level,
+                zones: read.zones.clone(),
+                size: read.size,
+            };
+            found.push((mention.topic, claim));
         }
     }
     found

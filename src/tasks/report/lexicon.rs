@@ -44,6 +44,7 @@ pub(super) struct Lexicon {
     pub(super) answers: Answers,
     cover: Vec<Cover>,
     pub(super) normality: Normality,
+    pub(super) details: Details,
     pub(super) scale: Vec<Scale>,
     finding: Vec<Entry>,
     device: Vec<Entry>,
@@ -73,6 +74,16 @@ pub(super) struct Answers {
 #[serde(deny_unknown_fields)]
 pub(super) struct Normality {
     pub(super) words: Vec<String>,
+}
+
+/// Words around what can be left out.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Details {
+    pub(super) companies: Vec<Term>,
+    pub(super) measures: Vec<Term>,
+    pub(super) with_size: Vec<Term>,
+    pub(super) before_size: Vec<Term>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -108,6 +119,7 @@ struct Entry {
     denial: String,
     sentences: Vec<String>,
     places: Vec<String>,
+    kinds: Vec<String>,
 }
 
 /// A word for a degree, as it is written and as it is looked for.
@@ -147,6 +159,8 @@ pub(super) struct Topic {
     pub(super) denial: String,
     pub(super) sentences: Vec<String>,
     pub(super) places: Vec<String>,
+    /// The topic that it is a kind of.
+    pub(super) broader: Option<usize>,
 }
 
 impl Topic {
@@ -163,10 +177,13 @@ impl Lexicon {
             .expect("the word lists are part of the crate, and a test reads them");
         let findings = std::mem::take(&mut lexicon.finding).into_iter();
         let devices = std::mem::take(&mut lexicon.device).into_iter();
+        let mut kinds: Vec<Vec<String>> = Vec::new();
         let mut topics: Vec<Topic> = findings
             .map(|entry| (entry, Sort::Finding))
             .chain(devices.map(|entry| (entry, Sort::Device)))
+            .inspect(|(entry, _)| kinds.push(entry.kinds.clone()))
             .map(|(entry, sort)| Topic {
+                broader: None,
                 denials: entry.normal,
                 name: entry.name,
                 sort,
@@ -178,9 +195,18 @@ impl Lexicon {
                 places: entry.places,
             })
             .collect();
+        let general = topics.len();
+        for (number, kinds) in kinds.iter().enumerate() {
+            let named = |topic: &Topic| kinds.contains(&topic.name);
+            topics.iter_mut().filter(|topic| named(topic)).for_each(|t| t.broader = Some(number));
+        }
+        for topic in topics.iter_mut().filter(|topic| topic.sort == Sort::Device) {
+            topic.broader = Some(general);
+        }
         topics.push(Topic {
             name: "support devices".to_owned(),
             sort: Sort::Devices,
+            broader: None,
             aliases: lexicon.devices.aliases.clone(),
             terms: lexicon.devices.terms.clone(),
             denials: Vec::new(),
@@ -231,6 +257,15 @@ mod tests {
             assert_eq!(topic.sort == Sort::Devices, topic.sentences.is_empty(), "{}", topic.name);
             assert_ne!(topic.places.len(), 1, "{} has nowhere to move", topic.name);
         }
+        let broader = |name: &str| {
+            let topic = lexicon.topics.iter().find(|topic| topic.name == name).unwrap();
+            topic.broader.map(|number| lexicon.topics[number].name.as_str())
+        };
+        assert_eq!(broader("edema"), Some("lung opacity"));
+        assert_eq!(broader("pacemaker"), Some("support devices"));
+        assert_eq!(broader("pneumothorax"), None);
+        let kinds = lexicon.topics.iter().filter(|t| t.broader.is_some());
+        assert_eq!(kinds.count(), 10, "a kind that no list names");
         for cover in &lexicon.cover {
             assert!(cover.findings.iter().all(|name| name == "all" || names.contains(name)));
         }

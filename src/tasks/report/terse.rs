@@ -2,32 +2,29 @@
 
 use std::ops::Range;
 
-use super::reading::{Reading, Word};
+use super::lexicon::{Term, lexicon};
+use super::reading::{Reading, Says, Word, matches, negators, places};
 use super::sentence::sentences;
 use super::size::sizes;
 use super::wording::capitalised;
 use crate::random::Random;
 
-/// Words that are left out with the size behind them, and those behind which none can be.
-const WITH_SIZE: [&str; 2] = ["of", "measuring"];
-const BEFORE_SIZE: [&str; 6] = ["measures", "about", "x", "by", "to", "is"];
-
-/// The text with its sides, zones, degrees and sizes left out, each kind with `chance` in each
-/// sentence: what is left says less, and nothing else.
+/// The text with its sides, zones, degrees, sizes and what else is seen with a finding left out,
+/// each kind with `chance` in each sentence: what is left says less, and nothing else.
 pub fn terse(text: &str, chance: f64, random: &mut Random) -> String {
     let mut out = String::new();
     let mut from = 0;
     for sentence in sentences(text) {
         out.push_str(&text[from..sentence.body.start]);
         from = sentence.body.end;
-        let left_out = [(); 4].map(|()| random.chance(chance));
+        let left_out = [(); 5].map(|()| random.chance(chance));
         out.push_str(&without(&text[sentence.body], left_out));
     }
     out + &text[from..]
 }
 
-/// The sentence without its sides, zones, degrees and sizes, where they are to be left out.
-fn without(sentence: &str, [side, zone, degree, size]: [bool; 4]) -> String {
+/// The sentence without its sides, zones, degrees, sizes and company, where they are to be left out.
+fn without(sentence: &str, [side, zone, degree, size, company]: [bool; 5]) -> String {
     let reading = Reading::of(sentence);
     let words = &reading.words;
     let mut spans: Vec<Range<usize>> = Vec::new();
@@ -44,12 +41,15 @@ fn without(sentence: &str, [side, zone, degree, size]: [bool; 4]) -> String {
     if size {
         spans.extend(sizes(words).iter().filter_map(|found| size_at(words, found.digits.start)));
     }
+    let company = company.then(|| company_at(&reading)).flatten().unwrap_or(words.len());
+    spans.push(company..words.len());
     let mut dropped = vec![false; words.len()];
     for span in spans {
         dropped[span].fill(true);
     }
     // A finding is more than its degree.
-    let named = reading.mentions.iter().any(|m| m.words.clone().any(|at| dropped[at]));
+    let mut heads = reading.mentions.iter().filter(|mention| mention.words.end <= company);
+    let named = heads.any(|mention| mention.words.clone().any(|at| dropped[at]));
     if named || dropped.iter().all(|one| *one == dropped[0]) {
         return sentence.to_owned();
     }
@@ -76,7 +76,7 @@ fn without(sentence: &str, [side, zone, degree, size]: [bool; 4]) -> String {
             out.push_str(&sentence[from..words[at].span.start]);
             words[at + 1].span.start
         } else {
-            out.truncate(out.trim_end_matches([' ', ',']).len());
+            out.truncate(out.trim_end_matches([' ', ',', ';', ':']).len());
             words[at].span.end
         };
     }
@@ -122,21 +122,42 @@ fn zone_at(words: &[Word], at: usize) -> Option<Range<usize>> {
 
 /// A degree and what it measures: "moderate in amount".
 fn with_measure(words: &[Word], degree: Range<usize>) -> Range<usize> {
-    let is = |at, wanted: &[&str]| is_one(words, at, wanted);
-    let measured = is(degree.end, &["in"])
-        && is(degree.end + 1, &["amount", "size", "extent", "degree", "severity"]);
-    degree.start..degree.end + if measured { 2 } else { 0 }
+    let end = after(words, degree.end, &lexicon().details.measures);
+    degree.start..end.unwrap_or(degree.end)
+}
+
+/// Where begins what is seen with a finding or device that the sentence affirms before: "with two
+/// leads", ", in keeping with pneumonia". None where it may be what denies or doubts it.
+fn company_at(reading: &Reading) -> Option<usize> {
+    let words = &reading.words;
+    let starts = |at: &usize| {
+        words[*at].after_pause || after(words, *at, &lexicon().details.companies).is_some()
+    };
+    let named = |at: &usize| {
+        let mut heads = reading.mentions.iter().filter(|mention| mention.words.start < *at);
+        let whole = heads.clone().all(|m| m.words.end <= *at && m.says == Says::Present);
+        whole && heads.next().is_some()
+    };
+    let at = (1..words.len()).filter(starts).find(named)?;
+    let late = places(words, &lexicon().late_negators);
+    let denies = |place: &Range<usize>| place.end > at;
+    (!negators(words).iter().chain(&late).any(denies)).then_some(at)
 }
 
 /// The words of the size whose number begins at byte `start`, if it can be left out.
 fn size_at(words: &[Word], start: usize) -> Option<Range<usize>> {
     let at = words.iter().position(|word| word.span.start == start)?;
-    let behind = |set: &[&str]| at > 0 && set.contains(&words[at - 1].lower.as_str());
-    let start = at - usize::from(behind(&WITH_SIZE));
+    let behind = |set: &[Term]| at > 0 && after(words, at - 1, set) == Some(at);
+    let start = at - usize::from(behind(&lexicon().details.with_size));
     let unit = words.get(at + 1).is_some_and(|word| matches!(word.lower.as_str(), "mm" | "cm"));
     let own = words[at].lower.ends_with('m');
     let end = at + 1 + usize::from(unit && !own);
-    (!behind(&BEFORE_SIZE) && (unit || own)).then_some(start..end)
+    (!behind(&lexicon().details.before_size) && (unit || own)).then_some(start..end)
+}
+
+/// Where one of the terms ends, if it begins at word `at`.
+fn after(words: &[Word], at: usize, terms: &[Term]) -> Option<usize> {
+    terms.iter().find_map(|term| matches(words, at, term))
 }
 
 fn is_one(words: &[Word], at: usize, wanted: &[&str]) -> bool {
@@ -164,7 +185,7 @@ mod tests {
 
     #[test]
     fn details_are_left_out_and_the_rest_stays_a_sentence() {
-        let all = [true; 4];
+        let all = [true; 5];
         for (text, expected) in [
             ("There is a moderate left pleural effusion.", "There is a pleural effusion."),
             ("There is a moderate apical effusion.", "There is an apical effusion."),
@@ -178,13 +199,26 @@ mod tests {
             ("Mild edema in the mid zone of the left lung.", "Edema in the lung."),
             ("There is a mass in both upper lung zones.", "There is a mass in both lung zones."),
             ("No pneumothorax.", "No pneumothorax."),
+            ("Left-sided pacemaker with atrial and ventricular leads.", "Pacemaker."),
+            (
+                "Endotracheal tube in place, its tip above the carina.",
+                "Endotracheal tube in place.",
+            ),
+            (
+                "Patchy opacity in the left lung, consistent with pneumonia.",
+                "Patchy opacity in the lung.",
+            ),
+            ("Free air on the left: large pneumothorax.", "Free air: pneumothorax."),
+            ("Effusion, ruled out by ultrasound.", "Effusion, ruled out by ultrasound."),
+            ("Small effusion, no edema.", "Effusion, no edema."),
+            ("Possible effusion, with edema.", "Possible effusion, with edema."),
             ("Moderate.", "Moderate."),
             ("", ""),
         ] {
             assert_eq!(without(text, all), expected, "{text}");
         }
         assert_eq!(
-            without("There is a large left effusion.", [true, false, false, false]),
+            without("There is a large left effusion.", [true, false, false, false, false]),
             "There is a large effusion."
         );
     }
@@ -194,14 +228,15 @@ mod tests {
         fn a_terse_text_says_nothing_that_the_whole_does_not(seed in 0u64..500, chance in 0.0..=1.0) {
             let whole = "Large left pleural effusion. There is a 20 mm nodule in the right upper \
                          lung. No pneumothorax. Mild bilateral edema, left more than right. \
-                         Displaced rib fracture on the left.";
+                         Displaced rib fracture on the left, with a small chest wall mass. Patchy \
+                         opacity, moderate, in keeping with pneumonia. Left pacemaker, two leads.";
             let less = terse(whole, chance, &mut Random::new(seed, &[]));
             prop_assert!(Facts::of(whole).bear_out(&Facts::of(&less)), "{less}");
             prop_assert!(less.len() <= whole.len() + 5);
         }
 
         #[test]
-        fn any_text_can_be_terse(text in "(?s)[ -,]{0,9}(left|on the left|mild|14 mm|a|é|,|[.]| ){0,12}.{0,9}") {
+        fn any_text_can_be_terse(text in "(?s)[ -,]{0,9}(left|on the left|mild|14 mm|with|edema|no|a|é|,|[.]| ){0,12}.{0,9}") {
             terse(&text, 0.7, &mut Random::new(1, &[]));
         }
     }
