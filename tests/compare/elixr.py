@@ -30,7 +30,7 @@ import carina as ca
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results" / "elixr.json"
-SIZES = (64, 256, 1024, "all")
+SIZES = (64, 256, 1024)
 
 
 def weights(model: ca.Model, prefix: str) -> str:
@@ -112,7 +112,7 @@ def main() -> None:
         "--epochs",
         type=int,
         nargs=6,
-        default=[12, 6, 14, 4, 3, 6],
+        default=[12, 4, 22, 3, 3, 6],
         metavar="N",
         help="of supcon, contrastive (at rest, then all), qformer, language and graft",
     )
@@ -148,23 +148,29 @@ def main() -> None:
         ),
         changes={"epochs": given.epochs[0]},
     )
-    curve = clock(
-        "probes",
-        lambda: ca.learning_curve(
-            {**models, "from scratch": scratch},
-            train,
-            test,
-            sizes=[size for size in SIZES if size == "all" or size < len(train)],
-            repeats=3,
-            **shared,
+    anew = {"from scratch": scratch}
+    few = [size for size in SIZES if size < len(train)]
+
+    def curve(compared: dict[str, Any], sizes: list[Any], repeats: int) -> Any:
+        more = {"sizes": sizes, "repeats": repeats, **shared}
+        return ca.learning_curve(compared, train, test, **more)
+
+    curves = {
+        "probes": clock("probes", lambda: curve(models, [*few, "all"], 3)),
+        "from scratch": clock("from scratch", lambda: curve(anew, few, 3)),
+        # Once: three times would take as long as all stages.
+        "from scratch, all": clock(
+            "from scratch, all", lambda: curve(anew, ["all"], 1)
         ),
-    )
+    }
     rows = {
         "settings": {k: v for k, v in vars(given).items() if k != "json"},
         "studies": {name: len(part) for name, part in parts.items()},
         "seconds": clock.seconds,
-        "results": {name: json.loads(r.to_json() or "") for name, r in results.items()},
-        "probes": json.loads(curve.to_json() or ""),
+        "results": {
+            name: json.loads(result.to_json() or "")
+            for name, result in {**results, **curves}.items()
+        },
     }
     given.json.write_text(json.dumps(rows, indent=1) + "\n")
     print(f"{sum(clock.seconds.values()) / 60:.1f} minutes")
