@@ -34,6 +34,7 @@ class _Asked:
     questions: list[str]
     truths: list[str]
     topics: list[str]
+    open: NDArray[np.bool_]
 
 
 def vqa_result(
@@ -49,10 +50,15 @@ def vqa_result(
     asked = _asked(dataset)
     given, unread = _answers(model, dataset, asked, answers, setup.progress)
     grades = _grades(asked, given, judge)
+    if judge is None:
+        # Else an open answer would count where it is right, and nowhere else.
+        grades[asked.open] = np.nan
     grades[unread] = np.nan
-    guess = _commonest(_asked(train) if train is not None else asked)
+    guess = _commonest(
+        asked if train is None else _asked(train), closed_only=judge is None
+    )
     trivial = _grades(asked, [guess.get(topic, "") for topic in asked.topics], None)
-    # Both are means over the same questions: what is open stays wrong for a guess.
+    # Both are means over the same questions; the judge is not asked about a guess.
     trivial = np.where(np.isnan(grades), np.nan, np.nan_to_num(trivial))
     names = ["all", *_in_order(asked.topics)]
     member = np.array([[name in ("all", t) for name in names] for t in asked.topics])
@@ -79,6 +85,8 @@ def vqa_result(
             )
         )
     where = "other data given for it" if train is not None else "the data themselves"
+    if judge is not None and asked.open.any():
+        where += ", right in open questions by the truth's own words only"
     what = (
         setup.data or f"{len(asked.questions)} questions about {len(dataset)} studies"
     )
@@ -105,7 +113,10 @@ def _asked(dataset: Dataset) -> _Asked:
         raise InvalidValueError(
             "dataset: found no questions, expected studies with questions and answers"
         )
-    return _Asked(np.array(rows), questions, truths, topics)
+    # What no rule can grade is open, whatever is answered.
+    silent = grade_answers(questions, truths, [""] * len(truths))
+    is_open = np.array([grade is None for grade in silent])
+    return _Asked(np.array(rows), questions, truths, topics, is_open)
 
 
 def _answers(
@@ -157,11 +168,15 @@ def _grades(
     return np.array([np.nan if g is None else g for g in grades], dtype=np.float64)
 
 
-def _commonest(asked: _Asked) -> dict[str, str]:
+def _commonest(asked: _Asked, *, closed_only: bool) -> dict[str, str]:
     """Return the commonest answer of each topic; of equals, the alphabet's first."""
     counts: dict[str, Counter[str]] = {}
-    for topic, truth in zip(asked.topics, asked.truths, strict=True):
-        counts.setdefault(topic, Counter())[truth.strip().lower()] += 1
+    for topic, truth, is_open in zip(
+        asked.topics, asked.truths, asked.open, strict=True
+    ):
+        # A guess must be one at the questions that take part.
+        if not (closed_only and is_open):
+            counts.setdefault(topic, Counter())[truth.strip().lower()] += 1
     return {t: min(c, key=lambda a: (-c[a], a)) for t, c in counts.items()}
 
 
@@ -173,7 +188,7 @@ def _in_order(topics: list[str]) -> list[str]:
 def _note(ungraded: int, unread: int) -> str:
     parts = []
     if ungraded - unread:
-        parts.append(f"{ungraded - unread} open answers need a judge")
+        parts.append(f"{ungraded - unread} open questions need a judge")
     if unread:
         parts.append(f"{unread} films could not be read")
     return "; ".join(parts)

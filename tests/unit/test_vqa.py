@@ -101,7 +101,7 @@ def test_open_questions_go_to_the_judge(tmp_path):
     said = ["free air", "left"] * 3
     alone = ca.evaluate(None, films, "vqa", answers=said, n=20)
     assert alone.get("grade", "location").value == 1
-    assert alone.get("grade", "other").note == "3 open answers need a judge"
+    assert alone.get("grade", "other").note == "3 open questions need a judge"
     asked = []
 
     def judge(question, truth, answer):
@@ -116,6 +116,54 @@ def test_open_questions_go_to_the_judge(tmp_path):
             InvalidValueError, match=r"judge: gave .*, expected 0, 0\.5"
         ):
             ca.evaluate(None, films, "vqa", answers=said, judge=lambda *_, odd=odd: odd)
+
+
+def mixed(tmp_path, truths):
+    """Studies with an open and a closed question of one topic each."""
+    rows = [
+        {
+            "study": str(number),
+            "patient": str(number),
+            "image": np.zeros((4, 4), np.float32),
+            "questions": [
+                {"question": "What is wrong?", "answer": truth},
+                {"question": "Is it normal?", "answer": "no"},
+            ],
+        }
+        for number, truth in enumerate(truths)
+    ]
+    return ca.open_dataset(rows, root=tmp_path, findings=[], progress=False)
+
+
+def test_without_a_judge_open_questions_take_no_part_however_answered(tmp_path):
+    films = mixed(tmp_path, ["free air", "pneumoperitoneum", "scoliosis"])
+    for said in ("free air", "nothing"):
+        result = ca.evaluate(None, films, "vqa", answers=[said, "yes"] * 3, n=20)
+        row = result.get("grade", "other")
+        assert (row.value, row.n) == (0, 3)
+        assert row.note == "3 open questions need a judge"
+    words = {"free air": 1, "pneumoperitoneum": 0}
+    judged = ca.evaluate(
+        None,
+        films,
+        "vqa",
+        answers=["Free air.", "yes"] * 3,
+        judge=lambda _, truth, answer: words.get(truth, 0.5),
+        n=20,
+    )
+    row = judged.get("grade", "other")
+    assert (row.value, row.n, row.note) == (pytest.approx(1.5 / 6), 6, "")
+
+
+def test_the_baseline_guesses_at_the_questions_that_take_part(tmp_path):
+    films = mixed(tmp_path, ["free air"] * 3)
+    said = ["free air", "no"] * 3
+    alone = ca.evaluate(None, films, "vqa", answers=said, n=20).get("grade", "other")
+    assert (alone.value, alone.baseline, alone.n) == (1, 1, 3)
+    judged = ca.evaluate(None, films, "vqa", answers=said, judge=lambda *_: 0.5, n=20)
+    row = judged.get("grade", "other")
+    assert (row.value, row.baseline, row.n) == (1, 0.5, 6)
+    assert "by the truth's own words only" in judged.protocol.data
 
 
 def test_models_without_words_and_data_without_questions_are_refused(films):

@@ -36,7 +36,8 @@ def grade_answer(
     Returns
     -------
     float or None
-        1, 0.5 or 0; None for an open question without a judge.
+        1, 0.5 or 0; None for an open question without a judge, unless it is answered
+        in the truth's own words.
 
     Raises
     ------
