@@ -34,6 +34,12 @@ class PromptBank(Sequence[Prompt]):
     ----------
     prompts : sequence of Prompt
 
+    Raises
+    ------
+    InvalidValueError
+        If there is no prompt, a finding is there twice, or a side has no phrase or an
+        empty one.
+
     Examples
     --------
     >>> bank = PromptBank.of({"effusion": ("pleural effusion", "no pleural effusion")})
@@ -53,6 +59,11 @@ class PromptBank(Sequence[Prompt]):
                     f"{len(prompt.absent)}"
                 )
                 raise InvalidValueError(msg)
+            for phrases in (prompt.present, prompt.absent):
+                _check_phrases(prompt.finding, phrases)
+        names = [prompt.finding for prompt in prompts]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise InvalidValueError(f"prompts: found {twice} twice, expected each once")
         self._prompts = tuple(prompts)
 
     @classmethod
@@ -138,6 +149,17 @@ def prompts(name: str) -> PromptBank:
 def list_prompts() -> list[str]:
     """List the built-in prompt banks."""
     return list(_core.list_prompts())
+
+
+def _check_phrases(finding: str, phrases: Sequence[str]) -> None:
+    if isinstance(phrases, str):
+        raise InvalidValueError(
+            f"prompts of {finding!r}: found one text, expected a sequence of them"
+        )
+    if not all(isinstance(text, str) and text.strip() for text in phrases):
+        raise InvalidValueError(
+            f"prompts of {finding!r}: found an empty phrase, expected words"
+        )
 
 
 def _prompt(

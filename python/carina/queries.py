@@ -12,6 +12,8 @@ from carina import _core
 from carina.dataset import Dataset
 from carina.errors import InvalidValueError
 
+_SEQUENCES = ("findings", "partly", "severity")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
@@ -40,6 +42,11 @@ class Query:
         The device asked for, as attributes name it.
     normal : bool
         Whether it asks for films on which nothing is found; then without findings.
+
+    Raises
+    ------
+    InvalidValueError
+        If the text is empty, or one text stands where a sequence of them belongs.
     """
 
     text: str
@@ -51,6 +58,17 @@ class Query:
     at_least_mm: float = 0.0
     device: str = ""
     normal: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what would be read as something else."""
+        if not self.text.strip():
+            raise InvalidValueError("query: found an empty text, expected words")
+        for name in _SEQUENCES:
+            if isinstance(getattr(self, name), str):
+                raise InvalidValueError(
+                    f"query {self.text!r}: {name}: found one text, expected a sequence "
+                    "of them"
+                )
 
     def grades(self, dataset: Dataset) -> NDArray[np.float64]:
         """Grade every study of a data set.
@@ -69,7 +87,7 @@ class Query:
 
     def _graded(self, dataset: Dataset) -> tuple[NDArray[np.float64], bool]:
         fields = asdict(self)
-        for name in ("findings", "partly", "severity"):
+        for name in _SEQUENCES:
             fields[name] = [str(value) for value in fields[name]]
         return _core.grade_query(json.dumps(fields), dataset._core)
 

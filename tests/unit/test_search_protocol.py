@@ -4,6 +4,7 @@ import carina as ca
 import numpy as np
 import pytest
 from carina.errors import InvalidValueError, ShapeError
+from carina.prompts import Prompt
 from carina.result import MACRO, Result
 
 
@@ -138,6 +139,34 @@ def test_unknown_findings_and_sets_are_named(films, queries):
         ca.evaluate(model, films, "search", direction="sideways")
     with pytest.raises(InvalidValueError, match="found \\['edema'\\] twice"):
         ca.evaluate(model, films, "search", queries=["edema", "edema"])
+
+
+@pytest.mark.parametrize("name", ["findings", "partly", "severity"])
+def test_one_text_is_no_sequence_of_texts(name):
+    with pytest.raises(InvalidValueError) as caught:
+        ca.Query(text="a large effusion", **{name: "large"})
+    assert str(caught.value) == (
+        f"query 'a large effusion': {name}: found one text, expected a sequence of them"
+    )
+
+
+def test_queries_and_phrases_without_words_are_refused(films, queries):
+    model = Oracle(queries, films)
+    for empty in ("", " \n"):
+        with pytest.raises(InvalidValueError, match="query: found an empty text, exp"):
+            ca.evaluate(model, films, "search", queries=["edema", empty])
+    empty = r"prompts of 'edema': found an empty phrase, expected words"
+    for sides in (("edema", ""), (["edema", " "], "no edema")):
+        with pytest.raises(InvalidValueError, match=empty):
+            ca.PromptBank.of({"edema": sides})
+    with pytest.raises(InvalidValueError, match="prompts of '': found an empty phrase"):
+        ca.PromptBank.of([""])
+    with pytest.raises(InvalidValueError, match="prompts of 'mass': found one text"):
+        ca.PromptBank([Prompt("mass", "mass", ("no mass",))])
+    with pytest.raises(
+        InvalidValueError, match=r"prompts: found \['mass'\] twice, expected each once"
+    ):
+        ca.PromptBank.of(["mass", "edema", "mass"])
 
 
 def test_films_find_films_and_reports(films, queries, tiny):
