@@ -88,8 +88,10 @@ def evaluate(
     k : int, default=5
         How many of those found count.
     direction : {"text_to_image", "image_to_image", "image_to_report"}
-        What searches for what. Films are graded by findings in common (2 for the same
-        ones, 1 for some); other films of the same patient take no part.
+        What searches for what. Films and reports are graded by findings in common: 2
+        where all labels are known and the same, 1 for some, 0 for a difference; what
+        the known labels do not tell takes no part. Where films find films, other films
+        of the same patient take no part; of reports all do, the film's own included.
     answers : sequence, optional
         For ``"vqa"``: one text for each question, in the order of the studies (or a
         sequence for each study). For ``"report_quality"``: for each of

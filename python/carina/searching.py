@@ -168,7 +168,7 @@ def _by_films(
     k: int,
     setup: Setup,
 ) -> tuple[list[Measurement], int]:
-    labels = dataset.labels
+    labels = np.where(dataset.labels == -1, np.nan, dataset.labels)
     reports = [text.strip() for text in dataset.reports]
     told = ~np.isnan(labels).all(axis=1)
     to_report = direction == "image_to_report"
@@ -188,8 +188,10 @@ def _by_films(
         films = films.reshape(len(rows), -1)
         read = ~np.isnan(films).any(axis=1)
         films = films / np.maximum(np.linalg.norm(films, axis=1, keepdims=True), 1e-12)
+    if not read.any():
+        raise InvalidValueError("dataset: found no film that can be read")
     rows, films = rows[read], films[read]
-    present = labels[rows] == 1
+    truth = labels[rows]
     patients = dataset.patients[rows]
     # A report that several films have is found once, and graded by the first of them.
     first = {reports[row]: at for at, row in reversed(list(enumerate(rows)))}
@@ -206,7 +208,7 @@ def _by_films(
             score = films @ films[at]
             # Other films of a patient are found too easily.
             keep = patients != patients[at]
-        grade = _shared(present[at], present[pool])
+        grade = _shared(truth[at], truth[pool])
         scores.append(_scored(np.where(keep, grade, np.nan), score, k))
     values, trivial = (np.array([score[part] for score in scores]) for part in (0, 1))
     found = clustered_means(values[:, :3], patients, n=setup.n, seed=setup.seed)
@@ -227,11 +229,16 @@ def _by_films(
     return measured, found[0].clusters
 
 
-def _shared(own: NDArray[np.bool_], others: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Grade by findings: 2 for the same ones, 1 for some in common, else 0."""
-    same = (others == own).all(axis=1)
-    some = (others & own).any(axis=1)
-    return np.where(same, 2.0, np.where(some, 1.0, 0.0))
+def _shared(own: NDArray[Any], others: NDArray[Any]) -> NDArray[np.float64]:
+    """Grade by findings: 2 for the same ones, 1 for some in common, 0 for a difference.
+
+    NaN, which takes no part, where what is known of both does not tell.
+    """
+    known = ~np.isnan(own) & ~np.isnan(others)
+    equal = others == own
+    some = (equal & (own == 1)).any(axis=1)
+    differ = (known & ~equal).any(axis=1)
+    return np.select([equal.all(axis=1), some, differ], [2.0, 1.0, 0.0], np.nan)
 
 
 def _metrics(k: int) -> list[str]:

@@ -6,6 +6,7 @@ import pytest
 from carina.errors import InvalidValueError, ShapeError
 from carina.prompts import Prompt
 from carina.result import MACRO, Result
+from carina.searching import _shared
 
 
 class Oracle:
@@ -184,6 +185,79 @@ def test_films_find_films_and_reports(films, queries, tiny):
         ca.evaluate(
             close, films, "search", direction="image_to_image", queries="phantom19"
         )
+
+
+def test_films_are_graded_by_what_is_known_of_both():
+    nan = np.nan
+    own = np.array([1, 0, nan])
+    others = np.array([[1, 1, 0], [0, nan, 1], [nan, 0, 1], [nan, nan, 0], [1, 0, nan]])
+    np.testing.assert_array_equal(_shared(own, others), [1, 0, nan, nan, 1])
+    whole = np.array([[1, 0, 1], [0, 0, 0], [1, 0, 0]])
+    np.testing.assert_array_equal(_shared(whole[1], whole), [0, 2, 0])
+    np.testing.assert_array_equal(_shared(whole[0], whole), [2, 0, 1])
+
+
+class Known:
+    """A model to which films are the more alike, the nearer their numbers."""
+
+    def __init__(self, unread=()):
+        self.unread = list(unread)
+
+    def encode(self, data, *, progress=None):
+        angle = np.array([int(study.id) for study in data]) / 10
+        films = np.column_stack([np.cos(angle), np.sin(angle)]).astype(np.float32)
+        films[[study.id in self.unread for study in data]] = np.nan
+        return films
+
+    def embed(self, data, *, progress=None):
+        return self.encode(data)[:, None, :]
+
+    def encode_text(self, texts):
+        return np.eye(2, dtype=np.float32)[np.zeros(len(texts), int)]
+
+
+def labelled(tmp_path, labels, patients=None):
+    rows = [
+        {
+            "study": str(number),
+            "patient": str(number if patients is None else patients[number]),
+            "image": np.zeros((4, 4), np.float32),
+            "report": f"Report {number}.",
+            **{f: v for f, v in zip("abc", row, strict=True) if v is not None},
+        }
+        for number, row in enumerate(labels)
+    ]
+    return ca.open_dataset(rows, root=tmp_path, findings=list("abc"), progress=False)
+
+
+def test_unknown_and_uncertain_labels_are_not_absent_ones(tmp_path):
+    # The film most alike has no known label in common with the first.
+    bare = (None, None, None)
+    labels = [(1, 0, None), (None, None, 1), (-1, -1, 0), (1, 0, 1)]
+    films = labelled(tmp_path, [*labels, *[bare] * 8, (0, 1, None), (-1, -1, -1)])
+    options = {"direction": "image_to_image", "k": 1, "n": 20}
+    found = ca.evaluate(Known(), films[[0, 1, 2]], "search", **options)
+    assert found.get("ndcg@1").n == 0
+    found = ca.evaluate(Known(), films[[0, 1, 3, 12, 13]], "search", **options)
+    # 0 and 1 find 3, which finds both; nothing is like 12, and of 13 nothing is known.
+    assert (found.get("ndcg@1").value, found.get("ndcg@1").n) == (1, 3)
+    assert found.protocol.clusters == 4
+
+
+def test_a_film_may_find_all_reports_but_no_film_of_its_patient(tmp_path):
+    films = labelled(tmp_path, [(1, 0, 0), (1, 0, 0)], patients=[7, 7])
+    own = {"n": 20, "k": 1, "progress": False}
+    by_film = ca.evaluate(Known(), films, "search", direction="image_to_image", **own)
+    assert by_film.get("ndcg@1").n == 0
+    words = ca.evaluate(Known(), films, "search", direction="image_to_report", **own)
+    assert (words.get("ndcg@1").value, words.get("ndcg@1").n) == (1, 2)
+
+
+@pytest.mark.parametrize("direction", ["image_to_image", "image_to_report"])
+def test_films_none_of_which_can_be_read_are_an_error(tmp_path, direction):
+    films = labelled(tmp_path, [(1, 0, 0), (1, 0, 0)])
+    with pytest.raises(InvalidValueError, match="found no film that can be read"):
+        ca.evaluate(Known(unread="01"), films, "search", direction=direction)
 
 
 def test_single_prompts_are_told_apart(films, tiny):
