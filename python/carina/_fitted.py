@@ -14,6 +14,7 @@ from carina._labels import (
     column_names,
     column_of,
     is_named,
+    labels_of,
     own_truth,
     read_labels,
 )
@@ -280,7 +281,7 @@ class FittedUse(Classifier):
         """Labels (n, labels) in the order of ``labels_``."""
         fitted = self._fitted()
         if fitted.flat_ and not is_named(y):
-            return codes_of(np.asarray(y), np.asarray(fitted.classes_))[:, None]
+            return codes_of(labels_of(y), np.asarray(fitted.classes_))[:, None]
         if is_named(y) and not fitted.flat_:
             missing = [name for name in fitted.labels_ if name not in column_names(y)]
             if missing:

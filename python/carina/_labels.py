@@ -1,6 +1,7 @@
 """Labels in any of the forms that people keep them in."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,18 @@ from numpy.typing import NDArray
 from carina._arrays import is_frame
 from carina.dataset import Dataset
 from carina.errors import InvalidValueError, ShapeError
+from carina.metrics._checks import floats
+
+
+@dataclass(frozen=True)
+class _Column:
+    """One label with its name, as a column of a data frame has it."""
+
+    name: str
+    values: NDArray[Any]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self.values, dtype=dtype)
 
 
 def is_named(y: Any) -> bool:
@@ -36,9 +49,13 @@ def own_truth(X: Any, y: Any, groups: Any = None) -> tuple[Any, Any]:
         return y, groups
     groups = X.patients if groups is None else groups
     own = isinstance(y, np.ndarray) and np.array_equal(y, X.labels, equal_nan=True)
-    if (y is None or own) and len(X.findings) > 1:
-        return dict(zip(X.findings, X.labels.T, strict=True)), groups
-    return (X.labels[:, 0] if y is None else y), groups
+    if y is not None and not own:
+        return y, groups
+    if not X.findings:
+        raise InvalidValueError("dataset: found no findings; give y=…")
+    if y is None and len(X.findings) == 1:
+        return _Column(X.findings[0], X.labels[:, 0]), groups
+    return dict(zip(X.findings, X.labels.T, strict=True)), groups
 
 
 def read_labels(
@@ -49,13 +66,13 @@ def read_labels(
         names = column_names(y)
         if not names:
             raise ShapeError("y: expected at least one column, got none")
-        columns = [np.asarray(column_of(y, n), dtype=np.float64) for n in names]
+        columns = [floats(column_of(y, n), f"y: column {n!r}") for n in names]
         if any(c.ndim != 1 or len(c) != len(columns[0]) for c in columns):
             shapes = [list(c.shape) for c in columns]
             raise ShapeError(f"y: expected columns of equal length, got {shapes}")
         return np.stack(columns, axis=1), tuple(names), None
     name = getattr(y, "name", None)
-    array = np.asarray(y)
+    array = labels_of(y)
     if array.ndim == 2:
         try:
             labels = np.ascontiguousarray(array, dtype=np.float64)
@@ -74,16 +91,39 @@ def read_labels(
     )
 
 
+def labels_of(y: Any) -> NDArray[Any]:
+    """Return labels as an array; texts beside a missing value stay texts."""
+    try:
+        array = np.asarray(y)
+        # numpy would write NaN out as one more text.
+        if array.dtype.kind == "U" and isinstance(y, list | tuple) and array.ndim == 1:
+            array = array if all(isinstance(v, str) for v in y) else np.array(y, "O")
+    except (TypeError, ValueError) as error:
+        raise InvalidValueError(f"y: not an array of labels: {error}") from error
+    return array
+
+
+def _missing(array: NDArray[Any]) -> NDArray[np.bool_]:
+    """Mark what is unknown: NaN, None, and what pandas has for them."""
+    if array.dtype.kind == "f":
+        empty: NDArray[np.bool_] = np.isnan(array)
+        return empty
+    if array.dtype.kind != "O":
+        return np.zeros(len(array), dtype=bool)
+    # NA compared with itself is NA, which is neither true nor false.
+    return np.array(
+        [v is None or type(v).__name__ == "NAType" or v != v for v in array], dtype=bool
+    )
+
+
 def _classes(array: NDArray[Any]) -> NDArray[Any]:
     """Return the two classes of one label; 0 and 1 unless it has others."""
-    if array.dtype.kind == "b":
+    found = array[~_missing(array)]
+    known = np.unique(np.array(found.tolist()) if found.dtype.kind == "O" else found)
+    if known.dtype.kind == "b":
         return np.array([False, True])
-    if array.dtype.kind in "iuf":
-        known = np.unique(array[~np.isnan(array)])
-        if np.isin(known, (0, 1, -1)).all():
-            return np.array([0, 1])
-    else:
-        known = np.unique(array)
+    if known.dtype.kind in "iuf" and np.isin(known, (0, 1, -1)).all():
+        return np.array([0, 1])
     if len(known) != 2:
         raise InvalidValueError(
             f"y: found {len(known)} classes, expected 2; for more, give one column each"
@@ -97,15 +137,17 @@ def codes_of(array: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.float64]:
         array = array[:, 0]
     if array.ndim != 1:
         raise ShapeError(f"y: expected shape (n,), got {list(array.shape)}")
+    labels = np.full(len(array), np.nan)
+    known = ~_missing(array)
     if classes.dtype.kind in "iu" and classes.tolist() == [0, 1]:
         try:
-            return np.asarray(array, dtype=np.float64)
+            labels[known] = array[known].astype(np.float64)
         except (TypeError, ValueError) as error:
             raise InvalidValueError(f"y: not an array of labels: {error}") from error
-    strange = set(np.unique(array).tolist()) - set(classes.tolist())
-    if strange:
+        return labels
+    if set(array[known].tolist()) - set(classes.tolist()):
         raise InvalidValueError(
             f"y: found a class that the fit did not see, expected {classes.tolist()}"
         )
-    labels: NDArray[np.float64] = (array == classes[1]).astype(np.float64)
+    labels[known] = array[known] == classes[1]
     return labels

@@ -58,7 +58,8 @@ class Embeddings:
         kind: str,
         recipe: str = "cxr-foundation",
     ) -> None:
-        array = np.array(values, dtype=np.float32)
+        # A copy, which nobody else can change.
+        array = np.array(_numbers("values", values))
         if not 2 <= array.ndim <= 4 or 0 in array.shape:
             raise ShapeError(
                 f"values: expected shape (n, …, d) with n > 0, got {list(array.shape)}"
@@ -135,7 +136,7 @@ class Embeddings:
         ShapeError
             If a query has another length.
         """
-        found = np.asarray(queries, dtype=np.float32)
+        found = _numbers("queries", queries)
         rows = np.atleast_2d(found)
         width = self._values.shape[-1]
         if rows.ndim != 2 or rows.shape[1] != width:
@@ -300,6 +301,13 @@ def _kind(path: Path, shape: tuple[int, ...]) -> Kind:
             return kind
     names = ", ".join(f"{kind} {shape}" for kind, shape in _SHAPES.items())
     raise FormatError(f"{path}: expected one of {names}, found {shape[1:]}")
+
+
+def _numbers(what: str, values: ArrayLike) -> NDArray[np.float32]:
+    try:
+        return np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InvalidValueError(f"{what}: not an array of numbers: {error}") from error
 
 
 def _unit(x: NDArray[np.float32]) -> NDArray[np.float32]:

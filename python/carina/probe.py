@@ -148,8 +148,8 @@ class Probe(FittedUse):
             Finite features; several vectors of one film are averaged.
         y : array-like of shape (n,) or (n, labels), DataFrame, Table or dict
             Labels 0, 1, -1 (uncertain) or NaN (unknown); columns and keys
-            become ``labels_``. One label may be any two classes. A Dataset as
-            `X` brings its labels and patients along.
+            become ``labels_``. One label may be any two classes, NaN or None where
+            it is unknown. A Dataset as `X` brings its labels and patients along.
         groups : array-like of shape (n,), optional
             The patient of each row; none is split when stopping early.
 

@@ -1,7 +1,7 @@
 """The protocol of semantic search: graded relevance of the first few found."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,7 @@ from carina._means import clustered_means
 from carina._setup import Setup
 from carina.dataset import Dataset
 from carina.errors import InvalidValueError, ShapeError
+from carina.metrics._checks import floats
 from carina.queries import Queries, QueriesLike, list_queries
 from carina.result import MACRO, Measurement, Result
 
@@ -295,7 +296,7 @@ def _table(
         if missing:
             raise InvalidValueError(f"grades: none for {missing}")
         columns = [
-            np.asarray(column_of(grades, text), dtype=np.float64)
+            floats(column_of(grades, text), f"grades: column {text!r}")
             for text in queries.texts
         ]
         if any(column.shape != (len(dataset),) for column in columns):
@@ -306,7 +307,7 @@ def _table(
             )
         table = np.array(columns)
     else:
-        table = np.asarray(grades, dtype=np.float64)
+        table = floats(cast(ArrayLike, grades), "grades")
         if table.shape != (len(queries), len(dataset)):
             raise ShapeError(
                 f"grades: expected shape ({len(queries)}, {len(dataset)}), one row a "

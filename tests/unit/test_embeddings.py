@@ -163,6 +163,12 @@ def test_names_that_repeat_and_numbers_that_are_none_are_refused():
         ca.Embeddings(["a", "a"], values, kind="pooled")
     with pytest.raises(ShapeError, match="ids: expected 2, got 1"):
         ca.Embeddings(["a"], values, kind="pooled")
+    for wrong in ([["a"], ["b"]], [[1.0], [1.0, 2.0]]):
+        with pytest.raises(InvalidValueError, match="values: not an array of numbers"):
+            ca.Embeddings(names, wrong, kind="pooled")
+    found = ca.Embeddings(names, values, kind="pooled")
+    with pytest.raises(InvalidValueError, match="queries: not an array of numbers"):
+        found.similarity(["effusion"])
     values[1, 7] = np.nan
     with pytest.raises(InvalidValueError, match="row 1 has others"):
         ca.Embeddings(names, values, kind="pooled")

@@ -219,6 +219,45 @@ def test_an_unknown_label_leaves_the_others_alone(probe):
         assert probe.fit(X, holes).score(X, y) > 0.8
 
 
+@pytest.mark.parametrize(
+    ("classes", "hole"),
+    [
+        ((1.0, 2.0), np.nan),
+        ((1, 2), None),
+        (("sick", "well"), np.nan),
+        (("sick", "well"), None),
+        (("sick", "well"), pd.NA),
+        ((0, 1), None),
+        ((0, 1), pd.NA),
+        ((False, True), None),
+    ],
+)
+def test_an_unknown_class_takes_no_part(classes, hole):
+    X, y = data(n=60)
+    named = [classes[int(label)] for label in y[:, 0]]
+    named[::3] = [hole] * 20
+    kept = np.arange(60) % 3 != 0
+    probe = Probe(standardize=False)
+    alone = clone(probe).fit(X[kept], y[kept, 0])
+    for given in (named, np.array(named, dtype=object), pd.Series(named)):
+        probe.fit(X, given)
+        assert probe.classes_.tolist() == list(classes)
+        np.testing.assert_allclose(probe.coef_, alone.coef_, atol=1e-5)
+        assert probe.score(X, given) == alone.score(X[kept], y[kept, 0])
+
+
+def test_labels_that_are_no_numbers_are_named_by_their_column():
+    X, y = data(n=4)
+    words = {"edema": y[:, 0], "mass": ["no", "yes", "no", "yes"]}
+    for table in (words, Table(words), pd.DataFrame(words)):
+        with pytest.raises(
+            InvalidValueError, match="y: column 'mass': not an array of numbers"
+        ):
+            Probe().fit(X, table)
+    with pytest.raises(InvalidValueError, match="y: not an array of labels"):
+        Probe().fit(X, [[1], [0, 1], [1], [0]])
+
+
 def test_uncertain_labels_follow_the_policy():
     X, y = data()
     uncertain = y[:, 0].copy()

@@ -56,7 +56,17 @@ def test_a_data_set_brings_its_labels_their_names_and_its_patients():
         == given.get("auroc", f"label_{films.findings.index('edema')}").value
     )
     one = films.with_findings({"edema": "edema"})
-    assert Probe(model, progress=False).fit(one).classes_.tolist() == [0, 1]
+    single = Probe(model, progress=False).fit(one)
+    assert (single.classes_.tolist(), single.labels_) == ([0, 1], ("edema",))
+    assert single.evaluate(one, n=20).rows[0].finding == "edema"
+    same = Probe(model, progress=False).fit(one, one.labels)
+    assert same.labels_ == ("edema",)
+    assert same.score(one, one.labels) == single.score(one, one.labels)
+    bare = films.with_findings([])
+    with pytest.raises(InvalidValueError, match="dataset: found no findings; give y="):
+        Probe(model, progress=False).fit(bare)
+    labels = films.labels[:, films.findings.index("edema")]
+    assert Probe(model, progress=False).fit(bare, labels).labels_ == ("label",)
     with pytest.raises(InvalidValueError, match="only a Dataset brings its own"):
         Probe().fit(features)
 

@@ -121,6 +121,11 @@ def test_grades_may_be_a_table(films, queries):
         ca.evaluate(model, films, "search", queries=texts, grades=np.zeros((2, 3)))
     with pytest.raises(InvalidValueError, match="grades: found -1, expected 0 to 64"):
         ca.evaluate(model, films, "search", queries=texts, grades=-np.ones((2, 250)))
+    grades["two"] = ["good"] * len(films)
+    with pytest.raises(InvalidValueError, match="grades: column 'two': not an array"):
+        ca.evaluate(model, films, "search", grades=grades)
+    with pytest.raises(InvalidValueError, match="grades: not an array of numbers"):
+        ca.evaluate(model, films, "search", queries=["one"], grades=["good"])
     with pytest.raises(InvalidValueError, match=r"grades: none for \['three'\]"):
         ca.evaluate(model, films, "search", queries=["three"], grades=grades)
 
