@@ -172,18 +172,20 @@ class LanceStore:
         there = self._present(keys)
         for row, key in enumerate(keys):
             if key in seen or key in there:
-                place = "already in the index" if key in there else "twice"
+                # Keys may be names of patients or studies, so the row is named.
+                place = "already in the index" if key in there else "given twice"
                 raise InvalidValueError(
-                    f"keys: {key!r} (row {row}) is {place}, expected unique keys"
+                    f"keys: row {row} is {place}, expected unique keys"
                 )
             seen.add(key)
 
     def delete_keys(self, keys: list[str]) -> int:
         """Delete rows by key, all of which must be there."""
         there = self._present(keys)
-        for key in keys:
-            if key not in there:
-                raise InvalidValueError(f"keys: {key!r} is not in the index")
+        if missing := sum(key not in there for key in keys):
+            raise InvalidValueError(
+                f"keys: {missing} of {len(keys)} are not in the index"
+            )
         return self._delete(_among(keys)) if keys else 0
 
     def delete_where(self, where: str) -> int:

@@ -2,13 +2,31 @@
 
 import datetime
 import json
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carina._arrays import is_frame
-from carina.errors import InvalidValueError
+from carina.errors import CarinaError, InvalidValueError
+
+# Names of columns that tell who is meant, written in letters only.
+_IDENTIFIERS = frozenset(
+    {
+        *("key", "name", "path", "file", "filename", "filepath", "mrn"),
+        *("accession", "accessionnumber"),
+        *("patient", "patientid", "patientname", "subject", "subjectid"),
+        *("study", "studyid", "studyuid", "studyinstanceuid", "seriesinstanceuid"),
+        *("dicomid", "imageid", "imageindex", "sopinstanceuid"),
+    }
+)
+
+
+def names_patients(column: str) -> bool:
+    """Say whether a column of that name is an identifier, however it is written."""
+    return "".join(filter(str.isalpha, column)).lower() in _IDENTIFIERS
 
 
 def named_rows(n: int, keys: Any, metadata: Any) -> tuple[list[str], list[str]]:
@@ -77,10 +95,31 @@ def of_dataset(dataset: Any) -> tuple[list[str], list[dict[str, Any]]]:
         if patient:
             row["patient"] = str(patient)
         films = getattr(study, "films", None) or getattr(study, "images", None) or ()
-        view = getattr(next(iter(films), None), "view", None)
+        try:
+            view = getattr(next(iter(films), None), "view", None)
+        except CarinaError:
+            view = None  # a film that cannot be read; its encoding says so
         if view is not None:
             row["view"] = str(view)
         record = getattr(study, "record", None) or {}
         row.update({str(name): value for name, value in dict(record).items()})
         rows.append(row)
     return keys, rows
+
+
+def readable(
+    array: NDArray[np.float32], keys: list[str], rows: list[str]
+) -> tuple[NDArray[np.float32], list[str], list[str]]:
+    """Leave out the films that could not be read, with a warning."""
+    read = np.asarray(~np.isnan(array).any(axis=(1, 2)))
+    if read.all():
+        return array, keys, rows
+    if not read.any():
+        raise InvalidValueError("dataset: found no film that can be read")
+    warnings.warn(
+        f"{int((~read).sum())} of {len(read)} films cannot be read; the index is made "
+        "without them",
+        stacklevel=3,
+    )
+    kept = np.flatnonzero(read)
+    return array[kept], [keys[i] for i in kept], [rows[i] for i in kept]

@@ -43,6 +43,20 @@ def encode(model: Any, what: Any, *, shared: bool = False) -> NDArray[np.float32
     return np.asarray(method(what), dtype=np.float32)
 
 
+def check_may_join(made: str | None, vectors: Any, store: str | None) -> None:
+    """Refuse what an index cannot hold beside its own vectors.
+
+    `made` and `store` say which model made the vectors, and those of the index.
+    """
+    check_fingerprint(made, store, "the index")
+    if store is None and isinstance(vectors, Embeddings):
+        raise InvalidValueError(
+            "vectors: the index does not know which model made its vectors, so "
+            "embeddings may be of another; make it by "
+            "Index.create(path, vectors=embeddings), which keeps where they come from"
+        )
+
+
 def check_fingerprint(found: str | None, expected: str | None, what: str) -> None:
     """Refuse vectors of another model or recipe than `what` was made with."""
     if found is not None and expected is not None and found != expected:

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from carina import _core
+from carina._failures import rows_of_nan_are_known
 from carina._files import PathLike
-from carina._metadata import named_rows, of_dataset
+from carina._metadata import named_rows, names_patients, of_dataset, readable
 from carina._models import (
     as_rows,
     check_fingerprint,
+    check_may_join,
     encode,
     fingerprint,
     is_numeric,
@@ -26,14 +28,6 @@ from carina.errors import InvalidValueError, ShapeError
 from carina.table import Table
 
 __all__ = ["Index"]
-
-_IDENTIFIERS = frozenset(
-    {
-        *("key", "name", "path", "file", "mrn", "accession", "accession_number"),
-        *("patient", "patient_id", "subject", "subject_id"),
-        *("study", "study_id", "study_uid"),
-    }
-)
 
 
 class _Store(Protocol):
@@ -112,7 +106,8 @@ class Index:
             Anything with ``encode`` and ``encode_text``; its fingerprint is
             kept, and vectors of another model are refused from then on.
         dataset : Dataset, optional
-            Studies for `model` to encode; gives keys and metadata as well.
+            Studies for `model` to encode; gives keys and metadata as well. Those whose
+            film cannot be read are left out, with a warning that says how many.
         vectors : Embeddings or array-like of shape (n, d) or (n, vectors, d), optional
             Vectors at hand. A row of several vectors scores by its best. Embeddings
             bring their fingerprint along.
@@ -121,7 +116,8 @@ class Index:
         metadata : DataFrame, Table, dict of columns or list of dicts, optional
             Numbers, text, true/false or missing, a row each.
         dimension : int, optional
-            Length d of a vector, to make an empty index.
+            Length d of a vector, to make an empty index. Without `model` it knows no
+            fingerprint, and takes no Embeddings.
         metric : {"cosine", "dot"}, default="cosine"
             How vectors are compared.
         dtype : {"float32", "float16"}, default="float32"
@@ -133,8 +129,8 @@ class Index:
         Raises
         ------
         InvalidValueError
-            If an index is already there, keys repeat, or a vector is not
-            finite or, under the cosine, all zeros.
+            If an index is already there, keys repeat, no film can be read, or a
+            vector is not finite or, under the cosine, all zeros.
         ShapeError
             If the shapes do not fit.
         """
@@ -142,7 +138,8 @@ class Index:
             if model is None or vectors is not None:
                 raise InvalidValueError("dataset: needs a model, and no vectors")
             found_keys, found_metadata = of_dataset(dataset)
-            vectors = encode(model, dataset, shared=True)
+            with rows_of_nan_are_known():
+                vectors = encode(model, dataset, shared=True)
             keys = found_keys if keys is None else keys
             metadata = found_metadata if metadata is None else metadata
         array = None if vectors is None else as_rows(vectors)
@@ -163,14 +160,18 @@ class Index:
         }
         if keys is None and isinstance(vectors, Embeddings):
             keys = vectors.ids
-        if array is not None and keys is None:
-            keys = [f"{row:08}" for row in range(len(array))]
+        if array is not None:
+            if keys is None:
+                keys = [f"{row:08}" for row in range(len(array))]
+            names, rows = named_rows(len(array), keys, metadata)
+            if dataset is not None:
+                array, names, rows = readable(array, names, rows)
         fresh = not Path(path).exists()
         made = cls(_backend(store).create(path, **options), model)
         if array is None:
             return made
         try:
-            made._store.add(array, *named_rows(len(array), keys, metadata))
+            made._store.add(array, names, rows)
         except BaseException:
             # Rows that cannot be added must not leave an empty index behind.
             if fresh:
@@ -226,9 +227,17 @@ class Index:
             Unique names; Embeddings have their own.
         metadata : DataFrame, Table, dict of columns or list of dicts, optional
             A row each; columns may be new.
+
+        Raises
+        ------
+        InvalidValueError
+            If the model is not the one of the vectors, Embeddings come to an index
+            that knows no model, or a key is there already.
+        ShapeError
+            If the shapes do not fit.
         """
         made = made_by(self.model, vectors)
-        check_fingerprint(made, self._store.model, "the index")
+        check_may_join(made, vectors, self._store.model)
         if keys is None:
             if not isinstance(vectors, Embeddings):
                 raise InvalidValueError("keys: expected a name for each row, got none")
@@ -289,16 +298,16 @@ class Index:
         ------
         InvalidValueError
             If the filter cannot be read (it says where), names an unknown
-            column, or the model is not the one of the vectors.
+            column, a sentence is empty, or the model is not the one of the vectors.
         """
         if k < 1:
             raise InvalidValueError(f"k: got {k}, expected at least 1")
         queries, several = self._queries(query)
+        # No more can be found, and larger numbers have no room in the stores.
+        k = min(int(k), max(len(self), 1))
         show = progress if len(queries) > 256 or progress else False
         with Bar("search", show=show, unit="block") as bar:
-            counts, keys, scores, metadata = self._store.search(
-                queries, int(k), where, bar
-            )
+            counts, keys, scores, metadata = self._store.search(queries, k, where, bar)
         rows = [json.loads(text) for text in metadata]
         columns: dict[str, Any] = {}
         if several:
@@ -308,7 +317,7 @@ class Index:
         columns["score"] = scores
         for name in self._store.columns:
             columns[name] = [row.get(name) for row in rows]
-        return Table(columns, hidden=[n for n in columns if n.lower() in _IDENTIFIERS])
+        return Table(columns, hidden=filter(names_patients, columns))
 
     def compact(self) -> None:
         """Rewrite the rows as one segment and free the space of deleted ones."""
@@ -358,10 +367,12 @@ class Index:
         """Return queries (m, q, d), and whether there may be several."""
         texts = [query] if isinstance(query, str) else query
         if isinstance(texts, list) and texts and all(isinstance(t, str) for t in texts):
+            if not all(text.strip() for text in texts):
+                raise InvalidValueError("query: found an empty text, expected words")
             encoded = np.asarray(self._model("encode_text")(texts), dtype=np.float32)
             return as_rows(encoded, "query"), not isinstance(query, str)
         if isinstance(query, Embeddings):
-            check_fingerprint(query.fingerprint(), self._store.model, "the index")
+            check_may_join(query.fingerprint(), query, self._store.model)
             return as_rows(query, "query"), True
         if is_numeric(query):
             array = np.asarray(query, dtype=np.float32)

@@ -128,6 +128,22 @@ def test_an_index_keeps_their_names_and_where_they_come_from(tmp_path):
         index.add(values)
 
 
+def test_an_index_that_knows_no_model_takes_no_embeddings(tmp_path):
+    names, values = films(4, 1376)
+    embeddings = ca.Embeddings(names, values, kind="pooled")
+    bare = ca.Index.create(tmp_path / "bare", vectors=values, keys=list("abcd"))
+    empty = ca.Index.create(tmp_path / "empty", dimension=1376)
+    advice = r"does not know which model .*make it by Index\.create\(path, vectors="
+    for index in (bare, empty):
+        with pytest.raises(InvalidValueError, match=advice):
+            index.add(embeddings)
+        with pytest.raises(InvalidValueError, match=advice):
+            index.search(embeddings)
+        index.add(values, keys=names)
+    assert bare.search(values[1], k=1)["score"][0] == pytest.approx(1)
+    assert len(empty) == 4
+
+
 def test_similarity_is_the_largest_cosine_over_a_films_vectors():
     names, values = films(5, 32, 128)
     embeddings = ca.Embeddings(names, values, kind="contrastive")

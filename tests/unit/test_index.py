@@ -196,6 +196,24 @@ def test_nothing_shown_names_a_patient(tmp_path, store):
     assert found["patient"][0].startswith("patient-")
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Patient ID", "PatientID", "patient-id", "Patient Name", "MRN"),
+        *("StudyInstanceUID", "SOPInstanceUID", "dicom_id", "Image Index"),
+        *("Accession Number", "Path"),
+    ],
+)
+def test_identifiers_are_not_shown_however_they_are_written(tmp_path, name):
+    columns = {name: ["secret", "secret"], "Patient Age": [41, 42]}
+    index = Index.create(tmp_path / "x", vectors=vectors(2), metadata=columns)
+    found = index.search(vectors(1)[0])
+    assert "secret" not in repr(found) + found._repr_html_()
+    assert "41" in repr(found)
+    assert found.hidden == ("key", name) or found.hidden == (name, "key")
+    assert found[name].tolist() == ["secret", "secret"]
+
+
 def test_metadata_comes_in_any_form(tmp_path):
     day = datetime.date(2021, 5, 4)
     columns = {
@@ -270,8 +288,20 @@ def bad_rows(kind):
         (vectors(0), "", None, ShapeError, "with n > 0"),
         (bad_rows("nan"), "ab", None, InvalidValueError, "row 1 holds NaN or infinity"),
         (bad_rows("zero"), "ab", None, InvalidValueError, "row 1 is all zeros"),
-        (vectors(2), "aa", None, InvalidValueError, r"\(row 1\) is twice"),
-        (vectors(1), ["00000003"], None, InvalidValueError, "already in the index"),
+        (
+            vectors(2),
+            ["p-1", "p-1"],
+            None,
+            InvalidValueError,
+            "^keys: row 1 is given twice, expected unique keys$",
+        ),
+        (
+            vectors(2),
+            ["p-1", "00000003"],
+            None,
+            InvalidValueError,
+            "^keys: row 1 is already in the index, expected unique keys$",
+        ),
         (vectors(2), "abc", None, InvalidValueError, "keys: 3 for 2 vectors"),
         (vectors(2), "ab", [{}], InvalidValueError, "metadata: 1 for 2 vectors"),
         (
@@ -306,9 +336,21 @@ def test_queries_that_cannot_be_asked_are_refused(tmp_path, store):
         index.search(np.ones(16), k=0)
     with pytest.raises(InvalidValueError, match="keys, where: give one of them"):
         index.delete()
-    with pytest.raises(InvalidValueError, match=r"none['\"] is not in"):
-        index.delete(["00000001", "none"])
+    with pytest.raises(InvalidValueError, match=r"^keys: 2 of 3 are not in the index$"):
+        index.delete(["00000001", "p-1", "p-2"])
     assert "00000001" in index
+    index.model = Model()
+    for empty in ("", ["effusion", " "]):
+        with pytest.raises(
+            InvalidValueError, match="query: found an empty text, expected words"
+        ):
+            index.search(empty)
+
+
+def test_more_rows_than_there_are_may_be_asked_for(tmp_path, store):
+    index = filled(tmp_path / "x", store)
+    assert len(index.search(vectors(1)[0], k=10**30)) == 200
+    assert len(index.search(vectors(3), k=10**30, where="view == 'PA'")) == 300
 
 
 def test_an_empty_index_finds_nothing(tmp_path, store):
