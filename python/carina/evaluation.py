@@ -51,7 +51,7 @@ def evaluate(
     """Measure a model on a data set by a named protocol.
 
     Every number has an interval over resampled patients (over queries, for a search by
-    words) and the score of a trivial baseline.
+    words) and the score of a trivial baseline. Films that cannot be read are left out.
 
     Parameters
     ----------
@@ -119,8 +119,8 @@ def evaluate(
     Raises
     ------
     InvalidValueError
-        If the protocol is unknown, data set and prompts share no finding, or a finding
-        that is asked for by name is not among the data set's.
+        If the protocol is unknown, no film can be read, data set and prompts share no
+        finding, or a finding that is asked for by name is not among the data set's.
 
     References
     ----------
@@ -195,14 +195,21 @@ def _scored(
             raise InvalidValueError(msg)
         scores = model.classify(dataset, progress=setup.progress).select(*common)
     columns = [dataset.findings.index(finding) for finding in common]
+    found = scores.to_numpy()
+    read = ~np.isnan(found).all(axis=1)
+    if not read.any():
+        raise InvalidValueError("dataset: found no film that can be read")
+    what = setup.data or f"{len(dataset)} studies"
+    if lost := int((~read).sum()):
+        what += f"; {lost} film{'s' if lost > 1 else ''} could not be read"
     return classification_result(
         common,
-        dataset.labels[:, columns],
-        scores.to_numpy(),
-        groups=dataset.patients,
+        dataset.labels[read][:, columns],
+        found[read],
+        groups=dataset.patients[read],
         policy=policy,
         protocol=protocol,
-        **asdict(setup) | {"data": setup.data or f"{len(dataset)} studies"},
+        **asdict(setup) | {"data": what},
     )
 
 
