@@ -147,10 +147,13 @@ class LanceStore:
             kind = self._kind(name)
             try:
                 columns[name] = pa.array(values, type=kind)
-            except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            except (pa.ArrowInvalid, pa.ArrowTypeError):
+                # Arrow's own text holds the value, which may name a patient.
+                found = sorted({type(v).__name__ for v in values if v is not None})
                 raise InvalidValueError(
-                    f"metadata: column {name!r}: {error}"
-                ) from error
+                    f"metadata: column {name!r} holds {' and '.join(found)}, expected "
+                    + (f"{kind}, as before" if kind else "one kind")
+                ) from None
             if pa.types.is_null(columns[name].type):
                 columns[name] = columns[name].cast(pa.string())
         table = pa.table(columns)

@@ -347,6 +347,19 @@ def test_queries_that_cannot_be_asked_are_refused(tmp_path, store):
             index.search(empty)
 
 
+def test_a_column_of_two_kinds_is_refused_without_its_values(tmp_path):
+    pytest.importorskip("lancedb", reason="LanceDB is an optional extra")
+    index = filled(tmp_path / "x", "lance")
+    for rows, text in (
+        ([{"age": "p-1"}, {}], "'age' holds str, expected int64, as before"),
+        ([{"site": "p-1"}, {"site": 3}], "'site' holds int and str, expected one kind"),
+    ):
+        with pytest.raises(InvalidValueError) as caught:
+            index.add(vectors(2), keys=["a", "b"], metadata=rows)
+        assert str(caught.value) == f"metadata: column {text}"
+    assert len(index) == 200
+
+
 def test_more_rows_than_there_are_may_be_asked_for(tmp_path, store):
     index = filled(tmp_path / "x", store)
     assert len(index.search(vectors(1)[0], k=10**30)) == 200
