@@ -65,6 +65,15 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(content)
 }
 
+/// Removes a file, if it is there, for good.
+pub fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(why) => Err(Error::io(path, why)),
+        Ok(()) => sync_folder(path).map_err(|why| Error::io(path, why)),
+    }
+}
+
 /// Makes a folder and its parents.
 pub fn create_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|source| Error::io(path, source))

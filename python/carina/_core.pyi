@@ -619,6 +619,7 @@ class Model:
         self, stage: str, *, size: Sequence[int] | None = None, recompute: bool = False
     ) -> str:
         """What a step of a stage (JSON) will hold in memory, as JSON."""
+    def overlong(self, texts: Sequence[str]) -> tuple[int, int]: ...
     def encode_text(self, texts: Sequence[str]) -> _Singles:
         """Unit embeddings (T, E) of texts."""
     def zero_shot(

@@ -6,6 +6,7 @@ from carina.dataset import Dataset
 from carina.errors import InvalidValueError
 
 _OPENINGS = ("There is {}.", "{}.", "{} is seen.", "Findings of {}.")
+_NORMAL = "No acute cardiopulmonary abnormality."
 _DENIALS = ("No {}.", "There is no {}.", "No evidence of {}.", "Negative for {}.")
 
 
@@ -15,7 +16,7 @@ def label_reports(dataset: Dataset, *, denied: int = 3, seed: int = 0) -> list[s
     Every finding that is present is stated, and some of those that are absent are
     denied, in one of a few wordings each and in any order. What is uncertain or unknown
     is not spoken of. A finding is called by its label's name, in small letters and with
-    spaces for underscores.
+    spaces for underscores; a column "No Finding" says that nothing is wrong.
 
     Parameters
     ----------
@@ -48,9 +49,12 @@ def label_reports(dataset: Dataset, *, denied: int = 3, seed: int = 0) -> list[s
         if value < 0:
             raise InvalidValueError(f"{name}: found {value}, expected at least 0")
     names = [finding.replace("_", " ").lower() for finding in dataset.findings]
+    normal = np.array([name == "no finding" for name in names])
     random = np.random.default_rng(seed)
 
     def one(labels: np.ndarray) -> str:
+        told = bool((labels[normal] == 1).any())
+        labels = np.where(normal, np.nan, labels)
         absent = random.permutation(np.flatnonzero(labels == 0))[:denied]
         said = [
             str(random.choice(wordings)).format(names[place])
@@ -59,7 +63,7 @@ def label_reports(dataset: Dataset, *, denied: int = 3, seed: int = 0) -> list[s
                 (_DENIALS, absent),
             )
             for place in places
-        ]
+        ] + [_NORMAL] * told
         return " ".join(
             text[:1].upper() + text[1:] for text in random.permutation(said)
         )

@@ -2,6 +2,7 @@
 
 import html
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -263,14 +264,22 @@ class Model(Asking):
         Parameters
         ----------
         texts : str or sequence of str
+            One with more tokens than the model reads is cut after a sentence, or within
+            the first, and a warning says so.
 
         Returns
         -------
         ndarray of shape (T, E), float32
         """
-        return self._core.encode_text(
-            [texts] if isinstance(texts, str) else list(texts)
-        )
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        cut, most = self._core.overlong(texts)
+        if cut:
+            warnings.warn(
+                f"{cut} of {len(texts)} texts have more than {most} tokens: cut after "
+                "a sentence",
+                stacklevel=2,
+            )
+        return self._core.encode_text(texts)
 
     def zero_shot(
         self,

@@ -222,7 +222,7 @@ class Run:
 
     @property
     def failures(self) -> list[str]:
-        """Studies that could not be read, and why."""
+        """Studies that could not be read, and why; and what else is to be known."""
         return list(self._history["failures"])
 
     @property

@@ -30,6 +30,9 @@ pub(super) struct Left<'a> {
 impl Left<'_> {
     /// Copies some numbers of a row.
     fn copy(&self, row: usize, depths: Range<usize>, to: &mut [f32]) {
+        if depths.is_empty() {
+            return; // where there is nothing to add up, there is nothing to read either
+        }
         let (lines, to) = (self.rows, &mut to[..depths.len()]);
         if lines.along {
             to.copy_from_slice(&lines.values[row * lines.stride..][depths]);

@@ -201,13 +201,16 @@ impl Decoder {
             let why = "found a decoder without its weights in float32, expected one opened in f32";
             return Err(Error::value("precision", why));
         };
+        files::create_folder(folder)?;
+        let config = folder.join("config.json");
+        // It goes first and comes last: a folder that has one is whole.
+        files::remove(&config)?;
         self.script.save(folder)?;
-        let config = format!("{:#}\n", self.config().to_hf());
-        files::write_atomic(&folder.join("config.json"), config.as_bytes())?;
         let tensors = parameters.all().into_iter();
         let tensors: Vec<_> = tensors.map(|(name, var)| (name, var.as_tensor().clone())).collect();
         let format = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-        save(&tensors, &folder.join("model.safetensors"), &format)
+        save(&tensors, &folder.join("model.safetensors"), &format)?;
+        files::write_atomic(&config, format!("{:#}\n", self.config().to_hf()).as_bytes())
     }
 
     /// The options of the model.

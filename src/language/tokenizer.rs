@@ -149,6 +149,40 @@ impl Tokenizer {
         Ok(batch)
     }
 
+    /// The texts, those that are too long cut after the last sentence that fits (or within the
+    /// first), and how many were cut.
+    pub fn fitting(&self, texts: &[String]) -> Result<(Vec<String>, usize)> {
+        let whole = |text: &str| -> Result<bool> {
+            let short = &text[..text.floor_char_boundary(LONGEST_TEXT)];
+            let encoding = self.inner.encode_fast(short, true).map_err(wrong)?;
+            Ok(short.len() == text.len() && encoding.get_overflowing().is_empty())
+        };
+        let mut cut = 0;
+        let one = |text: &String| -> Result<String> {
+            // A token is a byte at least.
+            if text.len() + 2 <= self.max_length || whole(text)? {
+                return Ok(text.clone());
+            }
+            cut += 1;
+            let ends: Vec<usize> = text.match_indices(". ").map(|(at, _)| at + 1).collect();
+            // Whether a beginning fits: all do up to one of them.
+            let mut failed = None;
+            let fits = ends.partition_point(|&end| {
+                whole(&text[..end]).unwrap_or_else(|why| {
+                    failed = Some(why);
+                    false
+                })
+            });
+            match (failed, fits) {
+                (Some(why), _) => Err(why),
+                (None, 0) => Ok(text.clone()),
+                (None, fits) => Ok(text[..ends[fits - 1]].to_owned()),
+            }
+        };
+        let texts = texts.iter().map(one).collect::<Result<_>>()?;
+        Ok((texts, cut))
+    }
+
     /// The numbers of `encodings`, padded.
     fn batch(&self, encodings: &[tokenizers::Encoding]) -> TokenBatch {
         let longest = encodings.iter().map(tokenizers::Encoding::len).max().unwrap_or(0);
@@ -287,6 +321,22 @@ mod tests {
         let split: Vec<String> =
             pieces(&tokenizer, report).into_iter().filter(|p| p.starts_with("##")).collect();
         assert!(split.is_empty(), "{split:?}");
+    }
+
+    #[test]
+    fn texts_over_the_limit_are_cut_after_a_sentence() {
+        let tokenizer = Tokenizer::builtin().unwrap().with_max_length(8).unwrap();
+        let texts = [
+            "No effusion. No edema. Clear lungs.",
+            "No effusion.",
+            "clear lungs no effusion no edema",
+        ];
+        let (cut, count) = tokenizer.fitting(&texts.map(str::to_owned)).unwrap();
+        assert_eq!(cut, ["No effusion. No edema.", "No effusion.", texts[2]]);
+        assert_eq!(count, 1);
+        let endless = ["no effusion ".repeat(LONGEST_TEXT / 6)];
+        assert_eq!(tokenizer.fitting(&endless).unwrap().1, 1);
+        assert_eq!(tokenizer.fitting(&["é".repeat(LONGEST_TEXT)]).unwrap().1, 1);
     }
 
     #[test]

@@ -98,8 +98,8 @@ fn check(shapes: &[&[usize]], layer: &Layer, quotients: bool) {
     let mut taped = tape.backward(&loss).unwrap();
     for (name, var) in single.leaves() {
         let found = taped.take(&var).unwrap_or_else(|| panic!("no gradient of {name} on a tape"));
-        // What several steps hand on is added up in another order.
-        assert_close(&format!("gradient of {name} on a tape"), &found, &fused[&name], 2e-5);
+        // What several steps hand on is added up in another order, and parts may cancel.
+        assert_close(&format!("gradient of {name} on a tape"), &found, &fused[&name], 5e-5);
     }
     assert!(taped.is_empty(), "gradients of what is no leaf");
     for (name, var) in double.leaves() {

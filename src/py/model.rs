@@ -249,6 +249,11 @@ impl Model {
         Ok(serde_json::to_string(&plan).map_err(|error| Error::Internal(error.to_string()))?)
     }
 
+    /// How many texts are longer than the text tower reads, and how many tokens that are.
+    fn overlong(&self, py: Python<'_>, texts: Vec<String>) -> PyResult<(usize, usize)> {
+        quick(py, || self.read().overlong(&texts))
+    }
+
     /// Unit embeddings (T, E) of texts.
     fn encode_text<'py>(
         &self,

@@ -207,9 +207,11 @@ impl Model {
         Ok((model, report))
     }
 
-    /// Writes the model's folder; `config.json` comes last, so a folder that has one is whole.
+    /// Writes the model's folder; `config.json` goes first and comes last, so a folder that has one
+    /// is whole.
     pub fn save(&self, folder: &Path) -> Result<()> {
         files::create_folder(folder)?;
+        files::remove(&folder.join("config.json"))?;
         let tensors: Vec<(String, Tensor)> = self
             .parameters
             .all()
@@ -304,9 +306,14 @@ impl Model {
         self.spec.licence = licence;
     }
 
-    /// Tokens of `texts`, ready for the text tower.
+    /// Tokens of `texts`, ready for the text tower; too long ones are cut after a sentence.
     pub fn tokenize(&self, texts: &[String]) -> Result<TokenBatch> {
-        self.tokenizer.encode(texts)
+        self.tokenizer.encode(&self.tokenizer.fitting(texts)?.0)
+    }
+
+    /// How many of `texts` are longer than the text tower reads, and how many tokens that are.
+    pub fn overlong(&self, texts: &[String]) -> Result<(usize, usize)> {
+        Ok((self.tokenizer.fitting(texts)?.1, self.tokenizer.max_length()))
     }
 
     /// The text of `tokens`, without special ones.

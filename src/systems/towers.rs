@@ -63,9 +63,16 @@ impl Towers {
 
     /// What similarities are multiplied by (1).
     pub(super) fn scale(&self) -> Result<Tensor> {
-        // CLIP's cap of 100 keeps the softmax from freezing.
-        Ok(self.logit_scale.clamp(-5f32, 100f32.ln())?.exp()?)
+        capped(&self.logit_scale)
     }
+}
+
+/// What a logarithm of a scale stands for, at most 100: CLIP's cap keeps the softmax from freezing.
+/// Beyond it the scale still learns.
+fn capped(logarithm: &Tensor) -> Result<Tensor> {
+    let held = logarithm.clamp(-5f32, 100f32.ln())?;
+    let beyond = (held - logarithm)?.detach();
+    Ok((logarithm + beyond)?.exp()?)
 }
 
 /// The memory of each function of the same name.
@@ -89,5 +96,24 @@ impl Towers {
 
     pub(super) fn trace_project(&self, states: &Shadow) -> Shadow {
         trace_unit(&self.text_proj.trace(states, false, None))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle::{Device, Var};
+
+    use super::*;
+
+    #[test]
+    fn a_scale_beyond_the_cap_still_learns() {
+        for (logarithm, scale) in [(4.7, 100.0), (1.0, 1f32.exp()), (-9.0, (-5f32).exp())] {
+            let var = Var::new(&[logarithm as f32], &Device::Cpu).unwrap();
+            let out = capped(&var).unwrap();
+            let gradients = out.sum_all().unwrap().backward().unwrap();
+            let of = |x: &Tensor| x.to_vec1::<f32>().unwrap()[0] / scale;
+            assert!((of(&out) - 1.0).abs() < 1e-5);
+            assert!((of(gradients.get(&var).unwrap()) - 1.0).abs() < 1e-5);
+        }
     }
 }

@@ -87,6 +87,9 @@ fn polar(yes: bool, asked: &Statement, given: &Statement) -> f64 {
         Opening::Both => None,
         Opening::Yes => Some(true),
         Opening::No => Some(false),
+        Opening::Neither if asked.topics.intersection(&given.affirms).next().is_some() => {
+            Some(true)
+        }
         Opening::Neither if given.denies => Some(false),
         Opening::Neither => about.then_some(true),
     };
@@ -196,6 +199,10 @@ mod tests {
             ("no", "Yes", 0.0),
             ("No", "The costophrenic angles are sharp, without effusion", 1.0),
             ("no", "yes and no", 0.0),
+            ("yes", "Large left pleural effusion without pneumothorax.", 1.0),
+            ("no", "Large left pleural effusion without pneumothorax.", 0.0),
+            ("yes", "Pleural effusion is present; the heart is not enlarged.", 1.0),
+            ("yes", "No pneumothorax.", 0.0),
         ] {
             assert_eq!(grade(question, truth, answer), Some(expected), "{truth}: {answer}");
         }

@@ -111,12 +111,7 @@ impl Query {
     pub fn grade(&self, findings: &[String], labels: &[f32], about: &[Described<'_>]) -> f64 {
         let label = |name: &String| column(findings, name).and_then(|at| labels.get(at).copied());
         if self.normal {
-            return match labels {
-                all if all.iter().all(|label| *label == 0.0) => 2.0,
-                all if all.contains(&1.0) => 0.0,
-                all if all.contains(&-1.0) => 1.0,
-                _ => f64::NAN,
-            };
+            return normality(findings, labels);
         }
         let mut best = 0.0f64;
         let mut unknown = false;
@@ -154,6 +149,32 @@ impl Query {
     }
 }
 
+/// The grade of a study for queries of normal films.
+#[allow(clippy::float_cmp)] // as above
+fn normality(findings: &[String], labels: &[f32]) -> f64 {
+    // CheXpert's column "No Finding" says it outright.
+    let told = findings.iter().zip(labels).find(|(name, _)| says_normal(name));
+    match told.map(|(_, label)| *label) {
+        Some(1.0) => return 2.0,
+        Some(-1.0) => return 1.0,
+        Some(0.0) => return 0.0,
+        _ => {}
+    }
+    let mut others = findings.iter().zip(labels).filter(|(name, _)| !says_normal(name));
+    let labels: Vec<f32> = others.by_ref().map(|(_, label)| *label).collect();
+    match &labels[..] {
+        all if all.iter().all(|label| *label == 0.0) => 2.0,
+        all if all.contains(&1.0) => 0.0,
+        all if all.contains(&-1.0) => 1.0,
+        _ => f64::NAN,
+    }
+}
+
+/// Whether a label says that there is no finding.
+fn says_normal(finding: &str) -> bool {
+    finding.replace('_', " ").trim().eq_ignore_ascii_case("no finding")
+}
+
 fn column(findings: &[String], name: &str) -> Option<usize> {
     findings.iter().position(|finding| finding.eq_ignore_ascii_case(name))
 }
@@ -185,6 +206,18 @@ mod tests {
             assert_eq!(groups.len(), 4, "{name}");
             assert!(expected.iter().all(|group| groups[group] >= 4), "{groups:?}");
         }
+    }
+
+    #[test]
+    fn a_column_of_normal_films_says_it_outright() {
+        let findings = names(&["No Finding", "Edema"]);
+        let query = Query { text: "normal".to_owned(), normal: true, ..Query::default() };
+        let grade = |labels: [f32; 2]| query.grade(&findings, &labels, &[]);
+        assert_eq!(grade([1.0, f32::NAN]), 2.0);
+        assert_eq!(grade([0.0, f32::NAN]), 0.0);
+        assert_eq!(grade([f32::NAN, 1.0]), 0.0);
+        assert_eq!(grade([f32::NAN, 0.0]), 2.0);
+        assert!(grade([f32::NAN, f32::NAN]).is_nan());
     }
 
     #[test]

@@ -207,7 +207,10 @@ impl Objective {
                 }
                 Ok(())
             }
-            Self::Supcon { temperature, .. } => positive("objective.temperature", temperature),
+            Self::Supcon { temperature, .. } => {
+                positive("objective.temperature", temperature)?;
+                pairs()
+            }
             Self::Supervised { smoothing, .. } => share("objective.smoothing", smoothing),
         }
     }
@@ -239,6 +242,11 @@ pub(super) fn positive(field: &str, value: f64) -> Result<()> {
 pub(super) fn share(field: &str, value: f64) -> Result<()> {
     let fine = (0.0..1.0).contains(&value);
     if fine { Ok(()) } else { Err(number(field, value, "a number from 0 to below 1")) }
+}
+
+pub(super) fn not_negative(field: &str, value: f64) -> Result<()> {
+    let fine = value.is_finite() && value >= 0.0;
+    if fine { Ok(()) } else { Err(number(field, value, "a number from 0 on")) }
 }
 
 fn number(field: &str, found: f64, expected: &str) -> Error {

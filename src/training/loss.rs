@@ -28,8 +28,9 @@ fn spread_cross_entropy(logits: &Tensor, same: &Tensor) -> Result<Tensor> {
 /// SigLIP's pairwise sigmoid loss, averaged over the images of the batch.
 ///
 /// Source: Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training", arXiv:2303.15343,
-/// algorithm 1. `logits` (B, B) are scaled and biased similarities; `same` (B, B) is 1 for
-/// positives and 0 for negatives.
+/// algorithm 1. Differs in that bias and scale start where CLIP's do (0 and 1/0.07), unless the
+/// model's `logit_bias` and `logit_scale` are set (the paper: -10 and ln 10). `logits` (B, B) are
+/// scaled and biased similarities; `same` (B, B) is 1 for positives and 0 for negatives.
 pub fn siglip(logits: &Tensor, same: &Tensor) -> Result<Tensor> {
     let signs = ((same * 2.0)? - 1.0)?;
     let batch = logits.dim(0)? as f64;
@@ -41,14 +42,14 @@ pub fn siglip(logits: &Tensor, same: &Tensor) -> Result<Tensor> {
 /// Source: Khosla et al. 2020, "Supervised Contrastive Learning", arXiv:2004.11362, equation 2
 /// (the sum outside the logarithm). A row of `pull` (B, B) says how much a film is drawn to each
 /// of the others: it sums to one, with nothing on the diagonal, or is all zero for a film without
-/// a positive, which has no term. Fails when no row has one.
+/// a positive, which has no term. Without a positive in the batch the loss is zero.
 pub fn supcon(z: &Tensor, pull: &Tensor, temperature: f64) -> Result<Tensor> {
     let batch = z.dim(0)?;
     let used = pull.sum(D::Minus1)?.gt(0.0)?.to_dtype(DType::F32)?.sum_all()?;
     let used = used.to_scalar::<f32>()?;
     if used == 0.0 {
-        let why = "no two studies of a batch share a label; use larger batches";
-        return Err(Error::Training(why.to_owned()));
+        // By a tensor: candle gives what is multiplied by the number 0 no gradient.
+        return Ok((z * z.zeros_like()?)?.sum_all()?);
     }
     // A pair of a sample with itself leaves the sum: its logit is pushed out of reach.
     let eye = Tensor::eye(batch, DType::F32, z.device())?;
@@ -156,10 +157,10 @@ mod tests {
     }
 
     #[test]
-    fn supcon_without_a_pair_says_so() {
+    fn supcon_without_a_pair_is_nothing() {
         let pull = pull(&[[1.0], [0.0]], Positives::Shared);
-        let error = supcon(&matrix(2, 3, 0), &pull, 0.1).unwrap_err().to_string();
-        assert!(error.contains("no two studies of a batch share a label"));
+        let loss = supcon(&matrix(2, 3, 0), &pull, 0.1).unwrap();
+        assert!(loss.to_scalar::<f32>().unwrap() == 0.0);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The training loop: one for every stage.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,7 +17,7 @@ use super::history::{EpochRow, History, StepRow};
 use super::instruct;
 use super::learn;
 use super::learnable::Learnable;
-use super::objective::{Films, Target, Task};
+use super::objective::{self, Films, Target, Task};
 use super::plan::fits;
 use super::ranks::{Ranks, leads};
 use super::stage::Stage;
@@ -46,8 +47,8 @@ pub struct RunOptions {
     /// gradients, more time.
     pub recompute: bool,
     /// The processes that this one trains with, if any. Each reads its share of every batch, so
-    /// that supervised steps are those of one process; in contrastive ones a film meets the
-    /// texts of its own share.
+    /// that supervised steps are those of one process where all labels are known (unknown ones
+    /// weigh the shares unevenly); in contrastive ones a film meets the texts of its own share.
     pub ranks: Option<Arc<Ranks>>,
 }
 
@@ -125,6 +126,17 @@ pub fn run(
     Ok(history)
 }
 
+/// What is to be said of patients who are in both sets.
+fn shared(train: &Dataset, validation: &Dataset) -> Option<String> {
+    let known: HashSet<&str> = train.studies.iter().map(|study| &*study.patient).collect();
+    let mut patients: Vec<&str> = validation.studies.iter().map(|study| &*study.patient).collect();
+    patients.retain(|patient| known.contains(patient));
+    patients.sort_unstable();
+    patients.dedup();
+    let count = patients.len();
+    (count > 0).then(|| format!("validation shares {count} patients with the training set"))
+}
+
 impl<'a> Run<'a> {
     fn start(
         model: &'a Model,
@@ -171,8 +183,12 @@ impl<'a> Run<'a> {
             self.fail(notice);
         }
         let studies = &self.train.dataset;
-        let overlong = instruct::overlong(self.model, self.stage, studies, self.progress)?;
-        if let Some(notice) = overlong {
+        if let Some(notice) = self.validation.and_then(|part| shared(studies, &part.dataset)) {
+            self.fail(&notice);
+        }
+        let instructed = instruct::overlong(self.model, self.stage, studies, self.progress)?;
+        let read = objective::overlong(self.model, self.stage, studies, self.progress)?;
+        for notice in instructed.into_iter().chain(read) {
             self.fail(&notice);
         }
         let outcome = self.epochs(epoch, batch);
@@ -189,6 +205,11 @@ impl<'a> Run<'a> {
         for epoch in first..self.stage.epochs {
             if self.epoch(&loader, epoch, batch)? {
                 return Ok(());
+            }
+            let compares = matches!(self.stage.objective, Objective::Supcon { .. });
+            if compares && self.history.steps.iter().all(|step| step.loss == 0.0) {
+                let why = "no two studies of a batch share a label; use larger batches";
+                return Err(Error::Training(why.to_owned()));
             }
             batch = 0;
             if let Some(validation) = self.validation {
@@ -292,6 +313,11 @@ impl<'a> Run<'a> {
         if gathered.parts > 0 {
             let parts = gathered.parts as f64;
             let norm = global_norm(&gathered.sums)? / parts;
+            if !norm.is_finite() {
+                let why =
+                    format!("the gradients are {norm} at step {}; lower schedule.peak", self.step);
+                return Err(Error::Training(why));
+            }
             let clip = (self.stage.clip_norm / norm.max(1e-12)).min(1.0);
             self.optimiser.step(&gathered.sums, rate, clip / parts)?;
             self.average.update(&self.learning, self.step)?;

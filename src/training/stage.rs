@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::aim::{Objective, positive, share};
+use super::aim::{Objective, not_negative, positive, share};
 use super::{AdamWConfig, Schedule};
 use crate::data::Augment;
 use crate::nn::Precision;
@@ -102,6 +102,12 @@ impl Stage {
         positive("schedule.peak", self.schedule.peak)?;
         share("schedule.warmup", self.schedule.warmup)?;
         share("average", self.average)?;
+        let AdamWConfig { beta1, beta2, eps, weight_decay } = self.optimiser;
+        share("optimiser.beta1", beta1)?;
+        share("optimiser.beta2", beta2)?;
+        positive("optimiser.eps", eps)?;
+        not_negative("optimiser.weight_decay", weight_decay)?;
+        not_negative("schedule.floor", self.schedule.floor)?;
         self.objective.validate(self.batch_size)
     }
 

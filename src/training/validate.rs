@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ndarray::Array2;
 
+use super::aim::Objective;
 use super::feed::Feed;
 use super::objective::{self, Films, Target, Task};
 use super::stage::Stage;
@@ -38,8 +39,12 @@ pub(super) fn measure(
         let target = &target;
         let task = Task { model, stage, dataset, target, films: &films, epoch: None, pass };
         let outcome = objective::evaluate(&task)?;
+        let loss = f64::from(outcome.loss.to_scalar::<f32>()?);
+        if loss == 0.0 && matches!(stage.objective, Objective::Supcon { .. }) {
+            continue; // nor does one of films that share nothing
+        }
         let n = films.indices.len();
-        sum += f64::from(outcome.loss.to_scalar::<f32>()?) * n as f64;
+        sum += loss * n as f64;
         films_seen += n;
         if let Some(logits) = outcome.logits {
             for (row, index) in logits.to_vec2::<f32>()?.iter().zip(&films.indices) {

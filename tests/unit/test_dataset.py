@@ -123,6 +123,13 @@ def test_label_spaces_are_aligned_and_joined(ds):
     assert both.patients[12] == "b/person-0"
 
 
+def test_a_column_of_normal_films_is_no_finding(ds):
+    normal = ds.with_findings({"No Finding": FINDINGS[0], FINDINGS[0]: None})
+    for labels, text in zip(normal.labels, ca.label_reports(normal), strict=True):
+        said = "No acute cardiopulmonary abnormality." if labels[0] == 1 else ""
+        assert text == said
+
+
 def test_labels_become_reports_and_reports_are_replaced(ds):
     reports = ca.label_reports(ds, seed=3)
     assert reports == ca.label_reports(ds, seed=3) != ca.label_reports(ds, seed=4)

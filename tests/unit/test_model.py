@@ -148,6 +148,20 @@ def test_texts_are_unit_vectors_and_long_or_empty_ones_pass(trained):
     np.testing.assert_allclose(alone[0], vectors[0], rtol=1e-4, atol=1e-5)
 
 
+def test_a_text_over_the_limit_is_cut_after_a_sentence_and_said(trained):
+    said = "There is no left pleural effusion. "
+    with pytest.warns(UserWarning, match=r"1 of 2 texts have more than 64 tokens: cut"):
+        long, short = trained.encode_text([said * 30 + "Edema.", said])
+    fitting = next(n for n in range(1, 30) if _cut(trained, said * (n + 1)))
+    np.testing.assert_allclose(long, trained.encode_text(said * fitting)[0], atol=1e-6)
+    assert fitting > 3
+    assert not np.allclose(long, short)
+
+
+def _cut(model, text):
+    return model._core.overlong([text])[0]
+
+
 def test_zero_shot_scores_are_named_and_agree_with_their_definition(trained, films):
     prompts = {"effusion": (["left effusion", "right effusion"], "no effusion")}
     embedded = trained.embed(films, progress=False)
@@ -176,6 +190,15 @@ def test_a_saved_model_is_the_same_model(trained, films, tmp_path):
     )
     copy = pickle.loads(pickle.dumps(again))
     assert copy.fingerprint() == trained.fingerprint()
+
+
+def test_a_folder_that_was_half_written_is_no_model(trained, tmp_path):
+    folder = trained.save(tmp_path / "m")
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").mkdir()
+    with pytest.raises(ca.CarinaError, match=r"model\.safetensors"):
+        trained.save(folder)
+    assert not (folder / "config.json").exists()
 
 
 def test_a_checkpoint_that_does_not_fit_names_its_keys(trained, tmp_path):
@@ -342,10 +365,23 @@ def test_stages_are_data_and_wrong_ones_say_what_is_wrong(films):
         ca.train(small(), films, "contrastive", objective__drop_detail=1.0)
     with pytest.raises(ConfigError, match=r"unknown variant `alike`.*`equal` or `sh"):
         ca.train(small(), films, "supcon", objective__positives="alike")
+    with pytest.raises(ConfigError, match=r"optimiser\.beta1`: found 1, expected a num"):
+        ca.train(small(), films, "supcon", optimiser__beta1=1.0, progress=False)
     with pytest.raises(TrainingError, match="no parameter matches"):
         ca.train(small(), films, "supcon", train=["nothing.*"], progress=False)
     with pytest.raises(TrainingError, match="got no gradient"):
         ca.train(small(), films, "supervised", train=["*"], progress=False)
+
+
+def test_supcon_goes_on_where_the_films_of_a_batch_share_nothing(films):
+    options = {"epochs": 1, "batch_size": 8, "progress": False}
+    run = ca.train(small(), films[:16], "supcon", validation=films[8:26], **options)
+    assert np.isfinite(run.validation["loss"]).all()
+    assert any("validation shares" in text for text in run.failures)
+    ill = (films.labels == 1).any(axis=1)
+    pair = films[[int(np.argmax(ill)), int(np.argmin(ill))]]
+    with pytest.raises(TrainingError, match="no two studies of a batch share a label"):
+        ca.train(small(), pair, "supcon", **options)
 
 
 def test_training_without_studies_or_truth_is_refused(films):

@@ -76,6 +76,7 @@ def test_zero_shot_is_the_difference_of_the_best_queries(trained, films):
     np.testing.assert_allclose(whole, found, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.* tokens. cut after a sentence")
 def test_evaluation_and_retrieval_run_on_it(trained, films):
     result = ca.evaluate(trained, films, prompts="phantom", n=50, progress=False)
     assert result.protocol.name == "zero_shot"

@@ -175,6 +175,7 @@ def test_queries_and_phrases_without_words_are_refused(films, queries):
         ca.PromptBank.of(["mass", "edema", "mass"])
 
 
+@pytest.mark.filterwarnings("ignore:.* tokens. cut after a sentence")
 def test_films_find_films_and_reports(films, queries, tiny):
     close = Oracle(queries, films)
     by_film = ca.evaluate(close, films, "search", direction="image_to_image", n=50)

@@ -185,8 +185,10 @@ impl Index {
                 return Err(Error::value("keys", format!("row {row} is empty, expected a name")));
             }
             if !seen.insert(&item.key) || self.contains(&item.key) {
-                let place = if self.contains(&item.key) { "already in the index" } else { "twice" };
-                let why = format!("{:?} (row {row}) is {place}, expected unique keys", item.key);
+                let known = self.contains(&item.key);
+                let place = if known { "already in the index" } else { "given twice" };
+                // A key may be a study's identifier.
+                let why = format!("row {row} is {place}, expected unique keys");
                 return Err(Error::value("keys", why));
             }
             for (name, value) in &item.metadata {
@@ -209,8 +211,10 @@ impl Index {
     /// Deletes rows by name and says how many; a name that is not there is an error, then none go.
     pub fn delete_keys(&mut self, keys: &[String]) -> Result<usize> {
         let _lock = self.lock()?;
-        if let Some(key) = keys.iter().find(|key| !self.contains(key)) {
-            return Err(Error::value("keys", format!("{key:?} is not in the index")));
+        let unknown = keys.iter().filter(|key| !self.contains(key)).count();
+        if unknown > 0 {
+            let why = format!("{unknown} of {} are not in the index", keys.len());
+            return Err(Error::value("keys", why));
         }
         let places: HashSet<(u32, u32)> = keys.iter().map(|key| self.places[key]).collect();
         self.delete(&places)

@@ -3,7 +3,8 @@
 use super::corruption::Donors;
 use super::draft::{Draft, Place};
 use super::lexicon::{Sort, lexicon};
-use super::reading::{Says, negators, places};
+use super::reading::{Says, places};
+use super::scope::negators;
 use super::size::{Size, sizes};
 use super::wording::{
     affirmed, denied, has_severity, level, moved, swap_sides, with_severity, without_item,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::clause::{clauses, sides_of};
 use super::lexicon::{Sort, lexicon};
 use super::reading::{Reading, Says};
 use super::sentence::sentences;
@@ -9,20 +10,20 @@ use super::statement::{Sides, read_statement};
 use super::wording::{capitalised, degrees, level};
 use crate::{Error, Result};
 
-/// What one sentence says of one finding or device.
+/// What one clause says of one finding or device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claim {
     /// The finding or device, as the word lists name it.
     pub finding: &'static str,
     /// Present, absent, or `None` for in doubt.
     pub present: Option<bool>,
-    /// Sides that the sentence names.
+    /// Sides that the clause names.
     pub sides: Sides,
     /// Its degree, 0 to 2.
     pub level: Option<usize>,
-    /// Thirds of the lung that the sentence names.
+    /// Thirds of the lung that the clause names.
     pub zones: BTreeSet<&'static str>,
-    /// The size in mm that the sentence names.
+    /// The size in mm that the clause names.
     pub size: Option<f64>,
 }
 
@@ -92,24 +93,29 @@ pub(super) fn all_claims(report: &str) -> Vec<(usize, Claim)> {
     for sentence in sentences(report) {
         let body = &report[sentence.body];
         let reading = Reading::of(body);
-        let read = read_statement(body);
-        for mention in &reading.mentions {
-            let topic = &lexicon().topics[mention.topic];
-            let present = match mention.says {
-                Says::Present => Some(true),
-                Says::Absent => Some(false),
-                Says::Doubtful => None,
-            };
-            let level = if present == Some(true) { level(&reading, topic) } else { None };
-            let claim = Claim {
-                finding: &topic.name,
-                present,
-                sides: read.sides,
-                level,
-                zones: read.zones.clone(),
-                size: read.size,
-            };
-            found.push((mention.topic, claim));
+        let clauses = clauses(&reading);
+        for clause in &clauses {
+            let text = &body[clause.bytes.clone()];
+            let own = if clauses.len() == 1 { reading.clone() } else { Reading::of(text) };
+            let read = read_statement(text);
+            for mention in &reading.mentions[clause.mentions.clone()] {
+                let topic = &lexicon().topics[mention.topic];
+                let present = match mention.says {
+                    Says::Present => Some(true),
+                    Says::Absent => Some(false),
+                    Says::Doubtful => None,
+                };
+                let level = if present == Some(true) { level(&own, topic) } else { None };
+                let claim = Claim {
+                    finding: &topic.name,
+                    present,
+                    sides: sides_of(&own),
+                    level,
+                    zones: read.zones.clone(),
+                    size: read.size,
+                };
+                found.push((mention.topic, claim));
+            }
         }
     }
     found

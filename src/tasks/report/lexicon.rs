@@ -32,6 +32,8 @@ pub(super) struct Lexicon {
     pub(super) not_negators: Vec<Term>,
     pub(super) late_negators: Vec<Term>,
     pub(super) doubts: Vec<Term>,
+    pub(super) late_doubts: Vec<Term>,
+    pub(super) links: Vec<Term>,
     pub(super) scope_ends: Vec<Term>,
     pub(super) clause_starts: Vec<String>,
     pub(super) fillers: Vec<String>,
@@ -39,6 +41,8 @@ pub(super) struct Lexicon {
     pub(super) references: Vec<Term>,
     pub(super) all_clear: String,
     pub(super) abbreviations: Vec<String>,
+    pub(super) organs: Vec<String>,
+    pub(super) sided_organs: Vec<String>,
     pub(super) side_pairs: Vec<[String; 2]>,
     pub(super) one_sided: Vec<Term>,
     pub(super) answers: Answers,
@@ -81,6 +85,7 @@ pub(super) struct Normality {
 #[serde(deny_unknown_fields)]
 pub(super) struct Details {
     pub(super) companies: Vec<Term>,
+    pub(super) taken_for: Vec<Term>,
     pub(super) measures: Vec<Term>,
     pub(super) with_size: Vec<Term>,
     pub(super) before_size: Vec<Term>,

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::lexicon::{GAP, Scale, Sort, Term, lexicon};
+use super::scope::Scope;
 
 /// A word of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub(super) struct Word {
     pub(super) span: Range<usize>,
     /// Whether a comma, semicolon or colon stands between it and the word before.
     pub(super) after_pause: bool,
+    /// Whether a semicolon, or a stop that ends no number and no abbreviation, does.
+    pub(super) after_break: bool,
 }
 
 /// Whether a sentence affirms what it names.
@@ -53,7 +56,7 @@ pub(super) struct Reading {
 pub(super) fn words(text: &str) -> Vec<Word> {
     let mut found: Vec<Word> = Vec::new();
     let mut start: Option<usize> = None;
-    let mut pause = false;
+    let (mut pause, mut stop) = (false, false);
     let bytes = text.as_bytes();
     for (at, c) in text.char_indices().chain([(text.len(), ' ')]) {
         let digit = |place: Option<&u8>| place.is_some_and(u8::is_ascii_digit);
@@ -64,11 +67,19 @@ pub(super) fn words(text: &str) -> Vec<Word> {
         }
         if let Some(from) = start.take() {
             let lower = text[from..at].to_lowercase();
-            found.push(Word { lower, span: from..at, after_pause: std::mem::take(&mut pause) });
+            let [after_pause, after_break] = [&mut pause, &mut stop].map(std::mem::take);
+            found.push(Word { lower, span: from..at, after_pause, after_break });
         }
         pause |= matches!(c, ',' | ';' | ':');
+        stop |= c == ';' || (matches!(c, '.' | '!' | '?') && !found.last().is_some_and(is_short));
     }
     found
+}
+
+/// Whether a stop behind a word belongs to it.
+fn is_short(word: &Word) -> bool {
+    let units = ["mm", "cm"];
+    units.contains(&&*word.lower) || lexicon().abbreviations.contains(&word.lower)
 }
 
 /// Where `term` ends if it begins at word `at`.
@@ -79,7 +90,8 @@ pub(super) fn matches(words: &[Word], at: usize, term: &Term) -> Option<usize> {
 fn matches_from(words: &[Word], at: usize, parts: &[String]) -> Option<usize> {
     let Some((part, rest)) = parts.split_first() else { return Some(at) };
     if part == "*" {
-        return (0..=GAP).find_map(|gap| matches_from(words, at + gap, rest));
+        let open = |gap: &usize| words.get(at + gap).is_some_and(|word| !word.after_break);
+        return (0..=GAP).take_while(open).find_map(|gap| matches_from(words, at + gap, rest));
     }
     let fits = words.get(at).is_some_and(|word| word.lower == *part);
     if fits { matches_from(words, at + 1, rest) } else { None }
@@ -110,6 +122,16 @@ impl Reading {
             let findings = findings.filter(|(_, entry)| entry.sort == Sort::Finding);
             found.extend(findings.map(|(topic, _)| (0..words.len(), topic, true)));
         }
+        // "The heart is enlarged with normal vessels" has no normal heart.
+        let named: Vec<Range<usize>> = found
+            .iter()
+            .filter(|(.., covered)| !covered)
+            .map(|(place, ..)| place.clone())
+            .collect();
+        found.retain(|(place, _, covered)| {
+            let within = |n: &Range<usize>| n.start >= place.start && n.end < place.end;
+            !covered || !named.iter().any(within)
+        });
         // The longest at a place wins; several findings may share one denial.
         found.sort_by_key(|(place, ..)| (std::cmp::Reverse(place.len()), place.start));
         let mut kept: Vec<(Range<usize>, usize, bool)> = Vec::new();
@@ -123,13 +145,21 @@ impl Reading {
             }
         }
         kept.sort_by_key(|(place, topic, _)| (place.start, *topic));
-        let doubt = !places(&words, &lexicon().doubts).is_empty();
-        let spans: Vec<Range<usize>> = kept.iter().map(|(place, ..)| place.clone()).collect();
+        let named: Vec<(Range<usize>, bool)> = kept
+            .iter()
+            .map(|(place, topic, _)| {
+                (place.clone(), lexicon().topics[*topic].sort != Sort::Finding)
+            })
+            .collect();
+        let scope = Scope::new(&words, &named);
         let mentions = kept
-            .into_iter()
-            .map(|(place, topic, covered)| {
-                let says = says(&words, &place, &spans, (doubt, covered));
-                Mention { topic, words: place, says, covered }
+            .iter()
+            .zip(&named)
+            .map(|((place, topic, covered), of)| Mention {
+                topic: *topic,
+                words: place.clone(),
+                says: scope.says(of, *covered),
+                covered: *covered,
             })
             .collect();
         Self { words, mentions }
@@ -187,46 +217,6 @@ impl Reading {
         kept.sort_by_key(|degree| degree.words.start);
         kept
     }
-}
-
-/// What the words around a place say of what is named there.
-fn says(
-    words: &[Word],
-    place: &Range<usize>,
-    mentions: &[Range<usize>],
-    (doubt, covered): (bool, bool),
-) -> Says {
-    let negators = negators(words);
-    let inside = negators.iter().any(|n| n.start > place.start && n.end < place.end);
-    if doubt || (covered && inside) {
-        return Says::Doubtful;
-    }
-    if covered || inside || denied_before(words, place.start, &negators) {
-        return Says::Absent;
-    }
-    let later = places(words, &lexicon().late_negators).into_iter().find(|n| n.start >= place.end);
-    let denied_after = later
-        .is_some_and(|late| !mentions.iter().any(|m| m.start >= place.end && m.start < late.start));
-    if denied_after { Says::Absent } else { Says::Present }
-}
-
-/// The places that deny what follows.
-pub(super) fn negators(words: &[Word]) -> Vec<Range<usize>> {
-    let mut found = places(words, &lexicon().negators);
-    let harmless = places(words, &lexicon().not_negators);
-    found.retain(|n| !harmless.iter().any(|h| h.start <= n.start && n.end <= h.end));
-    found
-}
-
-fn denied_before(words: &[Word], start: usize, negators: &[Range<usize>]) -> bool {
-    let Some(nearest) = negators.iter().filter(|n| n.end <= start).max_by_key(|n| n.end) else {
-        return false;
-    };
-    let ends = |at: usize| lexicon().scope_ends.iter().any(|t| matches(words, at, t).is_some());
-    let begins =
-        |at: usize| words[at].after_pause && lexicon().clause_starts.contains(&words[at].lower);
-    let cut = (nearest.end..start).any(|at| ends(at) || begins(at)) || begins(start);
-    !cut
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::lexicon::lexicon;
+use super::lexicon::{Term, lexicon};
+use super::reading::{places, words};
 
 /// A sentence of a section, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +25,8 @@ pub(super) fn opening(text: &str) -> &str {
 
 /// The sentences of `text`, in order; what lies between them is white space.
 ///
-/// A stop ends a sentence when white space and no small letter follow. Stops in numbers
+/// A stop ends a sentence when white space and no small letter follow, or any letter in a text
+/// without capitals. Stops in numbers
 /// ("5.2 cm"), of list numbers ("1. ") and of abbreviations end none; a blank line does, and so
 /// does a line that begins with a list number or a bullet. Other line ends are only wrapping.
 pub(super) fn sentences(text: &str) -> Vec<Sentence> {
@@ -69,11 +71,20 @@ fn marker_length(text: &str) -> usize {
     if sign == 0 || (space == 0 && !rest.is_empty()) { 0 } else { sign + space }
 }
 
-/// The length of capitals and a colon at the start: "FINDINGS:".
+/// The length of capitals and a colon at the start: "FINDINGS:". "HEART:" tells what its sentence
+/// is about, and stays with it.
 fn heading_length(text: &str) -> usize {
     let Some(colon) = text.find(':').filter(|&colon| (2..=30).contains(&colon)) else { return 0 };
     let capitals = text[..colon].chars().all(|c| c.is_ascii_uppercase() || c == ' ' || c == '/');
-    if capitals { colon + 1 } else { 0 }
+    if capitals && !tells(&text[..colon]) { colon + 1 } else { 0 }
+}
+
+/// Whether a heading names an organ, a finding or a device.
+fn tells(heading: &str) -> bool {
+    let words = words(heading);
+    let named = |terms: &[Term]| !places(&words, terms).is_empty();
+    words.iter().any(|word| lexicon().organs.contains(&word.lower))
+        || lexicon().topics.iter().any(|topic| named(&topic.terms))
 }
 
 fn end_of_sentence(text: &str, start: usize) -> usize {
@@ -101,7 +112,7 @@ fn ends_here(text: &str, start: usize, at: usize, after: usize) -> bool {
     if next.len() == rest.len() {
         return rest.is_empty();
     }
-    if next.starts_with(|c: char| c.is_lowercase()) {
+    if next.starts_with(char::is_lowercase) && text.contains(char::is_uppercase) {
         return false;
     }
     let word = text[start..at].rsplit(char::is_whitespace).next().unwrap_or_default();
@@ -145,9 +156,17 @@ mod tests {
     }
 
     #[test]
+    fn headings_that_name_an_organ_belong_to_their_sentence() {
+        assert_eq!(split("IMPRESSION: Normal."), [("IMPRESSION: ", "Normal.")]);
+        assert_eq!(split("HEART: Normal."), [("", "HEART: Normal.")]);
+        assert_eq!(split("PLEURAL EFFUSION: Small."), [("", "PLEURAL EFFUSION: Small.")]);
+    }
+
+    #[test]
     fn units_and_small_letters_after_a_stop() {
         assert_eq!(split("It is 3 cm. The rest is clear.").len(), 2);
         assert_eq!(split("A 3 mm. nodule").len(), 1);
+        assert_eq!(split("no effusion . the heart is enlarged .").len(), 2);
         assert!(split("  \n ").is_empty() && split("").is_empty());
     }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::lexicon::{Term, lexicon};
-use super::reading::{Reading, matches, negators, places};
+use super::reading::{Reading, Says, matches, places};
+use super::scope::negators;
 use super::size::sizes;
 
 /// The sides that a text names.
@@ -38,6 +39,8 @@ pub struct Statement {
     pub content: BTreeSet<String>,
     /// Findings and devices that it names.
     pub topics: BTreeSet<usize>,
+    /// Those that it affirms.
+    pub affirms: BTreeSet<usize>,
     /// Whether it begins with yes or no.
     pub opening: Opening,
     /// Whether it denies anything.
@@ -110,9 +113,12 @@ pub fn read_statement(text: &str) -> Statement {
     Statement {
         content: content.collect(),
         topics: reading.mentions.iter().filter(|m| !m.covered).map(|m| m.topic).collect(),
+        affirms: reading.topics(Says::Present).into_iter().collect(),
         opening,
         denies: !negators(words).is_empty(),
-        doubts: !places(words, &lexicon().doubts).is_empty(),
+        doubts: [&lexicon().doubts, &lexicon().late_doubts]
+            .iter()
+            .any(|terms| !places(words, terms).is_empty()),
         sides,
         zones,
         level: mean(&levels),

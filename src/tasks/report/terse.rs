@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use super::lexicon::{Term, lexicon};
-use super::reading::{Reading, Says, Word, matches, negators, places};
+use super::lexicon::{Details, Term, lexicon};
+use super::reading::{Reading, Says, Word};
+use super::scope::{after, late_negators, negators};
 use super::sentence::sentences;
 use super::size::sizes;
 use super::wording::capitalised;
@@ -131,7 +132,9 @@ fn with_measure(words: &[Word], degree: Range<usize>) -> Range<usize> {
 fn company_at(reading: &Reading) -> Option<usize> {
     let words = &reading.words;
     let starts = |at: &usize| {
-        words[*at].after_pause || after(words, *at, &lexicon().details.companies).is_some()
+        let Details { companies, taken_for, .. } = &lexicon().details;
+        let begins = |terms| after(words, *at, terms).is_some();
+        words[*at].after_pause || begins(companies) || begins(taken_for)
     };
     let named = |at: &usize| {
         let mut heads = reading.mentions.iter().filter(|mention| mention.words.start < *at);
@@ -139,9 +142,8 @@ fn company_at(reading: &Reading) -> Option<usize> {
         whole && heads.next().is_some()
     };
     let at = (1..words.len()).filter(starts).find(named)?;
-    let late = places(words, &lexicon().late_negators);
     let denies = |place: &Range<usize>| place.end > at;
-    (!negators(words).iter().chain(&late).any(denies)).then_some(at)
+    (!negators(words).iter().chain(&late_negators(words)).any(denies)).then_some(at)
 }
 
 /// The words of the size whose number begins at byte `start`, if it can be left out.
@@ -153,11 +155,6 @@ fn size_at(words: &[Word], start: usize) -> Option<Range<usize>> {
     let own = words[at].lower.ends_with('m');
     let end = at + 1 + usize::from(unit && !own);
     (!behind(&lexicon().details.before_size) && (unit || own)).then_some(start..end)
-}
-
-/// Where one of the terms ends, if it begins at word `at`.
-fn after(words: &[Word], at: usize, terms: &[Term]) -> Option<usize> {
-    terms.iter().find_map(|term| matches(words, at, term))
 }
 
 fn is_one(words: &[Word], at: usize, wanted: &[&str]) -> bool {

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::lexicon::{Sort, Topic, lexicon};
-use super::reading::{Reading, Says, negators, places, words};
+use super::reading::{Reading, Says, places, words};
+use super::scope::negators;
 use super::size::sizes;
 use crate::random::Random;
 
