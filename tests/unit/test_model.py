@@ -365,7 +365,9 @@ def test_stages_are_data_and_wrong_ones_say_what_is_wrong(films):
         ca.train(small(), films, "contrastive", objective__drop_detail=1.0)
     with pytest.raises(ConfigError, match=r"unknown variant `alike`.*`equal` or `sh"):
         ca.train(small(), films, "supcon", objective__positives="alike")
-    with pytest.raises(ConfigError, match=r"optimiser\.beta1`: found 1, expected a num"):
+    with pytest.raises(
+        ConfigError, match=r"optimiser\.beta1`: found 1, expected a num"
+    ):
         ca.train(small(), films, "supcon", optimiser__beta1=1.0, progress=False)
     with pytest.raises(TrainingError, match="no parameter matches"):
         ca.train(small(), films, "supcon", train=["nothing.*"], progress=False)
