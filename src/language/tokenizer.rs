@@ -153,7 +153,8 @@ impl Tokenizer {
     /// first), and how many were cut.
     pub fn fitting(&self, texts: &[String]) -> Result<(Vec<String>, usize)> {
         let whole = |text: &str| -> Result<bool> {
-            let short = &text[..text.floor_char_boundary(LONGEST_TEXT)];
+            let mut ends = (0..=text.len().min(LONGEST_TEXT)).rev();
+            let short = &text[..ends.find(|&at| text.is_char_boundary(at)).unwrap_or(0)];
             let encoding = self.inner.encode_fast(short, true).map_err(wrong)?;
             Ok(short.len() == text.len() && encoding.get_overflowing().is_empty())
         };

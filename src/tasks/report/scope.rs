@@ -54,7 +54,7 @@ impl<'a> Scope<'a> {
                 // "An opacity may represent pneumonia": the opacity is there.
                 let leads = after(self.words, doubt.start, &lexicon().links).is_some()
                     && self.named.iter().any(|(next, _)| next.start >= doubt.end);
-                !leads && !(place.end..doubt.start + 1).any(|at| apart(&at))
+                !leads && !(place.end..=doubt.start).any(|at| apart(&at))
             } else {
                 true
             }
@@ -66,8 +66,7 @@ impl<'a> Scope<'a> {
             let other = |(next, _): &(Range<usize>, bool)| {
                 (place.end..doubt.start).contains(&next.start) && next.start >= last
             };
-            let split =
-                (place.end..doubt.start + 1).any(|at| self.ends(at) || self.starts_anew(at));
+            let split = (place.end..=doubt.start).any(|at| self.ends(at) || self.starts_anew(at));
             doubt.start >= place.end
                 && !split
                 && (last == place.end || !self.named.iter().any(other))
