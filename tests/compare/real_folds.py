@@ -149,17 +149,20 @@ def tabulate(
     parser.add_argument("--only", choices=COMPONENTS, action="append")
     parser.add_argument("--json", type=Path, default=RESULTS / f"{script}.json")
     args = parser.parse_args()
-    rows = []
-    for name in args.only or COMPONENTS:
-        rows += compare_set(name, args)
-    written = {
-        "command": f"python tests/compare/{script}.py --folds {args.folds}"
-        f" --seed {args.seed}",
+    command = (
+        f"python tests/compare/{script}.py --folds {args.folds} --seed {args.seed}"
+    )
+    written: dict[str, object] = {
+        "command": command,
         "interval": "95 %, percentile bootstrap over patients, paired for differences",
-        "rows": rows,
     }
     args.json.parent.mkdir(parents=True, exist_ok=True)
-    args.json.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    rows: list[dict[str, object]] = []
+    for name in args.only or COMPONENTS:
+        rows += compare_set(name, args)
+        # Each set as it ends: the next may take long.
+        text = json.dumps(written | {"rows": rows}, indent=1)
+        args.json.write_text(text + "\n", encoding="utf-8")
 
 
 def of_demo(name: str, args: argparse.Namespace) -> list[dict[str, object]]:
