@@ -39,6 +39,7 @@ impl<'a> Scope<'a> {
         if denied { Says::Absent } else { Says::Present }
     }
 
+    /// Whether a doubt reaches it, from before or from behind.
     fn doubted(&self, place: &Range<usize>) -> bool {
         let apart = |at: &usize| {
             let word = &self.words[*at];
