@@ -23,7 +23,7 @@ pub use loader::{
     Ahead, Batch, Epoch, FilmChoice, Loader, LoaderOptions, OnDevice, Prepare, RowError,
 };
 pub use records::{Records, read_records};
-pub use split::{By, check_disjoint};
+pub use split::{By, check_disjoint, shared_patients};
 pub use study::{
     Attributes, Dataset, Film, FindingBox, FindingMask, FollowUp, MaskPixels, Pixels, Question,
     Record, Report, Study, Value, joined,

@@ -1,6 +1,6 @@
 //! Parts of a data set that share no patient.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Dataset, Study};
 use crate::{Error, Result, files};
@@ -115,6 +115,14 @@ pub fn check_disjoint(parts: &[(&str, &Dataset)]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// How many patients are in both data sets.
+pub fn shared_patients(a: &Dataset, b: &Dataset) -> usize {
+    let patients = |part: &Dataset| -> HashSet<String> {
+        part.studies.iter().map(|study| study.patient.clone()).collect()
+    };
+    patients(a).intersection(&patients(b)).count()
 }
 
 fn checked_sum(fractions: &[(String, f64)]) -> Result<f64> {

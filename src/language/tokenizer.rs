@@ -152,33 +152,19 @@ impl Tokenizer {
     /// The texts, those that are too long cut after the last sentence that fits (or within the
     /// first), and how many were cut.
     pub fn fitting(&self, texts: &[String]) -> Result<(Vec<String>, usize)> {
-        let whole = |text: &str| -> Result<bool> {
-            let mut ends = (0..=text.len().min(LONGEST_TEXT)).rev();
-            let short = &text[..ends.find(|&at| text.is_char_boundary(at)).unwrap_or(0)];
-            let encoding = self.inner.encode_fast(short, true).map_err(wrong)?;
-            Ok(short.len() == text.len() && encoding.get_overflowing().is_empty())
-        };
         let mut cut = 0;
         let one = |text: &String| -> Result<String> {
-            // A token is a byte at least.
-            if text.len() + 2 <= self.max_length || whole(text)? {
+            let mut ends = (0..=text.len().min(LONGEST_TEXT)).rev();
+            let short = &text[..ends.find(|&at| text.is_char_boundary(at)).unwrap_or(0)];
+            let encoding = self.inner.encode(short, true).map_err(wrong)?;
+            if short.len() == text.len() && encoding.get_overflowing().is_empty() {
                 return Ok(text.clone());
             }
             cut += 1;
-            let ends: Vec<usize> = text.match_indices(". ").map(|(at, _)| at + 1).collect();
-            // Whether a beginning fits: all do up to one of them.
-            let mut failed = None;
-            let fits = ends.partition_point(|&end| {
-                whole(&text[..end]).unwrap_or_else(|why| {
-                    failed = Some(why);
-                    false
-                })
-            });
-            match (failed, fits) {
-                (Some(why), _) => Err(why),
-                (None, 0) => Ok(text.clone()),
-                (None, fits) => Ok(text[..ends[fits - 1]].to_owned()),
-            }
+            let read = encoding.get_offsets().iter().map(|place| place.1).max().unwrap_or(0);
+            let mut ends = short.rmatch_indices(". ").map(|(at, _)| at + 1);
+            let end = ends.find(|&end| end <= read);
+            Ok(end.map_or_else(|| text.clone(), |end| short[..end].to_owned()))
         };
         let texts = texts.iter().map(one).collect::<Result<_>>()?;
         Ok((texts, cut))

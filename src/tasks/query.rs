@@ -160,8 +160,8 @@ fn normality(findings: &[String], labels: &[f32]) -> f64 {
         Some(0.0) => return 0.0,
         _ => {}
     }
-    let mut others = findings.iter().zip(labels).filter(|(name, _)| !says_normal(name));
-    let labels: Vec<f32> = others.by_ref().map(|(_, label)| *label).collect();
+    let others = findings.iter().zip(labels).filter(|(name, _)| !says_normal(name));
+    let labels: Vec<f32> = others.map(|(_, label)| *label).collect();
     match &labels[..] {
         all if all.iter().all(|label| *label == 0.0) => 2.0,
         all if all.contains(&1.0) => 0.0,

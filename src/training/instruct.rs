@@ -5,7 +5,7 @@ use candle::Tensor;
 
 use super::Stage;
 use super::aim::Objective;
-use super::objective::Task;
+use super::objective::{Task, cut_notice};
 use crate::data::{Dataset, Study, joined};
 use crate::language::{Line, Llama, Script};
 use crate::nn::in_precision;
@@ -216,10 +216,7 @@ pub(super) fn overlong(
             cut += usize::from(!lesson.is_some_and(|(_, whole)| whole));
         }
     }
-    Ok((cut > 0).then(|| {
-        let most = writer.most;
-        format!("{cut} of {reports} reports have more than {most} tokens: cut after a sentence")
-    }))
+    Ok(cut_notice(cut, reports, writer.most))
 }
 
 /// The loss of one batch; `queries` looks at its films.

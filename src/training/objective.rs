@@ -329,9 +329,10 @@ pub(super) fn overlong(
     dataset: &Dataset,
     progress: &Progress,
 ) -> Result<Option<String>> {
-    let (Objective::Contrastive { text, .. } | Objective::Qformer { text, .. }) = &stage.objective
-    else {
-        return Ok(None);
+    let text = match &stage.objective {
+        Objective::Contrastive { text, .. } | Objective::Qformer { text, .. } => text,
+        Objective::Instruct { .. } => return instruct::overlong(model, stage, dataset, progress),
+        Objective::Supcon { .. } | Objective::Supervised { .. } => return Ok(None),
     };
     let (mut cut, mut most) = (0, 0);
     for part in dataset.studies.chunks(256) {
@@ -340,10 +341,14 @@ pub(super) fn overlong(
         let (found, limit) = model.overlong(&reports)?;
         (cut, most) = (cut + found, limit);
     }
-    Ok((cut > 0).then(|| {
-        let all = dataset.len();
-        format!("{cut} of {all} reports have more than {most} tokens: cut after a sentence")
-    }))
+    Ok(cut_notice(cut, dataset.len(), most))
+}
+
+/// What is said of `cut` reports of `all` that had more than `most` tokens.
+pub(super) fn cut_notice(cut: usize, all: usize, most: usize) -> Option<String> {
+    let notice =
+        || format!("{cut} of {all} reports have more than {most} tokens: cut after a sentence");
+    (cut > 0).then(notice)
 }
 
 fn other_objective() -> Error {

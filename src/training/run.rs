@@ -1,6 +1,5 @@
 //! The training loop: one for every stage.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,7 +21,7 @@ use super::plan::fits;
 use super::ranks::{Ranks, leads};
 use super::stage::Stage;
 use super::validate;
-use crate::data::{Augment, Cache, Dataset, Loader, LoaderOptions};
+use crate::data::{Augment, Cache, Dataset, Loader, LoaderOptions, shared_patients};
 use crate::nn::Pass;
 use crate::progress::Progress;
 use crate::systems::{Model, prepare};
@@ -126,17 +125,6 @@ pub fn run(
     Ok(history)
 }
 
-/// What is to be said of patients who are in both sets.
-fn shared(train: &Dataset, validation: &Dataset) -> Option<String> {
-    let known: HashSet<&str> = train.studies.iter().map(|study| &*study.patient).collect();
-    let mut patients: Vec<&str> = validation.studies.iter().map(|study| &*study.patient).collect();
-    patients.retain(|patient| known.contains(patient));
-    patients.sort_unstable();
-    patients.dedup();
-    let count = patients.len();
-    (count > 0).then(|| format!("validation shares {count} patients with the training set"))
-}
-
 impl<'a> Run<'a> {
     fn start(
         model: &'a Model,
@@ -183,12 +171,13 @@ impl<'a> Run<'a> {
             self.fail(notice);
         }
         let studies = &self.train.dataset;
-        if let Some(notice) = self.validation.and_then(|part| shared(studies, &part.dataset)) {
-            self.fail(&notice);
+        let shared = |part: &Learnable| shared_patients(studies, &part.dataset);
+        let shared = self.validation.map_or(0, shared);
+        if shared > 0 {
+            self.fail(&format!("validation shares {shared} patients with the training set"));
         }
-        let instructed = instruct::overlong(self.model, self.stage, studies, self.progress)?;
-        let read = objective::overlong(self.model, self.stage, studies, self.progress)?;
-        for notice in instructed.into_iter().chain(read) {
+        let overlong = objective::overlong(self.model, self.stage, studies, self.progress)?;
+        if let Some(notice) = overlong {
             self.fail(&notice);
         }
         let outcome = self.epochs(epoch, batch);

@@ -96,7 +96,8 @@ pub(super) fn all_claims(report: &str) -> Vec<(usize, Claim)> {
         let clauses = clauses(&reading);
         for clause in &clauses {
             let text = &body[clause.bytes.clone()];
-            let own = if clauses.len() == 1 { reading.clone() } else { Reading::of(text) };
+            let part = (clauses.len() > 1).then(|| Reading::of(text));
+            let own = part.as_ref().unwrap_or(&reading);
             let read = read_statement(text);
             for mention in &reading.mentions[clause.mentions.clone()] {
                 let topic = &lexicon().topics[mention.topic];
@@ -105,11 +106,11 @@ pub(super) fn all_claims(report: &str) -> Vec<(usize, Claim)> {
                     Says::Absent => Some(false),
                     Says::Doubtful => None,
                 };
-                let level = if present == Some(true) { level(&own, topic) } else { None };
+                let level = if present == Some(true) { level(own, topic) } else { None };
                 let claim = Claim {
                     finding: &topic.name,
                     present,
-                    sides: sides_of(&own),
+                    sides: sides_of(own),
                     level,
                     zones: read.zones.clone(),
                     size: read.size,

@@ -10,6 +10,8 @@ pub(super) struct Scope<'a> {
     words: &'a [Word],
     /// All that is named, in order, and whether it is a device.
     named: &'a [(Range<usize>, bool)],
+    /// Whether the reach of a denial or doubt ends at a word.
+    ends: Vec<bool>,
     negators: Vec<Range<usize>>,
     late: Vec<Range<usize>>,
     doubts: Vec<Range<usize>>,
@@ -21,7 +23,9 @@ impl<'a> Scope<'a> {
         let [doubts, late_doubts] =
             [&lexicon().doubts, &lexicon().late_doubts].map(|terms| places(words, terms));
         let [negators, late] = [negators(words), late_negators(words)];
-        Self { words, named, negators, late, doubts, late_doubts }
+        let ends = |at| after(words, at, &lexicon().scope_ends).is_some();
+        let ends = (0..words.len()).map(ends).collect();
+        Self { words, named, ends, negators, late, doubts, late_doubts }
     }
 
     /// What is said of the finding or device at `place`; a sentence of normality that denies it
@@ -118,7 +122,7 @@ impl<'a> Scope<'a> {
     }
 
     fn ends(&self, at: usize) -> bool {
-        after(self.words, at, &lexicon().scope_ends).is_some()
+        self.ends[at]
     }
 
     fn begins(&self, at: usize) -> bool {

@@ -31,11 +31,12 @@ pub(super) fn opening(text: &str) -> &str {
 /// does a line that begins with a list number or a bullet. Other line ends are only wrapping.
 pub(super) fn sentences(text: &str) -> Vec<Sentence> {
     let mut found = Vec::new();
+    let small = !text.contains(char::is_uppercase);
     let mut from = skip_space(text, 0);
     while from < text.len() {
         let marker = from..from + marker_length(&text[from..]);
         let start = marker.end;
-        let end = end_of_sentence(text, start);
+        let end = end_of_sentence(text, start, small);
         let body = start..start + text[start..end].trim_end().len();
         if !body.is_empty() || !marker.is_empty() {
             found.push(Sentence { marker, body });
@@ -74,9 +75,9 @@ fn marker_length(text: &str) -> usize {
 /// The length of capitals and a colon at the start: "FINDINGS:". "HEART:" tells what its sentence
 /// is about, and stays with it.
 fn heading_length(text: &str) -> usize {
-    let Some(colon) = text.find(':').filter(|&colon| (2..=30).contains(&colon)) else { return 0 };
+    let Some(colon) = text.bytes().take(31).position(|byte| byte == b':') else { return 0 };
     let capitals = text[..colon].chars().all(|c| c.is_ascii_uppercase() || c == ' ' || c == '/');
-    if capitals && !tells(&text[..colon]) { colon + 1 } else { 0 }
+    if colon > 1 && capitals && !tells(&text[..colon]) { colon + 1 } else { 0 }
 }
 
 /// Whether a heading names an organ, a finding or a device.
@@ -87,12 +88,12 @@ fn tells(heading: &str) -> bool {
         || lexicon().topics.iter().any(|topic| named(&topic.terms))
 }
 
-fn end_of_sentence(text: &str, start: usize) -> usize {
+fn end_of_sentence(text: &str, start: usize, small: bool) -> usize {
     for (offset, character) in text[start..].char_indices() {
         let at = start + offset;
         let after = at + character.len_utf8();
         match character {
-            '.' | '!' | '?' if ends_here(text, start, at, after) => return after,
+            '.' | '!' | '?' if ends_here(text, start..at, after, small) => return after,
             c if offset >= LONGEST && c.is_whitespace() => return at,
             '\n' if new_line_begins_sentence(&text[after..]) => return at,
             _ => {}
@@ -106,16 +107,18 @@ fn new_line_begins_sentence(rest: &str) -> bool {
     line.starts_with('\n') || marker_length(line) > 0
 }
 
-fn ends_here(text: &str, start: usize, at: usize, after: usize) -> bool {
+/// Whether a stop before byte `after` ends the sentence `before` it; in a text of small letters
+/// alone they begin sentences too.
+fn ends_here(text: &str, before: Range<usize>, after: usize, small: bool) -> bool {
     let rest = &text[after..];
     let next = rest.trim_start();
     if next.len() == rest.len() {
         return rest.is_empty();
     }
-    if next.starts_with(char::is_lowercase) && text.contains(char::is_uppercase) {
+    if next.starts_with(char::is_lowercase) && !small {
         return false;
     }
-    let word = text[start..at].rsplit(char::is_whitespace).next().unwrap_or_default();
+    let word = text[before].rsplit(char::is_whitespace).next().unwrap_or_default();
     let word = word.trim_start_matches(['(', '"']).to_lowercase();
     !lexicon().abbreviations.contains(&word)
 }
@@ -175,6 +178,7 @@ mod tests {
         let endless = "no effusion or ".repeat(100_000);
         let found = sentences(&endless);
         assert!(found.iter().all(|s| s.body.len() <= LONGEST + 20) && found.len() > 700);
+        assert_eq!(sentences(&"no effusion. ".repeat(100_000)).len(), 100_000);
         assert_eq!(opening(&"é".repeat(5000)).len(), LONGEST);
     }
 
