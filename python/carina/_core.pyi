@@ -30,6 +30,7 @@ __all__ = [
     "box_iou",
     "check_disjoint",
     "check_memory",
+    "corrects",
     "corrupt_reports",
     "corrupt_texts",
     "corruption_kinds",
@@ -60,6 +61,7 @@ __all__ = [
     "mask_overlap",
     "measure",
     "measure_baseline",
+    "mend_report",
     "merge_lora",
     "ndcg",
     "num_threads",
@@ -80,7 +82,6 @@ __all__ = [
     "report_phrases",
     "resample",
     "resize_plane",
-    "same_words",
     "scan_folder",
     "set_num_threads",
     "stage_preset",
@@ -991,8 +992,12 @@ def corrupt_reports(
     """Makes each study's report wrong in its kind; labels and attributes say what is there."""
 def read_judgement(answer: str) -> tuple[str | None, str]:
     """The kind that an answer names, if it can be read, and its correction."""
-def same_words(a: str, b: str) -> bool:
-    """Whether two texts have the same words in the same order."""
+def corrects(report: str, correction: str, right: str) -> bool:
+    """Whether a correction makes of a report with an error what the right one makes."""
+def mend_report(
+    report: str, kind: str, finding: str, left: bool | None, level: int | None
+) -> str | None:
+    """The answer to a report with an error of this kind about a finding, by beliefs."""
 def report_claims(text: str) -> list[_Claim]:
     """What a report claims: finding, presence (None in doubt), sides (left, right), level."""
 def report_phrases(

@@ -214,13 +214,14 @@ class Asking:
         -------
         Answer or list of Answer
             One for one film, else a list in the order of `studies`. A film that
-            cannot be read costs its own answer only, whose ``error`` says why.
+            cannot be read, or whose own question leaves no room for an answer, costs
+            its own answer only, whose ``error`` says why.
 
         Raises
         ------
         InvalidValueError
             If the model has no decoder, the task is unknown, a question is missing or
-            empty, or there is no room for it beside the film and the answer.
+            empty, or there is no room for any beside the film and the answer.
         """
         task = task or ("report" if question is None else "vqa")
         most = self._usual_tokens(task) if max_tokens is None else max_tokens

@@ -70,7 +70,9 @@ def evaluate(
 
         ``"report_quality"`` shows each report as it is and with one error of each kind
         that fits: whether errors are noticed, named and corrected, and a confusion
-        table. A model with a decoder is asked; with `train`, a
+        table. Corrected is what then affirms the findings, devices, sides and degrees
+        of the right report (where the error lies in none of these, has its words). A
+        model with a decoder is asked; with `train`, a
         :class:`carina.similarity_judge.SimilarityJudge` learns to compare the report's
         claims with the film.
     prompts : PromptBank, str, mapping or sequence of str, optional

@@ -110,7 +110,7 @@ def report_quality_result(
         left_out | (true == "none"),
         np.nan,
         [
-            _core.same_words(text, check.answer.partition(":")[2])
+            _core.corrects(check.text, text, check.answer.partition(":")[2])
             for (_, text), check in zip(read, checks, strict=True)
         ],
     )

@@ -1,37 +1,32 @@
 """A judge of reports that only compares film and words, without a decoder."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from carina import _core
+from carina._claims import (
+    LEFT,
+    MUCH,
+    SEEN,
+    SURE,
+    THERE,
+    Claims,
+    claimed,
+    doubts_of,
+    level_odds,
+    log_odds,
+    spoken_of,
+    truth_of,
+)
 from carina.corruption import CORRUPTIONS
 from carina.dataset import Dataset
 from carina.errors import InvalidValueError, NotFittedError
 from carina.probe import Probe
 from carina.prompts import PromptBank, PromptsLike
 from carina.searching import similarity
-
-# A topic is judged if so many of the training set's reports affirm it; so many films
-# teach a side or a degree.
-_SEEN = 8
-# What a report can be asked about a topic: there, on the left, little, much.
-_THERE, _LEFT, _LITTLE, _MUCH = range(4)
-# Odds of a claim are cut here, so that one film cannot rule out everything.
-_SURE = 6.0
-
-
-@dataclass(frozen=True)
-class _Claims:
-    """What a report says of topics by their places."""
-
-    present: set[int] = field(default_factory=set)
-    absent: set[int] = field(default_factory=set)
-    sides: dict[int, int] = field(default_factory=dict)  # 1 left, -1 right
-    levels: dict[int, int] = field(default_factory=dict)
 
 
 class SimilarityJudge:
@@ -44,7 +39,8 @@ class SimilarityJudge:
     claims of a report (and the likeliest findings that it does not name) are all that
     the judge learns from: it sees neither the report's words nor the report as it was.
     How unlikely is wrong is learnt from the training set's own reports, with errors
-    made in them.
+    made in them. What is least likely is corrected: the other side or degree, a finding
+    left out or put in, in sentences of the word lists.
 
     Parameters
     ----------
@@ -90,26 +86,34 @@ class SimilarityJudge:
                     f"model: it has no `{verb}`, expected one of films and words"
                 )
         self._texts = _Texts(self.prompts)
+        self._devices: list[bool] = []
         checks = report_checks(train, seed=self.seed, progress=self.progress)
         own = [_core.report_claims(report) for report in train.reports]
-        self.names_ = _spoken_of(own)
+        self.names_ = spoken_of(own)
         if not self.names_:
             raise InvalidValueError(
-                f"train: no finding is affirmed by {_SEEN} reports, expected reports "
+                f"train: no finding is affirmed by {SEEN} reports, expected reports "
                 "that say what films show"
             )
+        self._devices = [self._texts.is_device(name) for name in self.names_]
         evidence = self._evidence(train)
         read = np.isfinite(evidence).all(axis=1)
-        said = [_claimed(claims, self.names_) for claims in own]
-        truth = _truth(said, len(self.names_))
+        said = [claimed(claims, self.names_) for claims in own]
+        truth = truth_of(said, len(self.names_))
+        # A sentence that is put in names a side or a degree where most reports do.
+        there = truth[:, THERE::4] == 1
+        self._sided, self._graded = (
+            (np.isfinite(truth[:, place::4]) & there).sum(0) * 2 > there.sum(0)
+            for place in (LEFT, MUCH)
+        )
         columns = {
             str(place): truth[read, place]
             for place in range(truth.shape[1])
-            if min((truth[read, place] == one).sum() for one in (0, 1)) >= _SEEN
+            if min((truth[read, place] == one).sum() for one in (0, 1)) >= SEEN
         }
         if not columns:
             raise InvalidValueError(
-                f"train: no finding is affirmed by {_SEEN} reports and left out by as "
+                f"train: no finding is affirmed by {SEEN} reports and left out by as "
                 "many, expected both"
             )
         options: dict[str, Any] = {"C": 1.0, "progress": False}
@@ -126,10 +130,31 @@ class SimilarityJudge:
         return self
 
     def answers(self, dataset: Dataset, checks: Sequence[Any]) -> list[str | None]:
-        """Name what is wrong with each report; None where the film cannot be read."""
+        """Name what is wrong with each report, and what would be right.
+
+        Parameters
+        ----------
+        dataset : Dataset
+            Studies with films.
+        checks : sequence of ReportCheck
+            The reports to judge.
+
+        Returns
+        -------
+        list of str or None
+            ``"none"``, or the kind of error, a colon and the sentences as the film
+            would have them, if such an error can be found in the report; None where
+            the film cannot be read.
+
+        Raises
+        ------
+        NotFittedError
+            If the judge has not learnt yet.
+        """
         if not self.names_:
             raise NotFittedError("this SimilarityJudge is not fitted; call fit first")
-        features = self._features(self._odds(self._evidence(dataset)), checks)
+        odds = self._odds(self._evidence(dataset))
+        features = self._features(odds, checks)
         kept = np.isfinite(features).all(axis=1)
         out: list[str | None] = [None] * len(checks)
         if not kept.any():
@@ -139,8 +164,48 @@ class SimilarityJudge:
         for row, is_wrong, kind in zip(
             np.flatnonzero(kept), wrong, likely, strict=True
         ):
-            out[row] = self._kind.labels_[kind] if is_wrong else "none"
+            out[row] = "none"
+            if is_wrong:
+                name = str(self._kind.labels_[kind])
+                check = checks[int(row)]
+                out[row] = self._mended(check.text, name, odds[check.row]) or name
         return out
+
+    def _mended(self, report: str, kind: str, film: NDArray[np.float64]) -> str | None:
+        """Correct what of a kind is least likely by the film (topics, 4)."""
+        said = claimed(_core.report_claims(report), self.names_)
+        doubts = self._by_kind(said, film)[kind]
+        for place in sorted(doubts, key=lambda place: -doubts[place]):
+            left, level = None, None
+            likely = sorted(range(3), key=lambda one: -level_odds(film[place], one))
+            if kind == "severity":
+                level = next(one for one in likely if one != said.levels[place])
+            elif place not in said.present:
+                left = bool(film[place, LEFT] > 0) if self._sided[place] else None
+                level = likely[0] if self._graded[place] else None
+            mended = _core.mend_report(report, kind, self.names_[place], left, level)
+            if mended:
+                return mended
+        return None
+
+    def _by_kind(
+        self, said: Claims, film: NDArray[np.float64]
+    ) -> dict[str, dict[int, float]]:
+        """Return the doubts that each kind of error may explain."""
+        doubts = doubts_of(said, film)
+        spoken = doubts.affirmed | doubts.denied
+        unsaid = doubts.denied | doubts.silent
+        return {
+            "laterality": doubts.sides,
+            "severity": doubts.levels,
+            "inserted": self._only(doubts.affirmed, device=False),
+            "dropped": self._only(unsaid, device=False),
+            "negation": self._only(spoken, device=False),
+            "device": self._only(spoken | doubts.silent, device=True),
+        }
+
+    def _only(self, doubts: dict[int, float], *, device: bool) -> dict[int, float]:
+        return {i: doubt for i, doubt in doubts.items() if self._devices[i] is device}
 
     def _evidence(self, dataset: Dataset) -> NDArray[np.float32]:
         """Return how films compare with the sentences about each topic (N, 3 T)."""
@@ -159,7 +224,7 @@ class SimilarityJudge:
             chance = _chances(self._sure, evidence[read])
             places = [int(label) for label in self._sure.labels_]
             known = np.zeros((len(chance), out.shape[1]))
-            known[:, places] = _log_odds(chance)
+            known[:, places] = log_odds(chance)
             out[read] = known
         return out.reshape(len(evidence), len(self.names_), 4)
 
@@ -168,27 +233,25 @@ class SimilarityJudge:
     ) -> NDArray[np.float32]:
         """Doubts about each report (checks, 10): the worst of a sort, and their sum."""
         out = np.zeros((len(checks), 10), dtype=np.float32)
-        devices = [self._texts.is_device(name) for name in self.names_]
         for number, check in enumerate(checks):
             film = odds[check.row]
             if not np.isfinite(film).all():
                 out[number] = np.nan
                 continue
-            said = _claimed(_core.report_claims(check.text), self.names_)
-            there = film[:, _THERE]
-            spoken = said.present | said.absent
-            silent = [i for i in range(len(film)) if i not in spoken]
-            doubts = [
-                [-there[i] for i in said.present if not devices[i]],
-                [-there[i] for i in said.present if devices[i]],
-                [there[i] for i in said.absent],
-                [there[i] for i in silent if not devices[i]],
-                [there[i] for i in silent if devices[i]],
-                [-film[i, _LEFT] * sign for i, sign in said.sides.items()],
-                [-_level_odds(film[i], level) for i, level in said.levels.items()],
+            said = claimed(_core.report_claims(check.text), self.names_)
+            found = doubts_of(said, film)
+            sorts = [
+                self._only(found.affirmed, device=False),
+                self._only(found.affirmed, device=True),
+                found.denied,
+                self._only(found.silent, device=False),
+                self._only(found.silent, device=True),
+                found.sides,
+                found.levels,
             ]
-            worst = [max(sort, default=-_SURE) for sort in doubts]
-            total = [sum(np.logaddexp(0, np.array(sort))) for sort in doubts]
+            values = [list(sort.values()) for sort in sorts]
+            worst = [max(sort, default=-SURE) for sort in values]
+            total = [sum(np.logaddexp(0, np.array(sort))) for sort in values]
             claims = total[0] + total[1] + total[2]
             out[number] = [*worst, claims, total[3] + total[4], total[5] + total[6]]
         return out
@@ -250,69 +313,7 @@ class _Texts:
         return out
 
 
-def _spoken_of(reports: list[list[Any]]) -> list[str]:
-    """Return the findings and devices that reports affirm, in alphabetical order."""
-    counts: dict[str, int] = {}
-    for claims in reports:
-        for name in {claim[0] for claim in claims if claim[1]}:
-            counts[name] = counts.get(name, 0) + 1
-    return sorted(name for name, count in counts.items() if count >= _SEEN)
-
-
-def _claimed(claims: list[Any], names: list[str]) -> _Claims:
-    """Sort the claims of a report by the places of what they are about."""
-    out = _Claims()
-    for finding, there, (left, right), level in claims:
-        if finding not in names or there is None:
-            continue
-        place = names.index(finding)
-        if not there:
-            out.absent.add(place)
-            continue
-        out.present.add(place)
-        if left != right:
-            out.sides[place] = 1 if left else -1
-        if level is not None:
-            out.levels[place] = level
-    out.absent.difference_update(out.present)
-    return out
-
-
-def _truth(reports: list[_Claims], topics: int) -> NDArray[np.float64]:
-    """Return what reports claim of topics (N, 4 T): 1, 0, or NaN for what is not said.
-
-    A topic that a report does not name counts as absent.
-    """
-    out = np.full((len(reports), topics, 4), np.nan)
-    out[:, :, _THERE] = 0
-    for row, said in zip(out, reports, strict=True):
-        for place in said.present:
-            row[place, _THERE] = 1
-        for place, side in said.sides.items():
-            row[place, _LEFT] = side > 0
-        for place, level in said.levels.items():
-            row[place, _LITTLE], row[place, _MUCH] = level == 0, level == 2
-    return out.reshape(len(reports), 4 * topics)
-
-
 def _chances(probe: Probe, features: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the probability of each label (N, L); of one label too."""
     chance = np.asarray(probe.predict_proba(features), dtype=np.float64)
     return chance if len(probe.labels_) > 1 else chance[:, 1:]
-
-
-def _log_odds(chance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return log odds, cut where nobody can be surer."""
-    with np.errstate(divide="ignore"):
-        odds = np.log(chance) - np.log1p(-chance)
-    out: NDArray[np.float64] = np.clip(odds, -_SURE, _SURE)
-    return out
-
-
-def _level_odds(film: NDArray[np.float64], level: int) -> float:
-    """Return the log odds (4,) of one of three degrees."""
-    if level != 1:
-        return float(film[_MUCH if level == 2 else _LITTLE])
-    ends = 1 / (1 + np.exp(-film[[_LITTLE, _MUCH]]))
-    middle = np.clip(1 - ends.sum(), 1e-3, 1 - 1e-3)
-    return float(np.clip(np.log(middle / (1 - middle)), -_SURE, _SURE))

@@ -8,7 +8,7 @@ use super::data::Dataset;
 use crate::progress::Progress;
 use crate::random::Random;
 use crate::tasks::report::{
-    self, Corruption, CorruptionKind, Donors, claims, corrupt, finding_called, judgement,
+    self, Belief, Corruption, CorruptionKind, Donors, claims, corrupt, finding_called, judgement,
 };
 use crate::tasks::{self, Described, Query, Tolerance};
 use crate::{Error, Result, data};
@@ -128,10 +128,31 @@ pub(super) fn read_judgement(answer: &str) -> (Option<&'static str>, String) {
     (read.kind.map(CorruptionKind::name), read.correction)
 }
 
-/// Whether two texts have the same words in the same order.
+/// Whether a correction makes of a report with an error what the right one makes.
 #[pyfunction]
-pub(super) fn same_words(a: &str, b: &str) -> bool {
-    report::same_words(a, b)
+pub(super) fn corrects(
+    py: Python<'_>,
+    report: &str,
+    correction: &str,
+    right: &str,
+) -> PyResult<bool> {
+    quick(py, || Ok(report::corrects(report, correction, right)))
+}
+
+/// The answer to a report with an error of this kind about a finding, by what is held to be so of
+/// it; None if no sentence can have it.
+#[pyfunction]
+pub(super) fn mend_report(
+    py: Python<'_>,
+    report: &str,
+    kind: &str,
+    finding: &str,
+    left: Option<bool>,
+    level: Option<usize>,
+) -> PyResult<Option<String>> {
+    quick(py, || {
+        report::mend(report, CorruptionKind::parse(kind)?, Belief { finding, left, level })
+    })
 }
 
 /// What a report claims: finding, presence (None in doubt), sides (left, right), level 0 to 2.

@@ -1,5 +1,6 @@
 //! Films asked in words: answers written by the decoder, or chosen among some.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use candle::Tensor;
@@ -104,13 +105,14 @@ impl Model {
     ) -> Result<Answers<Answered>> {
         options.validate()?;
         let (config, script) = self.grafted()?;
-        let longest = self.check_room(inquiry, options.max_new_tokens)?;
+        let room = self.room(inquiry, options.max_new_tokens)?;
         self.fits(inquiry.precision, |sketch| {
-            sketch.ask(batch_size.min(dataset.len()), longest, options)
+            sketch.ask(batch_size.min(dataset.len()), room.longest, options)
         })?;
         self.about(
             dataset,
             (inquiry.precision, batch_size),
+            room,
             cache,
             progress,
             |graft, films, indices| {
@@ -149,14 +151,15 @@ impl Model {
         let long = |option: &String| Ok(script.tokenizer().tokens(option, true)?.len() + 1);
         let most = options.iter().map(long).collect::<Result<Vec<usize>>>()?;
         let most = most.into_iter().max().unwrap_or(1);
-        let longest = self.check_room(inquiry, most)?;
+        let room = self.room(inquiry, most)?;
         let writing = Generation { max_new_tokens: most, ..Generation::default() };
         self.fits(inquiry.precision, |sketch| {
-            sketch.ask(batch_size.min(dataset.len()), longest, &writing)
+            sketch.ask(batch_size.min(dataset.len()), room.longest, &writing)
         })?;
         self.about(
             dataset,
             (inquiry.precision, batch_size),
+            room,
             cache,
             progress,
             |graft, films, indices| {
@@ -173,11 +176,13 @@ impl Model {
         )
     }
 
-    /// Calls `work` for the adapted films (B, Q, W) of every batch and their rows.
+    /// Calls `work` for the adapted films (B, Q, W) of every batch and their rows, those left out
+    /// for want of room excepted.
     fn about<T: Clone>(
         &self,
         dataset: &Arc<Dataset>,
         (precision, batch_size): (Precision, usize),
+        room: Room,
         cache: Arc<Cache>,
         progress: &Progress,
         mut work: impl FnMut(&Graft, &Tensor, &[usize]) -> Result<Vec<T>>,
@@ -188,38 +193,64 @@ impl Model {
         let graft = self.still_graft(precision)?;
         progress.set_total(dataset.len());
         let mut all = vec![None; dataset.len()];
-        let failures = self.over(dataset, batch_size, cache, progress, |pixels, indices| {
-            let queries = self.features(pixels, Level::Queries, precision)?;
-            let answers = work(graft, &graft.adapt(&queries)?, indices)?;
-            for (answer, &index) in answers.into_iter().zip(indices) {
+        let left_out: HashSet<usize> = room.left_out.iter().map(|error| error.index).collect();
+        let mut failures = self.over(dataset, batch_size, cache, progress, |pixels, indices| {
+            let asked = |place: &u32| !left_out.contains(&indices[*place as usize]);
+            let places: Vec<u32> = (0..indices.len() as u32).filter(asked).collect();
+            if places.is_empty() {
+                return Ok(());
+            }
+            let indices: Vec<usize> = places.iter().map(|&place| indices[place as usize]).collect();
+            let places = Tensor::new(places, pixels.device())?;
+            let pixels = pixels.index_select(&places, 0)?;
+            let queries = self.features(&pixels, Level::Queries, precision)?;
+            let answers = work(graft, &graft.adapt(&queries)?, &indices)?;
+            for (answer, &index) in answers.into_iter().zip(&indices) {
                 all[index] = Some(answer);
             }
             Ok(())
         })?;
+        let unread: HashSet<usize> = failures.iter().map(|error| error.index).collect();
+        failures.extend(room.left_out.into_iter().filter(|error| !unread.contains(&error.index)));
+        failures.sort_by_key(|error| error.index);
         Ok((all, failures))
     }
 
-    /// The tokens of the longest prompt; refuses one that leaves no room for the film and `most`
-    /// new tokens.
-    fn check_room(&self, inquiry: &Inquiry, most: usize) -> Result<usize> {
+    /// How long the prompts are beside the film and `most` new tokens. One for all films that has
+    /// no room is refused, and so are prompts none of which has.
+    fn room(&self, inquiry: &Inquiry, most: usize) -> Result<Room> {
         let (config, script) = self.grafted()?;
         let none: [&str; 0] = [];
-        let long = |prompt: String| -> Result<usize> {
-            Ok(script.exchange(&prompt, &none, &config.llama)?.0.len())
-        };
-        let lengths = inquiry.prompts().into_iter().map(long).collect::<Result<Vec<usize>>>()?;
-        let longest = lengths.into_iter().max().unwrap_or(0);
         let (room, film) = (config.llama.max_positions, self.spec().elixr().queries);
         let left = room.saturating_sub(film + most);
-        if longest <= left {
-            return Ok(longest);
+        let mut found = Room { longest: 0, left_out: Vec::new() };
+        let prompts = inquiry.prompts();
+        for (index, prompt) in prompts.iter().enumerate() {
+            let tokens = script.exchange(prompt, &none, &config.llama)?.0.len();
+            if tokens <= left {
+                found.longest = found.longest.max(tokens);
+                continue;
+            }
+            let why = format!(
+                "found {tokens} tokens, expected at most {left}: of the decoder's {room} positions \
+                 the film takes {film}, and the answer up to {most}"
+            );
+            let error = Error::value("question", why);
+            if prompts.len() == found.left_out.len() + 1 {
+                return Err(error);
+            }
+            found.left_out.push(RowError { index, message: error.to_string() });
         }
-        let why = format!(
-            "found {longest} tokens, expected at most {left}: of the decoder's {room} positions \
-             the film takes {film}, and the answer up to {most}"
-        );
-        Err(Error::value("question", why))
+        Ok(found)
     }
+}
+
+/// What prompts there is room for.
+struct Room {
+    /// The tokens of the longest of them.
+    longest: usize,
+    /// The films whose prompts are too long.
+    left_out: Vec<RowError>,
 }
 
 /// Writes after each of `lines`, and says how likely what was written is.

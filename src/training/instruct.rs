@@ -5,7 +5,7 @@ use candle::Tensor;
 
 use super::Stage;
 use super::aim::Objective;
-use super::objective::{Task, cut_notice};
+use super::objective::Task;
 use crate::data::{Dataset, Study, joined};
 use crate::language::{Line, Llama, Script};
 use crate::nn::in_precision;
@@ -194,7 +194,8 @@ pub(super) fn donors(dataset: &Dataset, stage: &Stage) -> Donors {
     Donors::of(studies.iter().flat_map(|study| study.report.sections()))
 }
 
-/// What is to be said of reports that are longer than the stage reads.
+/// What is to be said of prompts and answers that are longer than the stage reads: of the longest
+/// of each study and task.
 pub(super) fn overlong(
     model: &Model,
     stage: &Stage,
@@ -202,21 +203,34 @@ pub(super) fn overlong(
     progress: &Progress,
 ) -> Result<Option<String>> {
     let Objective::Instruct { tasks, .. } = &stage.objective else { return Ok(None) };
-    if !tasks.contains(&Instruction::Report) {
-        return Ok(None);
-    }
     let writer = Writer::new(model, stage)?;
-    let (mut reports, mut cut) = (0, 0);
+    let (mut all, mut cut, mut left_out) = (0, 0, 0);
     for study in &dataset.studies {
         progress.check()?;
-        for item in items(study, &[Instruction::Report]) {
-            let exchange = exchange(study, item, 0, &Default::default());
-            let lesson = writer.lesson(item, exchange, 0)?;
-            reports += 1;
-            cut += usize::from(!lesson.is_some_and(|(_, whole)| whole));
+        let check = [study.report.text(), CorruptionKind::None.name().to_owned()];
+        let length = |item: &Item| {
+            let asked = study.questions.get(item.1);
+            asked.map_or(0, |asked| asked.question.len() + asked.answer.len())
+        };
+        for &task in tasks {
+            let Some(item) = items(study, &[task]).into_iter().max_by_key(length) else { continue };
+            let lesson = writer.lesson(item, exchange(study, item, 0, &check), 0)?;
+            all += 1;
+            match lesson {
+                Some((_, whole)) => cut += usize::from(!whole),
+                None => left_out += 1,
+            }
         }
     }
-    Ok(cut_notice(cut, reports, writer.most))
+    let most = writer.most;
+    let cut = (cut > 0).then(|| {
+        format!("{cut} of {all} lessons have more than {most} tokens: cut after a sentence")
+    });
+    let left_out = (left_out > 0).then(|| {
+        format!("{left_out} of {all} prompts leave no room within {most} tokens: left out")
+    });
+    let notices: Vec<String> = cut.into_iter().chain(left_out).collect();
+    Ok((!notices.is_empty()).then(|| notices.join("; ")))
 }
 
 /// The loss of one batch; `queries` looks at its films.

@@ -341,14 +341,10 @@ pub(super) fn overlong(
         let (found, limit) = model.overlong(&reports)?;
         (cut, most) = (cut + found, limit);
     }
-    Ok(cut_notice(cut, dataset.len(), most))
-}
-
-/// What is said of `cut` reports of `all` that had more than `most` tokens.
-pub(super) fn cut_notice(cut: usize, all: usize, most: usize) -> Option<String> {
-    let notice =
-        || format!("{cut} of {all} reports have more than {most} tokens: cut after a sentence");
-    (cut > 0).then(notice)
+    let all = dataset.len();
+    Ok((cut > 0).then(|| {
+        format!("{cut} of {all} reports have more than {most} tokens: cut after a sentence")
+    }))
 }
 
 fn other_objective() -> Error {

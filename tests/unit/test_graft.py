@@ -217,6 +217,25 @@ def test_a_question_that_cannot_be_asked_says_why(
         trained.ask(films[:2], question, progress=False, **options)
 
 
+def test_a_question_without_room_costs_its_own_answer(trained, films):
+    short, long = "Is there edema?", "edema " * 120
+    alone = trained.ask(films[:1], [short], progress=False)
+    for asked in ([short, long, short], [long, short, short]):
+        at = asked.index(long)
+        said = trained.ask(films[:3], asked, batch_size=2, progress=False)
+        assert "question: found 125 tokens, expected at most 100" in said[at].error
+        assert [one.error for one in said].count(None) == 2
+        if at:
+            assert said[0].text == alone[0].text
+        with pytest.warns(UserWarning, match="found 125 tokens"):
+            chances = trained.prefer(films[:3], asked, ["yes", "no"], progress=False)
+        assert [np.isnan(share) for share in chances["yes"]] == [
+            q == long for q in asked
+        ]
+    with pytest.raises(InvalidValueError, match="found 125 tokens"):
+        trained.ask(films[:2], [long, long], progress=False)
+
+
 def test_options_that_cannot_be_chosen_from_say_why(trained, films):
     for options, text in [
         (["yes"], "found 1, expected two or more"),
@@ -332,7 +351,7 @@ def test_studies_without_words_are_left_out_and_long_reports_are_counted(films):
     run = ca.train(
         model, films, "graft", objective__max_tokens=24, stop_after=1, **QUICK
     )
-    assert any("reports have more than 24 tokens: cut" in f for f in run.failures)
+    assert any("lessons have more than 24 tokens: cut" in f for f in run.failures)
     bare = ca.open_dataset(
         [
             {"study": str(i), "patient": str(i), "image": films[i].images[0]}

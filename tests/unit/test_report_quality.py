@@ -69,6 +69,20 @@ def test_noticing_is_less_than_naming(films, checks):
     assert not [row for row in result if row.metric == "corrected"]
 
 
+def test_a_correction_in_other_words_is_right_and_a_name_alone_is_none(films, checks):
+    names = [check.kind for check in checks]
+    assert judged(films, names).get("named").value == 1
+    undone = [
+        "inserted: No such thing." if check.kind == "inserted" else check.answer
+        for check in checks
+    ]
+    result = judged(films, undone)
+    assert result.get("named", "inserted").value == 1
+    assert result.get("corrected", "inserted").value == 0
+    shouted = [check.answer.replace("There is", "I SEE") for check in checks]
+    assert judged(films, shouted).get("corrected").value == 1
+
+
 def test_what_cannot_be_read_is_wrong_and_a_lost_film_is_left_out(films, checks):
     noise = judged(films, ["I cannot say"] * len(checks))
     assert all(row.value == 0 for row in noise)
@@ -136,6 +150,7 @@ def test_similarity_alone_notices_what_does_not_fit_the_film(films):
     assert balanced.low > balanced.baseline == 0.5
     for kind in ("laterality", "inserted"):
         assert result.get("detected", kind).value > 0.8, kind
+        assert result.get("corrected", kind).value > 0.5, kind
     assert "similarity" in result.protocol.data
     with pytest.raises(NotFittedError, match="call fit first"):
         SimilarityJudge(model).answers(films, [])

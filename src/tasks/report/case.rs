@@ -66,34 +66,44 @@ impl Case<'_> {
         }
     }
 
+    /// Whether a sentence tells a side that could be the other one.
+    fn swappable(&self, at: Place) -> bool {
+        let reading = self.draft.reading(at);
+        let has = |terms| !places(&reading.words, terms).is_empty();
+        !has(&lexicon().one_sided)
+            && !has(&lexicon().normal_words)
+            && swap_sides(self.draft.sentence(at)).is_some()
+    }
+
+    /// The sentences whose sides change with a finding's.
+    pub(super) fn sided(&self, topic: usize) -> Vec<Place> {
+        self.tied(topic).into_iter().filter(|&at| self.swappable(at)).collect()
+    }
+
+    /// Changes left and right in sentences.
+    pub(super) fn swap(&mut self, places: Vec<Place>) -> Option<()> {
+        for at in places {
+            let text = swap_sides(self.draft.sentence(at))?;
+            self.draft.replace(at, text);
+        }
+        Some(())
+    }
+
     pub(super) fn laterality(&mut self) -> Done {
-        let swappable = |at: Place| {
-            let reading = self.draft.reading(at);
-            let has = |terms| !places(&reading.words, terms).is_empty();
-            !has(&lexicon().one_sided)
-                && !has(&lexicon().normal_words)
-                && swap_sides(self.draft.sentence(at)).is_some()
-        };
         let mut groups: Vec<(Option<usize>, Vec<Place>)> = self
-            .groups(Sort::Finding, |_, at| swappable(at))
+            .groups(Sort::Finding, |_, at| self.swappable(at))
             .into_iter()
-            .map(|(topic, _)| {
-                let tied = self.tied(topic).into_iter().filter(|&at| swappable(at));
-                (Some(topic), tied.collect())
-            })
+            .map(|(topic, _)| (Some(topic), self.sided(topic)))
             .collect();
         // A sentence about something that no list of words knows stands for itself.
         let unknown = self.draft.places().into_iter().filter(|&at| {
             let reading = self.draft.reading(at);
             let denies = !negators(&reading.words).is_empty();
-            reading.mentions.is_empty() && !denies && swappable(at)
+            reading.mentions.is_empty() && !denies && self.swappable(at)
         });
         groups.extend(unknown.map(|at| (None, vec![at])));
         let (topic, places) = self.choose(&groups)?;
-        for at in places {
-            let text = swap_sides(self.draft.sentence(at))?;
-            self.draft.replace(at, text);
-        }
+        self.swap(places)?;
         Some((topic, ""))
     }
 
@@ -109,11 +119,16 @@ impl Case<'_> {
             })
         });
         let (topic, places) = self.choose(&groups)?;
+        self.leave_out(places);
+        Some((Some(topic), ""))
+    }
+
+    /// Leaves sentences out.
+    pub(super) fn leave_out(&mut self, places: Vec<Place>) {
         for at in places {
             self.draft.drop(at);
         }
         self.draft.fill_empty();
-        Some((Some(topic), ""))
     }
 
     /// Findings that may be put in: known to be absent, and nowhere affirmed or doubted.
@@ -135,7 +150,7 @@ impl Case<'_> {
 
     /// What becomes of the sentences that deny a finding when it is affirmed; `None` where one of
     /// them cannot do without the denial.
-    fn undenied(&self, topic: usize) -> Option<Vec<(Place, Option<String>)>> {
+    pub(super) fn undenied(&self, topic: usize) -> Option<Vec<(Place, Option<String>)>> {
         let places = self.draft.saying(topic, Says::Absent).into_iter();
         let mut out = Vec::new();
         for at in places {
@@ -151,7 +166,7 @@ impl Case<'_> {
 
     /// Takes away all denials of a finding and affirms it by `sentence`, once in each section that
     /// denied it, and in the others that have sentences.
-    fn affirm(&mut self, undenied: Vec<(Place, Option<String>)>, sentence: &str) {
+    pub(super) fn affirm(&mut self, undenied: Vec<(Place, Option<String>)>, sentence: &str) {
         let mut placed = vec![false; self.draft.section_count()];
         for (at, shorter) in undenied {
             match shorter {
@@ -185,13 +200,36 @@ impl Case<'_> {
         Some((Some(topic), ""))
     }
 
+    /// The sentences whose degrees and sizes change with a finding's.
+    pub(super) fn graded(&self, topic: usize) -> Vec<Place> {
+        let entry = &lexicon().topics[topic];
+        let told = |at: &Place| has_severity(self.draft.reading(*at), entry);
+        self.tied(topic).into_iter().filter(told).collect()
+    }
+
+    /// The degree that sentences give a finding, the first one's.
+    pub(super) fn level_at(&self, topic: usize, places: &[Place]) -> Option<usize> {
+        let entry = &lexicon().topics[topic];
+        places.iter().find_map(|&at| level(self.draft.reading(at), entry))
+    }
+
+    /// Gives a finding another degree in sentences, and twice or half the size.
+    pub(super) fn regrade(&mut self, topic: usize, places: Vec<Place>, new: usize, larger: bool) {
+        let entry = &lexicon().topics[topic];
+        for at in places {
+            let (text, reading) = (self.draft.sentence(at), self.draft.reading(at));
+            let text = with_severity(text, reading, entry, new, if larger { 2.0 } else { 0.5 });
+            self.draft.replace(at, text);
+        }
+    }
+
     pub(super) fn severity(&mut self) -> Done {
         let told = |topic: usize, at: Place| {
             has_severity(self.draft.reading(at), &lexicon().topics[topic])
         };
         let mut groups = self.groups(Sort::Finding, told);
         for (topic, places) in &mut groups {
-            *places = self.tied(*topic).into_iter().filter(|&at| told(*topic, at)).collect();
+            *places = self.graded(*topic);
         }
         // Sentences at odds ("small to moderate") have no degree that could be called wrong.
         groups.retain(|(topic, places)| {
@@ -202,8 +240,7 @@ impl Case<'_> {
             levels.len() <= 1
         });
         let (topic, places) = self.choose(&groups)?;
-        let entry = &lexicon().topics[topic];
-        let now = places.iter().find_map(|&at| level(self.draft.reading(at), entry));
+        let now = self.level_at(topic, &places);
         let new = match now {
             Some(now) => (now + 1 + self.random.below(2)) % 3,
             None => 0,
@@ -211,12 +248,16 @@ impl Case<'_> {
         let least = places.iter().flat_map(|&at| sizes(&self.draft.reading(at).words));
         let least = least.map(|size: Size| size.mm()).fold(f64::INFINITY, f64::min);
         let larger = now.map_or_else(|| least < 6.0 || self.random.chance(0.5), |now| new > now);
+        self.regrade(topic, places, new, larger);
+        Some((Some(topic), ""))
+    }
+
+    /// Turns sentences that affirm a finding into denials.
+    pub(super) fn deny(&mut self, topic: usize, places: Vec<Place>) {
         for at in places {
-            let (text, reading) = (self.draft.sentence(at), self.draft.reading(at));
-            let text = with_severity(text, reading, entry, new, if larger { 2.0 } else { 0.5 });
+            let text = denied(self.draft.sentence(at), self.draft.reading(at), topic);
             self.draft.replace(at, text);
         }
-        Some((Some(topic), ""))
     }
 
     pub(super) fn negation(&mut self) -> Done {
@@ -248,10 +289,7 @@ impl Case<'_> {
         };
         if deny {
             let (topic, places) = self.choose(&present)?;
-            for at in places {
-                let text = denied(self.draft.sentence(at), self.draft.reading(at), topic);
-                self.draft.replace(at, text);
-            }
+            self.deny(topic, places);
             return Some((Some(topic), "denied"));
         }
         let (topic, sentence, undenied) = self.choose(&absent)?;
@@ -298,23 +336,34 @@ impl Case<'_> {
     fn add_device(&mut self, addable: &[usize]) -> Done {
         let topic = self.choose(addable)?;
         let sentence = self.donors.sentence(topic, self.random);
+        self.put_in_device(&sentence);
+        Some((Some(topic), "added"))
+    }
+
+    /// Puts a device in by `sentence`, in place of what denies all devices.
+    pub(super) fn put_in_device(&mut self, sentence: &str) {
         let general = Self::topics(Sort::Devices);
         let denials = general.into_iter().find_map(|devices| {
             let found = self.undenied(devices)?;
             (!found.is_empty()).then_some(found)
         });
         if let Some(denials) = denials {
-            self.affirm(denials, &sentence);
+            self.affirm(denials, sentence);
         } else {
             let count = self.draft.len(0);
             let at = self.random.below(count + 1);
-            self.draft.add(0, at, sentence);
+            self.draft.add(0, at, sentence.to_owned());
         }
-        Some((Some(topic), "added"))
     }
 
     fn remove_device(&mut self, removable: &[(usize, Vec<Place>)]) -> Done {
         let (topic, places) = self.choose(removable)?;
+        self.take_device(topic, places);
+        Some((Some(topic), "removed"))
+    }
+
+    /// Leaves out the sentences of a device; of devices in general too, if it was the only one.
+    pub(super) fn take_device(&mut self, topic: usize, places: Vec<Place>) {
         let others = Self::topics(Sort::Device)
             .into_iter()
             .any(|other| other != topic && !self.draft.saying(other, Says::Present).is_empty());
@@ -327,10 +376,6 @@ impl Case<'_> {
                 }
             }
         }
-        for at in places {
-            self.draft.drop(at);
-        }
-        self.draft.fill_empty();
-        Some((Some(topic), "removed"))
+        self.leave_out(places);
     }
 }
