@@ -1,4 +1,4 @@
-"""A judge of reports that only compares film and words, without a decoder."""
+"""A judge of reports that compares film and words, without a decoder."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -34,13 +34,13 @@ class SimilarityJudge:
 
     A report is read into claims: which finding or device, present or absent, on which
     side, how much. What a film shows of each is found by its similarity to sentences
-    that state it, deny it, name a side or a degree; how sure that makes of a claim is
-    learnt from what the training set's reports claim of their films. The least likely
-    claims of a report (and the likeliest findings that it does not name) are all that
-    the judge learns from: it sees neither the report's words nor the report as it was.
-    How unlikely is wrong is learnt from the training set's own reports, with errors
-    made in them. What is least likely is corrected: the other side or degree, a finding
-    left out or put in, in sentences of the word lists.
+    that state it, deny it, name a side or a degree, and by its embedding; how sure that
+    makes of a claim is learnt from what the training set's reports claim of their
+    films. The least likely claims of a report (and the likeliest findings that it does
+    not name) are all that the judge learns from: it sees neither the report's words nor
+    the report as it was. How unlikely is wrong is learnt from the training set's own
+    reports, with errors made in them. What is least likely is corrected: the other side
+    or degree, a finding left out or put in, in sentences of the word lists.
 
     Parameters
     ----------
@@ -208,12 +208,10 @@ class SimilarityJudge:
         return {i: doubt for i, doubt in doubts.items() if self._devices[i] is device}
 
     def _evidence(self, dataset: Dataset) -> NDArray[np.float32]:
-        """Return how films compare with the sentences about each topic (N, 3 T)."""
+        """Return how films compare with sentences, and what they are (N, 3 T + E)."""
         films = self.model.embed(dataset, progress=self.progress)
-        return np.concatenate(
-            [self._texts.margins(self.model, films, name) for name in self.names_],
-            axis=1,
-        )
+        margins = [self._texts.margins(self.model, films, name) for name in self.names_]
+        return np.concatenate([*margins, films.mean(axis=1)], axis=1)
 
     def _odds(self, evidence: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return log odds (N, topics, 4) that a film shows what can be claimed."""
