@@ -201,9 +201,12 @@ impl Model {
                 return Ok(());
             }
             let indices: Vec<usize> = places.iter().map(|&place| indices[place as usize]).collect();
-            let places = Tensor::new(places, pixels.device())?;
-            let pixels = pixels.index_select(&places, 0)?;
-            let queries = self.features(&pixels, Level::Queries, precision)?;
+            let asked = if left_out.is_empty() {
+                pixels.clone()
+            } else {
+                pixels.index_select(&Tensor::new(places, pixels.device())?, 0)?
+            };
+            let queries = self.features(&asked, Level::Queries, precision)?;
             let answers = work(graft, &graft.adapt(&queries)?, &indices)?;
             for (answer, &index) in answers.into_iter().zip(&indices) {
                 all[index] = Some(answer);

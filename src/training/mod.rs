@@ -12,6 +12,7 @@ mod learn;
 mod learnable;
 pub mod loss;
 mod objective;
+mod overlong;
 mod plan;
 mod positives;
 mod ranks;

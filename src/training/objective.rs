@@ -12,7 +12,6 @@ use crate::data::{Dataset, Study};
 use crate::fusion::{Negatives, Pairing, QFormer, Words};
 use crate::metrics::Policy;
 use crate::nn::Pass;
-use crate::progress::Progress;
 use crate::random::Random;
 use crate::systems::elixr::Elixr;
 use crate::systems::{Graft, Model};
@@ -320,31 +319,6 @@ impl Task<'_> {
         };
         self.films.indices.iter().map(one).collect()
     }
-}
-
-/// What is to be said of reports that are longer than the model reads.
-pub(super) fn overlong(
-    model: &Model,
-    stage: &Stage,
-    dataset: &Dataset,
-    progress: &Progress,
-) -> Result<Option<String>> {
-    let text = match &stage.objective {
-        Objective::Contrastive { text, .. } | Objective::Qformer { text, .. } => text,
-        Objective::Instruct { .. } => return instruct::overlong(model, stage, dataset, progress),
-        Objective::Supcon { .. } | Objective::Supervised { .. } => return Ok(None),
-    };
-    let (mut cut, mut most) = (0, 0);
-    for part in dataset.studies.chunks(256) {
-        progress.check()?;
-        let reports: Vec<String> = part.iter().map(|study| section(study, *text)).collect();
-        let (found, limit) = model.overlong(&reports)?;
-        (cut, most) = (cut + found, limit);
-    }
-    let all = dataset.len();
-    Ok((cut > 0).then(|| {
-        format!("{cut} of {all} reports have more than {most} tokens: cut after a sentence")
-    }))
 }
 
 fn other_objective() -> Error {

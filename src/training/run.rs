@@ -16,7 +16,8 @@ use super::history::{EpochRow, History, StepRow};
 use super::instruct;
 use super::learn;
 use super::learnable::Learnable;
-use super::objective::{self, Films, Target, Task};
+use super::objective::{Films, Target, Task};
+use super::overlong::overlong;
 use super::plan::fits;
 use super::ranks::{Ranks, leads};
 use super::stage::Stage;
@@ -176,8 +177,7 @@ impl<'a> Run<'a> {
         if shared > 0 {
             self.fail(&format!("validation shares {shared} patients with the training set"));
         }
-        let overlong = objective::overlong(self.model, self.stage, studies, self.progress)?;
-        if let Some(notice) = overlong {
+        if let Some(notice) = overlong(self.model, self.stage, studies, self.progress)? {
             self.fail(&notice);
         }
         let outcome = self.epochs(epoch, batch);
