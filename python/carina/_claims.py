@@ -48,6 +48,8 @@ def spoken_of(reports: list[list[Any]]) -> list[str]:
 def claimed(claims: list[Any], names: list[str]) -> Claims:
     """Sort the claims of a report by the places of what they are about."""
     out = Claims()
+    sides: dict[int, set[int]] = {}
+    levels: dict[int, set[int]] = {}
     for finding, there, (left, right), level in claims:
         if finding not in names or there is None:
             continue
@@ -56,11 +58,12 @@ def claimed(claims: list[Any], names: list[str]) -> Claims:
             out.absent.add(place)
             continue
         out.present.add(place)
-        if left != right:
-            out.sides[place] = 1 if left else -1
-        if level is not None:
-            out.levels[place] = level
+        sides.setdefault(place, set()).update([1] * left + [-1] * right)
+        levels.setdefault(place, set()).update([] if level is None else [level])
     out.absent.difference_update(out.present)
+    # What is told of both sides, or in two degrees, has none of its own.
+    out.sides.update({i: one.pop() for i, one in sides.items() if len(one) == 1})
+    out.levels.update({i: one.pop() for i, one in levels.items() if len(one) == 1})
     return out
 
 
@@ -73,7 +76,11 @@ def doubts_of(said: Claims, film: NDArray[np.float64]) -> Doubts:
         denied={i: there[i] for i in said.absent},
         silent={i: there[i] for i in range(len(film)) if i not in spoken},
         sides={i: -film[i, LEFT] * sign for i, sign in said.sides.items()},
-        levels={i: -level_odds(film[i], level) for i, level in said.levels.items()},
+        levels={
+            i: -level_odds(film[i], level)
+            for i, level in said.levels.items()
+            if film[i, [LITTLE, MUCH]].any()
+        },
     )
 
 

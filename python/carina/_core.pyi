@@ -992,8 +992,8 @@ def corrupt_reports(
     """Makes each study's report wrong in its kind; labels and attributes say what is there."""
 def read_judgement(answer: str) -> tuple[str | None, str]:
     """The kind that an answer names, if it can be read, and its correction."""
-def corrects(report: str, correction: str, right: str) -> bool:
-    """Whether a correction makes of a report with an error what the right one makes."""
+def corrects(wrong: str, correction: str, answer: str, report: str) -> bool:
+    """Whether a correction makes of a wrong report what the report said before."""
 def mend_report(
     report: str, kind: str, finding: str, left: bool | None, level: int | None
 ) -> str | None:

@@ -70,9 +70,10 @@ def evaluate(
 
         ``"report_quality"`` shows each report as it is and with one error of each kind
         that fits: whether errors are noticed, named and corrected, and a confusion
-        table. Corrected is what then affirms the findings, devices, sides and degrees
-        of the right report (where the error lies in none of these, has its words). A
-        model with a decoder is asked; with `train`, a
+        table. Corrected is an error after which the report affirms the findings,
+        devices, sides and degrees that it had (where the error lies in none of these:
+        in whose place the report's own words are put). A model with a decoder is asked,
+        and wrong where a report leaves no room for an answer; with `train`, a
         :class:`carina.similarity_judge.SimilarityJudge` learns to compare the report's
         claims with the film.
     prompts : PromptBank, str, mapping or sequence of str, optional

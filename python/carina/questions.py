@@ -148,7 +148,10 @@ def ask(
     task: str,
     progress: bool | None,
 ) -> list[str | None]:
-    """Ask of each film its question; None where the film could not be read."""
+    """Ask of each film its question; None where the film could not be read.
+
+    A question that leaves no room for an answer has an empty one.
+    """
     if getattr(model, "ask", None) is None:
         raise InvalidValueError(
             "model: it cannot answer (it has no decoder); give answers=…"
@@ -158,7 +161,13 @@ def ask(
         raise ShapeError(
             f"model.ask: expected {len(questions)} answers, got {len(said)}"
         )
-    return [None if getattr(a, "error", None) else str(a.text) for a in said]
+    return [None if _is_unread(answer) else str(answer.text) for answer in said]
+
+
+def _is_unread(answer: Any) -> bool:
+    error = getattr(answer, "error", None)
+    # What is wrong with the question says so first; else it is the film.
+    return bool(error) and not str(error).startswith("question: ")
 
 
 def _grades(

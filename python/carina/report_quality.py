@@ -110,8 +110,14 @@ def report_quality_result(
         left_out | (true == "none"),
         np.nan,
         [
-            _core.corrects(check.text, text, check.answer.partition(":")[2])
-            for (_, text), check in zip(read, checks, strict=True)
+            kind not in (None, "none")
+            and _core.corrects(
+                check.text,
+                text,
+                check.answer.partition(":")[2],
+                dataset[check.row].report.text,
+            )
+            for (kind, text), check in zip(read, checks, strict=True)
         ],
     )
     patients = dataset.patients[[check.row for check in checks]]

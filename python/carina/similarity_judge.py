@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from carina import _core
 from carina._claims import (
     LEFT,
+    LITTLE,
     MUCH,
     SEEN,
     SURE,
     THERE,
-    Claims,
+    Doubts,
     claimed,
     doubts_of,
     level_odds,
@@ -174,34 +175,40 @@ class SimilarityJudge:
     def _mended(self, report: str, kind: str, film: NDArray[np.float64]) -> str | None:
         """Correct what of a kind is least likely by the film (topics, 4)."""
         said = claimed(_core.report_claims(report), self.names_)
-        doubts = self._by_kind(said, film)[kind]
-        for place in sorted(doubts, key=lambda place: -doubts[place]):
+        doubts = doubts_of(said, film)
+        ranked = self._by_kind(doubts)[kind]
+        for place in sorted(ranked, key=lambda place: -ranked[place]):
             left, level = None, None
             likely = sorted(range(3), key=lambda one: -level_odds(film[place], one))
             if kind == "severity":
                 level = next(one for one in likely if one != said.levels[place])
             elif place not in said.present:
-                left = bool(film[place, LEFT] > 0) if self._sided[place] else None
-                level = likely[0] if self._graded[place] else None
+                # Odds of zero: too few films told sides or degrees to learn them.
+                if self._sided[place] and film[place, LEFT]:
+                    left = bool(film[place, LEFT] > 0)
+                if self._graded[place] and film[place, [LITTLE, MUCH]].any():
+                    level = likely[0]
+            elif doubts.sides.get(place, -np.inf) > doubts.affirmed[place]:
+                left = said.sides[place] < 0
             mended = _core.mend_report(report, kind, self.names_[place], left, level)
             if mended:
                 return mended
         return None
 
-    def _by_kind(
-        self, said: Claims, film: NDArray[np.float64]
-    ) -> dict[str, dict[int, float]]:
+    def _by_kind(self, doubts: Doubts) -> dict[str, dict[int, float]]:
         """Return the doubts that each kind of error may explain."""
-        doubts = doubts_of(said, film)
         spoken = doubts.affirmed | doubts.denied
         unsaid = doubts.denied | doubts.silent
+        of_devices = self._only(spoken | doubts.silent, device=True)
+        for place, doubt in self._only(doubts.sides, device=True).items():
+            of_devices[place] = max(of_devices[place], doubt)
         return {
-            "laterality": doubts.sides,
+            "laterality": self._only(doubts.sides, device=False),
             "severity": doubts.levels,
             "inserted": self._only(doubts.affirmed, device=False),
             "dropped": self._only(unsaid, device=False),
             "negation": self._only(spoken, device=False),
-            "device": self._only(spoken | doubts.silent, device=True),
+            "device": of_devices,
         }
 
     def _only(self, doubts: dict[int, float], *, device: bool) -> dict[int, float]:

@@ -128,15 +128,16 @@ pub(super) fn read_judgement(answer: &str) -> (Option<&'static str>, String) {
     (read.kind.map(CorruptionKind::name), read.correction)
 }
 
-/// Whether a correction makes of a report with an error what the right one makes.
+/// Whether a correction of a report with an error makes of it what the report said before.
 #[pyfunction]
 pub(super) fn corrects(
     py: Python<'_>,
-    report: &str,
+    wrong: &str,
     correction: &str,
-    right: &str,
+    answer: &str,
+    report: &str,
 ) -> PyResult<bool> {
-    quick(py, || Ok(report::corrects(report, correction, right)))
+    quick(py, || Ok(report::corrects(wrong, correction, answer, report)))
 }
 
 /// The answer to a report with an error of this kind about a finding, by what is held to be so of

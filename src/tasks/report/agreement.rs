@@ -1,6 +1,6 @@
 //! Whether what one text says holds by what another says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::claims::{Claim, all_claims};
 use super::lexicon::lexicon;
@@ -34,8 +34,13 @@ struct Fact {
 impl Facts {
     /// What `report` says.
     pub fn of(report: &str) -> Self {
+        Self::gather(all_claims(report))
+    }
+
+    /// What claims say, each with its topic's number.
+    pub(super) fn gather(claims: impl IntoIterator<Item = (usize, Claim)>) -> Self {
         let mut all: BTreeMap<usize, Fact> = BTreeMap::new();
-        for (topic, claim) in all_claims(report) {
+        for (topic, claim) in claims {
             let broader = lexicon().topics[topic].broader.filter(|_| claim.present == Some(true));
             if let Some(broader) = broader {
                 all.entry(broader).or_default().affirm(&claim);
@@ -48,6 +53,15 @@ impl Facts {
             }
         }
         Self(all)
+    }
+
+    /// What is affirmed, by topic, with sides and degrees; nothing of what is in doubt.
+    pub(super) fn told(&self) -> BTreeMap<usize, Option<(Sides, BTreeSet<usize>)>> {
+        let told = self.0.iter().filter(|(_, fact)| fact.affirmed || fact.doubted);
+        let one = |fact: &Fact| {
+            fact.affirmed.then(|| (fact.sides, fact.levels.iter().copied().collect()))
+        };
+        told.map(|(topic, fact)| (*topic, one(fact))).collect()
     }
 
     /// Whether it says nothing of findings and devices.

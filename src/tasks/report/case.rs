@@ -7,7 +7,7 @@ use super::reading::{Says, places};
 use super::scope::negators;
 use super::size::{Size, sizes};
 use super::wording::{
-    affirmed, denied, has_severity, level, moved, swap_sides, with_severity, without_item,
+    affirmed, denied, has_severity, moved, swap_sides, with_severity, without_item,
 };
 use crate::random::Random;
 
@@ -207,10 +207,13 @@ impl Case<'_> {
         self.tied(topic).into_iter().filter(told).collect()
     }
 
-    /// The degree that sentences give a finding, the first one's.
-    pub(super) fn level_at(&self, topic: usize, places: &[Place]) -> Option<usize> {
-        let entry = &lexicon().topics[topic];
-        places.iter().find_map(|&at| level(self.draft.reading(at), entry))
+    /// The degrees that sentences give a finding, each once in a row.
+    pub(super) fn levels_at(&self, topic: usize, places: &[Place]) -> Vec<usize> {
+        let scale = &lexicon().topics[topic].scale;
+        let levels = places.iter().flat_map(|&at| self.draft.reading(at).degrees(scale));
+        let mut levels: Vec<usize> = levels.map(|degree| degree.level).collect();
+        levels.dedup();
+        levels
     }
 
     /// Gives a finding another degree in sentences, and twice or half the size.
@@ -232,15 +235,9 @@ impl Case<'_> {
             *places = self.graded(*topic);
         }
         // Sentences at odds ("small to moderate") have no degree that could be called wrong.
-        groups.retain(|(topic, places)| {
-            let entry = &lexicon().topics[*topic];
-            let levels = places.iter().flat_map(|&at| self.draft.reading(at).degrees(&entry.scale));
-            let mut levels: Vec<usize> = levels.map(|degree| degree.level).collect();
-            levels.dedup();
-            levels.len() <= 1
-        });
+        groups.retain(|(topic, places)| self.levels_at(*topic, places).len() <= 1);
         let (topic, places) = self.choose(&groups)?;
-        let now = self.level_at(topic, &places);
+        let now = self.levels_at(topic, &places).first().copied();
         let new = match now {
             Some(now) => (now + 1 + self.random.below(2)) % 3,
             None => 0,

@@ -1,8 +1,7 @@
 //! How the check of a report is answered in words, and how such answers are read.
 
-use std::collections::BTreeSet;
-
-use super::claims::{Claim, all_claims};
+use super::agreement::Facts;
+use super::claims::all_claims;
 use super::corruption::{Corruption, CorruptionKind};
 use super::lexicon::lexicon;
 use super::reading::words;
@@ -65,47 +64,42 @@ pub fn judgement(answer: &str) -> Judgement {
     Judgement { kind, correction: tail.trim().to_owned() }
 }
 
-/// Whether a correction makes of a report with an error what the right one makes.
+/// Whether a correction of a report with an error, `wrong`, makes of it what `report` said before.
 ///
-/// What the report then affirms must be the same: findings and devices, their sides and degrees.
-/// Where the error lies in none of these (a size, the place of a device), only the same words are
-/// right.
-pub fn corrects(report: &str, correction: &str, right: &str) -> bool {
-    let meant = with_correction(report, right);
-    if meant == with_correction(report, "") {
-        return same_words(correction, right);
+/// The words of `answer` do. So do others by which the findings and devices that are affirmed, and
+/// those in doubt, are the same as before, with their sides and degrees, unless the error lies in
+/// none of these (a size, the place of a device).
+pub fn corrects(wrong: &str, correction: &str, answer: &str, report: &str) -> bool {
+    if same_words(correction, answer) {
+        return true;
     }
-    !correction.trim().is_empty() && with_correction(report, correction) == meant
+    let before = Facts::of(report).told();
+    before != Facts::of(wrong).told() && with_correction(wrong, correction).told() == before
 }
 
-/// What a report affirms once its sentences about the same findings are those of `correction`.
-fn with_correction(report: &str, correction: &str) -> BTreeSet<Affirmed> {
-    let (mut kept, mut removed) = (String::new(), String::new());
-    for (number, part) in correction.split(REMOVE).enumerate() {
-        let end = match number {
-            0 => 0,
-            _ => sentences(part).first().map_or(part.len(), |sentence| sentence.body.end),
-        };
-        removed = removed + &part[..end] + "\n\n";
-        kept = kept + &part[end..] + "\n\n";
+/// What a report says once its sentences about the same findings are those of `correction`.
+fn with_correction(report: &str, correction: &str) -> Facts {
+    let lower = correction.to_ascii_lowercase();
+    let starts = lower.match_indices(REMOVE.trim_end()).map(|(at, mark)| (at, at + mark.len()));
+    let (mut kept, mut removed, mut from) = (String::new(), String::new(), 0);
+    for (at, start) in starts.collect::<Vec<_>>() {
+        kept = kept + correction.get(from..at).unwrap_or_default() + "\n\n";
+        let first = sentences(&correction[start..]).into_iter().next();
+        from = start + first.map_or(0, |sentence| sentence.body.end);
+        removed = removed + &correction[start..from] + "\n\n";
     }
+    kept.push_str(correction.get(from..).unwrap_or_default());
     let (kept, removed) = (all_claims(&kept), all_claims(&removed));
-    let spoken: BTreeSet<usize> = kept.iter().chain(&removed).map(|(topic, _)| *topic).collect();
-    let others = all_claims(report).into_iter().filter(|(topic, _)| !spoken.contains(topic));
-    let affirms = |(topic, claim): (usize, Claim)| {
-        let sides = (claim.sides.left, claim.sides.right);
-        (claim.present == Some(true)).then_some((topic, sides, claim.level))
+    let said = |topic: usize| kept.iter().chain(&removed).any(|(other, _)| *other == topic);
+    // Who denies all devices denies a pacemaker.
+    let denied = |topic: usize| {
+        let broader = lexicon().topics[topic].broader;
+        kept.iter().any(|(other, claim)| Some(*other) == broader && claim.present == Some(false))
     };
-    let mut found: BTreeSet<Affirmed> = others.chain(kept).filter_map(affirms).collect();
-    // Whoever affirms pneumonia need not say that there is an opacity.
-    let broader = |affirmed: &Affirmed| lexicon().topics[affirmed.0].broader;
-    let implied: BTreeSet<usize> = found.iter().filter_map(broader).collect();
-    found.retain(|(topic, ..)| !implied.contains(topic));
-    found
+    let mut all = all_claims(report);
+    all.retain(|(topic, _)| !said(*topic) && !denied(*topic));
+    Facts::gather(all.into_iter().chain(kept))
 }
-
-/// A topic that is affirmed, left and right, and its degree.
-type Affirmed = (usize, (bool, bool), Option<usize>);
 
 /// Whether two texts have the same words in the same order.
 fn same_words(a: &str, b: &str) -> bool {
@@ -133,22 +127,47 @@ mod tests {
 
     #[test]
     fn a_correction_is_right_if_the_facts_are() {
-        let wrong = "Large right effusion. No pneumothorax.";
-        for (correction, right, corrected) in [
-            ("Large left effusion.", "A large left pleural effusion is seen.", true),
-            ("Large effusion.", "A large left pleural effusion is seen.", false),
-            ("", "A large left pleural effusion is seen.", false),
-            ("remove: Large right effusion.", "No pleural effusion or pneumothorax.", true),
-            ("No effusion.", "remove: Large right effusion.", true),
-            ("remove: No pneumothorax.", "remove: Large right effusion.", false),
-            ("There is a left pneumothorax.", "Left pneumothorax.", true),
-            ("Left pneumonia.", "Left opacity, suggestive of pneumonia.", true),
-            // Nothing that is read tells a size from another.
-            ("There is a 4 mm stone.", "There is a 8 mm stone.", false),
-            ("there is a 8 mm stone", "There is a 8 mm stone.", true),
+        let (right, wrong) = ("Large left effusion. Clear.", "Large right effusion. Clear.");
+        for (correction, corrected) in [
+            ("large LEFT effusion", true),
+            ("A large left pleural effusion is seen.", true),
+            ("Large effusion.", false),
+            ("Left effusion.", false),
+            ("There may be a large left effusion.", false),
+            ("Large left effusion. Left pneumothorax.", false),
+            ("", false),
         ] {
-            assert_eq!(corrects(wrong, correction, right), corrected, "{correction}");
+            let found = corrects(wrong, correction, "Large left effusion.", right);
+            assert_eq!(found, corrected, "{correction}");
         }
+        for (report, wrong, correction, corrected) in [
+            ("No effusion or edema.", "No edema. Effusion.", "remove: Effusion.", true),
+            ("No effusion or edema.", "No edema. Effusion.", "Remove:Effusion. No edema.", true),
+            ("No effusion or edema.", "No edema. Effusion.", "No effusion.", true),
+            ("No effusion or edema.", "No edema. Effusion.", "remove: No edema.", false),
+            ("No effusion or edema.", "No edema. Effusion.", "There may be effusion.", false),
+            ("No lines or tubes.", "Left pacemaker.", "There is no pacemaker.", true),
+            ("No lines or tubes.", "Left pacemaker.", "No support devices.", true),
+            ("No lines or tubes.", "Left pacemaker.", "No chest tube.", false),
+            ("Left opacity, likely pneumonia.", "Clear.", "Left opacity.", false),
+            ("Left opacity. Left pneumonia.", "Clear.", "Left pneumonia.", true),
+            ("Left opacity. Left pneumonia.", "Clear.", "Left pneumonia. Right opacity.", false),
+            ("Right opacity. Left pneumonia.", "Left pneumonia.", "Right opacity.", true),
+            ("Left effusion. Effusion again.", "Right effusion.", "Left effusion.", true),
+            ("Bilateral effusions.", "Clear.", "Left effusion. Right effusion.", true),
+            (
+                "Left effusion, edema. Severe edema.",
+                "Right effusion, edema. Severe edema.",
+                "Left effusion.",
+                true,
+            ),
+            // Nothing that is read tells a size from another.
+            ("A 8 mm nodule.", "A 4 mm nodule.", "There is an 8 mm nodule.", false),
+        ] {
+            let found = corrects(wrong, correction, "exactly so", report);
+            assert_eq!(found, corrected, "{report} {wrong} {correction}");
+        }
+        assert!(corrects("A 4 mm nodule.", "a 8 mm nodule", "A 8 mm nodule.", "A 8 mm nodule."));
     }
 
     #[test]

@@ -24,9 +24,9 @@ pub struct Belief<'a> {
 /// Answers a report with an error of this kind about this finding: the kind, and the sentences as
 /// they should be.
 ///
-/// A side is changed for the other, a degree for the believed one; what the report affirms is left
-/// out or denied, what it does not is affirmed. `None` if the report has no sentences that an
-/// error of this kind could have made.
+/// A side is changed for the other (a device's, where one is believed), a degree for the believed
+/// one; what the report affirms is left out or denied, what it does not is affirmed. `None` if the
+/// report has no sentences that an error of this kind could have made.
 pub fn mend(report: &str, kind: CorruptionKind, belief: Belief<'_>) -> Result<Option<String>> {
     let mut topics = lexicon().topics.iter();
     let topic = topics.position(|t| t.sort != Sort::Devices && t.name == belief.finding);
@@ -56,28 +56,34 @@ fn mended(
     belief: Belief<'_>,
 ) -> Option<()> {
     let affirmed = case.draft.saying(topic, Says::Present);
+    let there = !affirmed.is_empty();
+    let alone = affirmed.iter().all(|&at| case.draft.reading(at).affirms_only(topic));
     match kind {
-        CorruptionKind::None => return None,
         CorruptionKind::Laterality => {
             let places = case.sided(topic);
             case.swap(places)?;
         }
         CorruptionKind::Severity => {
             let (places, new) = (case.graded(topic), belief.level?);
-            let now = case.level_at(topic, &places);
-            case.regrade(topic, places, new, now.is_none_or(|now| new > now));
-        }
-        CorruptionKind::Negation if !affirmed.is_empty() => case.deny(topic, affirmed),
-        CorruptionKind::Inserted => case.leave_out(affirmed),
-        CorruptionKind::Device if !affirmed.is_empty() => case.take_device(topic, affirmed),
-        CorruptionKind::Device => case.put_in_device(&stated(topic, belief)),
-        CorruptionKind::Dropped | CorruptionKind::Negation => {
-            if !affirmed.is_empty() {
+            let levels = case.levels_at(topic, &places);
+            if levels.len() > 1 || levels.first() == Some(&new) {
                 return None;
             }
+            let larger = levels.first().map_or(new > 0, |&now| new > now);
+            case.regrade(topic, places, new, larger);
+        }
+        CorruptionKind::Device if there && belief.left.is_some() => case.swap(affirmed)?,
+        CorruptionKind::Negation if there && alone => case.deny(topic, affirmed),
+        CorruptionKind::Inserted if there && alone => case.leave_out(affirmed),
+        CorruptionKind::Device if there && alone => case.take_device(topic, affirmed),
+        CorruptionKind::Device if !there && !case.draft.places().is_empty() => {
+            case.put_in_device(&stated(topic, belief));
+        }
+        CorruptionKind::Dropped | CorruptionKind::Negation if !there => {
             let denials = case.undenied(topic)?;
             case.affirm(denials, &stated(topic, belief));
         }
+        _ => return None,
     }
     Some(())
 }
@@ -152,6 +158,26 @@ mod tests {
         assert_eq!(answer_to(REPORT, Kind::Inserted, "edema"), None);
         assert_eq!(answer_to(REPORT, Kind::Laterality, "edema"), None);
         assert_eq!(answer_to(REPORT, Kind::None, "edema"), None);
+        for (report, kind, finding) in [
+            ("The heart is enlarged with a left effusion.", Kind::Inserted, "pleural effusion"),
+            ("The heart is enlarged with a left effusion.", Kind::Negation, "pleural effusion"),
+            ("Moderate to large left effusion.", Kind::Severity, "pleural effusion"),
+            ("Large left effusion.", Kind::Severity, "pleural effusion"),
+            ("", Kind::Device, "pacemaker"),
+        ] {
+            assert_eq!(answer_to(report, kind, finding), None, "{report}");
+        }
+        let both = mend(
+            "An ET tube and NG tube are in place.",
+            Kind::Device,
+            Belief { finding: "endotracheal tube", left: None, level: None },
+        );
+        assert_eq!(both.unwrap(), None);
+        let moved = answer_to("Left chest tube in place.", Kind::Device, "chest tube").unwrap();
+        assert_eq!(moved, "device: Right chest tube in place.");
+        let nodule = Belief { finding: "lung nodule", left: None, level: Some(0) };
+        let nodule = mend("There is a 6 mm nodule.", Kind::Severity, nodule).unwrap();
+        assert_eq!(nodule.unwrap(), "severity: There is a 3 mm nodule.");
         assert!(
             mend(REPORT, Kind::Dropped, Belief { finding: "gout", left: None, level: None })
                 .is_err()
@@ -191,10 +217,9 @@ mod tests {
             let belief = Belief { finding: &made.finding, left, level };
             let said = mend(&made.sections[0], kind, belief).unwrap().unwrap_or_default();
             let (said, right) = (judgement(&said), judgement(&made.answer()));
-            assert!(
-                corrects(&made.sections[0], &said.correction, &right.correction),
-                "{made:?} {said:?}"
-            );
+            let wrong = &made.sections[0];
+            let corrected = corrects(wrong, &said.correction, &right.correction, REPORT);
+            assert!(corrected, "{made:?} {said:?}");
         }
     }
 }
