@@ -104,6 +104,19 @@ def test_a_model_with_a_decoder_is_asked(films, checks):
 
     result = ca.evaluate(Fake(), films, "report_quality", n=20, progress=False)
     assert result.get("named").value == 1
+
+    class Short(Fake):
+        def ask(self, studies, question=None, *, task="vqa", progress=None):
+            errors = ["question: found 9 tokens", "xray.png: not found"]
+            said = super().ask(studies, question, task=task, progress=progress)
+            return [Said("", error) for error in errors] + said[2:]
+
+    result = ca.evaluate(Short(), films, "report_quality", n=20, progress=False)
+    lost = [row for row in result if row.metric == "named" and row.value < 1]
+    assert [row.finding for row in lost] == [checks[0].kind, MACRO]
+    assert result.get("named", checks[1].kind).n == sum(
+        check.kind == checks[1].kind for check in checks[2:]
+    )
     with pytest.raises(InvalidValueError, match="model: it cannot answer"):
         ca.evaluate(object(), films, "report_quality", progress=False)
 

@@ -104,6 +104,23 @@ def checkpoints(_):
     yield "empty", struct.pack("<Q", 2) + b"{}"
 
 
+def records(_):
+    """What a record of embeddings holds: floats, packed or one by one, and a name."""
+
+    def field(number, content):
+        return bytes([number << 3 | 2, len(content)]) + content
+
+    floats = struct.pack("<3f", 0.5, -1.0, 2.0)
+    name = field(1, field(1, b"film"))
+    singly = b"".join(b"\x0d" + floats[at : at + 4] for at in (0, 4, 8))
+    for kind, values in (("packed", field(1, floats)), ("singly", singly)):
+        features = b"".join(
+            field(1, field(1, key) + field(2, value))
+            for key, value in ((b"image/id", name), (b"embedding", field(2, values)))
+        )
+        yield kind, field(1, features)
+
+
 def tokenizers(_):
     """Word pieces and byte pairs, and a list of words."""
     specials = [
@@ -167,6 +184,7 @@ TARGETS = {
     "manifest": manifests,
     "checkpoint": checkpoints,
     "tokenizer": tokenizers,
+    "records": records,
     "settings": settings,
 }
 
