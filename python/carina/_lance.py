@@ -17,7 +17,7 @@ _FORMAT = "carina-lance"
 _TABLE = "rows"
 # An approximate index looks into so many of its cells (a million rows have a thousand)
 # and ranks coarse vectors; so many times k are ranked again, exactly. LanceDB's own 20
-# and 1 find 0.15 of the nearest ten of a million, these 0.99 (tests/compare/search.py).
+# and 1 find 0.17 of the nearest ten of a million, these all (tests/compare/search.py).
 PROBES = 100
 REFINE = 100
 # Below this LanceDB scans all rows, which is exact and fast enough.
