@@ -6,6 +6,7 @@ use candle::Tensor;
 use super::Stage;
 use super::aim::Objective;
 use super::objective::Task;
+use super::overlong::cut_notice;
 use crate::data::{Dataset, Study, joined};
 use crate::language::{Line, Llama, Script};
 use crate::nn::in_precision;
@@ -223,9 +224,7 @@ pub(super) fn overlong(
         }
     }
     let most = writer.most;
-    let cut = (cut > 0).then(|| {
-        format!("{cut} of {all} lessons have more than {most} tokens: cut after a sentence")
-    });
+    let cut = cut_notice("lessons", [cut, all], most);
     let left_out = (left_out > 0).then(|| {
         format!("{left_out} of {all} prompts leave no room within {most} tokens: left out")
     });

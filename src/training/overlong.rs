@@ -28,8 +28,12 @@ pub(super) fn overlong(
         let (found, limit) = model.overlong(&reports)?;
         (cut, most) = (cut + found, limit);
     }
-    let all = dataset.len();
-    Ok((cut > 0).then(|| {
-        format!("{cut} of {all} reports have more than {most} tokens: cut after a sentence")
-    }))
+    Ok(cut_notice("reports", [cut, dataset.len()], most))
+}
+
+/// What is said of the texts, of all of them, that had more than `most` tokens.
+pub(super) fn cut_notice(what: &str, [cut, all]: [usize; 2], most: usize) -> Option<String> {
+    (cut > 0).then(|| {
+        format!("{cut} of {all} {what} have more than {most} tokens: cut after a sentence")
+    })
 }

@@ -6,9 +6,10 @@ of a set meet their texts: the readings of Shenzhen's (Montgomery's have none), 
 labels as template sentences. The films of each fold, of other patients, are scored by
 prompts alone, and by a probe that learns the labels of the same films from the model's
 embeddings, as the floor does (32 x 32 pixels, PCA, logistic regression). Scores of
-three seeds are averaged. No setting was chosen here: they are those of the presets,
-with more epochs on fewer films; the probe's, and what is left out of readings of a
-sentence or two, are those of ``carina demo``.
+three seeds are averaged. The settings are those of the presets, with more epochs on
+fewer films; the probe's, and what is left out of readings of a sentence or two, are
+those of ``carina demo``, which were chosen by such folds, and the probe was added after
+a look at one fold of NIH's films divided by another seed: the figures lean a little.
 
 Usage: ``python tests/compare/elixr_real.py [--data ../shared/data] [--folds 3]``
 """

@@ -34,8 +34,8 @@ pub fn mend(report: &str, kind: CorruptionKind, belief: Belief<'_>) -> Result<Op
         let found = belief.finding;
         Error::value("finding", format!("found {found:?}, expected a finding or device of claims"))
     })?;
-    if belief.level.is_some_and(|level| level > 2) {
-        return Err(Error::value("level", "expected 0, 1 or 2"));
+    if let Some(level) = belief.level.filter(|level| *level > 2) {
+        return Err(Error::value("level", format!("found {level}, expected 0, 1 or 2")));
     }
     let sections = [report.to_owned()];
     let (donors, mut random) = (Donors::default(), Random::new(0, &[]));
@@ -72,7 +72,7 @@ fn mended(
             let larger = levels.first().map_or(new > 0, |&now| new > now);
             case.regrade(topic, places, new, larger);
         }
-        CorruptionKind::Device if there && belief.left.is_some() => case.swap(affirmed)?,
+        CorruptionKind::Device if there && alone && belief.left.is_some() => case.swap(affirmed)?,
         CorruptionKind::Negation if there && alone => case.deny(topic, affirmed),
         CorruptionKind::Inserted if there && alone => case.leave_out(affirmed),
         CorruptionKind::Device if there && alone => case.take_device(topic, affirmed),
@@ -173,6 +173,7 @@ mod tests {
             Belief { finding: "endotracheal tube", left: None, level: None },
         );
         assert_eq!(both.unwrap(), None);
+        assert_eq!(answer_to("Left ET tube and NG tube.", Kind::Device, "endotracheal tube"), None);
         let moved = answer_to("Left chest tube in place.", Kind::Device, "chest tube").unwrap();
         assert_eq!(moved, "device: Right chest tube in place.");
         let nodule = Belief { finding: "lung nodule", left: None, level: Some(0) };
