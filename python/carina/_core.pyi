@@ -682,7 +682,9 @@ class LoadReport:
 class Decoder:
     """A decoder: tokenizer, weights and perhaps a chat template."""
     @staticmethod
-    def load(folder: _Path, precision: str, device: str) -> Decoder:
+    def load(
+        folder: _Path, precision: str, device: str, shared: _Path | None = None
+    ) -> Decoder:
         """Opens a folder with options, tokenizer and weights."""
     @staticmethod
     def create(

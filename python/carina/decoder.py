@@ -297,7 +297,11 @@ class Decoder:
 
 
 def load_decoder(
-    folder: PathLike, *, precision: Precision = "f32", device: str = "auto"
+    folder: PathLike,
+    *,
+    precision: Precision = "f32",
+    device: str = "auto",
+    shared: PathLike | None = None,
 ) -> Decoder:
     """Open the folder of a LLaMA, Mistral or Qwen2 model; nothing is fetched.
 
@@ -311,6 +315,13 @@ def load_decoder(
         the CPU) weights take half and a quarter of the memory, and cannot be saved.
     device : str, default="auto"
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:n"``.
+    shared : path-like, optional
+        A file for the weights as this processor multiplies them. All processes of a
+        machine that name it hold them in memory once, and open them at once. It is
+        written if it is not there, or is of other weights, another precision or
+        another kind of processor; a file ``.<name>.lock`` stays beside it. The decoder
+        is on the CPU, and its weights cannot be saved. The file may be deleted, never
+        changed.
 
     Returns
     -------
@@ -327,10 +338,11 @@ def load_decoder(
     MissingFileError
         A file or a shard is not there.
     InvalidValueError
-        An unknown precision.
+        An unknown precision; weights to share on a GPU.
     """
-    core = _core.Decoder.load(Path(folder), precision, device)
-    return Decoder(core, device=device)
+    path = None if shared is None else Path(shared)
+    core = _core.Decoder.load(Path(folder), precision, device, path)
+    return Decoder(core, device=device if shared is None else "cpu")
 
 
 def create_decoder(

@@ -6,7 +6,7 @@ use super::conv::Sizes;
 use super::conv_product::{Finish, forward};
 use super::planes::Planes;
 use super::simd::Level;
-use super::tile::{self, DEPTH, Right, STRIDE, Start};
+use super::tile::{self, Block, DEPTH, Right, STRIDE, Start};
 
 /// Places that are turned together.
 const SOME: usize = 16;
@@ -73,7 +73,14 @@ pub(super) fn weight_gradient(
                     // here, each with room for this tile.
                     unsafe {
                         let (size, right) = ((count, depths.len()), Right::Panel(panel));
-                        tile::multiply(level, size, &block, right, begun, (out, outputs));
+                        tile::multiply(
+                            level,
+                            size,
+                            Block::Rows(&block),
+                            right,
+                            begun,
+                            (out, outputs),
+                        );
                     }
                 }
             }

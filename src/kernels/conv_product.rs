@@ -13,7 +13,7 @@ use super::crew::{parallel, threads};
 use super::planes::{Planes, copy};
 use super::product::Cells;
 use super::simd::{Level, fma, kernel, level};
-use super::tile::{self, DEPTH, Right, STRIDE, Start};
+use super::tile::{self, Block, DEPTH, Right, STRIDE, Start};
 
 /// Places that a task computes together, so that their sums stay in the nearest cache.
 const PLACES: usize = 384;
@@ -250,7 +250,14 @@ impl Work<'_> {
                 // with room for whole tiles; no tap is farther than `reach`.
                 unsafe {
                     let size = (count, taps.len());
-                    tile::multiply(self.level, size, block, right, begun, (out, stride));
+                    tile::multiply(
+                        self.level,
+                        size,
+                        Block::Rows(block),
+                        right,
+                        begun,
+                        (out, stride),
+                    );
                 }
             }
         }

@@ -9,7 +9,6 @@ mod activation;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod attention;
-mod attention_ops;
 mod batch_norm;
 #[cfg(all(target_os = "linux", any(feature = "python", test)))]
 mod blocks;
@@ -27,6 +26,7 @@ mod few_short;
 mod gemm;
 #[cfg(all(test, unix))]
 mod guard;
+mod held;
 mod join;
 mod linear;
 mod linear_cross_entropy;
@@ -63,8 +63,7 @@ mod unit;
 pub(crate) use activation::{
     Forward, GELU, GELU_TANH, Nonlinearity, QUICK_GELU, RELU, SILU, activate, gate,
 };
-pub(crate) use attention::Scores;
-pub(crate) use attention_ops::{attend, attend_packed};
+pub(crate) use attention::{Scores, attend, attend_packed};
 pub(crate) use batch_norm::{Statistics, batch_norm, batch_statistics};
 pub(crate) use buffer::{reach, read, serve};
 pub(crate) use conv::{
@@ -87,9 +86,11 @@ pub(crate) use softmax::softmax;
 pub(crate) use tape::{recomputed, recording, sum};
 
 mod given_back;
+mod layouts;
 mod mapped;
 
 pub use given_back::give_back_freed_memory;
+pub use layouts::{Layouts, LayoutsWriter};
 pub use mapped::MappedFile;
 pub use packed::{Precision, prepare_weights};
 pub use rope::RopeLayout;

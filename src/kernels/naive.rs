@@ -184,49 +184,6 @@ proptest! {
         close(store.get(&x).unwrap(), &dx)?;
         close(store.get(&w).unwrap(), &dw)?;
     }
-
-    #[test]
-    fn queries_attend_as_defined(
-        batch in 0usize..3, kv_heads in 1usize..3, group in 1usize..3, n in size(),
-        m in size(), dim in 1usize..20, value_dim in 1usize..20, causal: bool, masked: bool,
-        biased: bool, window in prop_oneof![Just(None), (1usize..9).prop_map(Some)], seed: u64,
-    ) {
-        let heads = kv_heads * group;
-        let q = noise(seed, &[batch, heads, n, dim]);
-        let k = noise(seed ^ 1, &[batch, kv_heads, m, dim]);
-        let v = noise(seed ^ 2, &[batch, kv_heads, m, value_dim]);
-        let mask = noise(seed ^ 3, &[batch, m]).relu().unwrap(); // about half are seen
-        let bias = noise(seed ^ 4, &[1, heads, n, m]);
-        let (mask, bias) = (masked.then_some(&mask), biased.then_some(&bias));
-        let seen = mask.map(values);
-        let added = bias.map(values);
-        let (queries, keys, content) = (values(&q), values(&k), values(&v));
-        let mut expected = Vec::new(); // (B, N, H, E)
-        for (b, i) in (0..batch).flat_map(|b| (0..n).map(move |i| (b, i))) {
-            for h in 0..heads {
-                let query = &queries[((b * heads + h) * n + i) * dim..][..dim];
-                let first = (b * kv_heads + h / group) * m;
-                let score = |j: usize| {
-                    let hidden = (causal && j + n > i + m)
-                        || window.is_some_and(|window| j + n + window <= i + m);
-                    if hidden || seen.as_ref().is_some_and(|seen| seen[b * m + j] == 0.0) {
-                        return f64::NEG_INFINITY;
-                    }
-                    let key = &keys[(first + j) * dim..];
-                    let product: f64 = query.iter().zip(key).map(|(q, k)| q * k).sum();
-                    product * 0.3 + added.as_ref().map_or(0.0, |added| added[(h * n + i) * m + j])
-                };
-                let mut weights: Vec<f64> = (0..m).map(score).collect();
-                softmax(&mut weights);
-                for e in 0..value_dim {
-                    let value = |(j, w): (usize, &f64)| w * content[(first + j) * value_dim + e];
-                    expected.push(weights.iter().enumerate().map(value).sum());
-                }
-            }
-        }
-        let scores = Scores::new([batch, heads, n, m], 0.3, (causal, window), mask, bias).unwrap();
-        close(&super::attend(&q, &k, &v, scores).unwrap(), &expected)?;
-    }
 }
 
 /// Bits of the outputs and gradients of what the trunk of a model is made of.

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// What `work` makes of the inputs on each path, then the gradient of each input.
-fn runs(
+pub(super) fn runs(
     inputs: &[&Tensor],
     work: impl Fn(&[Var]) -> Result<Tensor> + Sync,
 ) -> Vec<(Tensor, Vec<Tensor>)> {
@@ -26,7 +26,7 @@ fn runs(
 }
 
 /// The gradient that [`runs`] starts from.
-fn probe(shape: &[usize]) -> Vec<f64> {
+pub(super) fn probe(shape: &[usize]) -> Vec<f64> {
     values(&noise(99, shape))
 }
 

@@ -1,14 +1,18 @@
 //! The right side of a product, laid out for the unit that serves its precision.
 
+use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::MappedFile;
 use super::buffer::{block_of_rows, filled, read};
 #[cfg(target_arch = "x86_64")]
 use super::few::FEW;
 use super::gemm::{Into, Matrix, Threads, multiply};
+use super::held::{Held, Plain};
 use super::lines::Lines;
 use super::panels::Columns;
 #[cfg(target_arch = "x86_64")]
@@ -89,6 +93,64 @@ impl Packed {
         Self(Layout::Panels(Columns::of(level(), columns)))
     }
 
+    /// What `pieces` of a file hold: a weight `[columns, depth]`, laid out here or on a processor
+    /// like this one. `None` where they are not as large as they must be.
+    pub(super) fn held(
+        file: &Arc<MappedFile>,
+        pieces: &[Range<usize>],
+        [columns, depth]: [usize; 2],
+        precision: Precision,
+        #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))] finite: bool,
+    ) -> Option<Self> {
+        fn whole<T: Plain>(file: &Arc<MappedFile>, piece: &Range<usize>) -> Option<Held<T>> {
+            Held::mapped(file, piece, piece.len() / size_of::<T>())
+        }
+        let layout = match pieces {
+            [quads, factors] if precision == Precision::Q8_0 => {
+                Layout::Bytes(Q8::held(whole(file, quads)?, whole(file, factors)?, columns, depth)?)
+            }
+            [piece] => {
+                #[cfg(target_arch = "x86_64")]
+                if let Some((unit, split)) = served(precision) {
+                    let parts = Parts::held(whole(file, piece)?, (columns, depth), split, finite);
+                    return Some(Self(Layout::Parts(unit, parts?)));
+                }
+                Layout::Panels(Columns::held(whole(file, piece)?, depth, columns)?)
+            }
+            _ => return None,
+        };
+        Some(Self(layout))
+    }
+
+    /// The bytes to be held by a file.
+    pub(super) fn pieces(&self) -> Vec<&[u8]> {
+        match &self.0 {
+            Layout::Panels(panels) => vec![panels.lines.bytes()],
+            Layout::Bytes(bytes) => vec![bytes.quads.bytes(), bytes.factors.bytes()],
+            #[cfg(target_arch = "x86_64")]
+            Layout::Parts(_, parts) => vec![parts.rows.bytes()],
+        }
+    }
+
+    /// The shape of the weight (N, K).
+    pub(super) fn shape(&self) -> [usize; 2] {
+        match &self.0 {
+            Layout::Panels(panels) => [panels.count, panels.depth],
+            Layout::Bytes(bytes) => [bytes.count, bytes.depth],
+            #[cfg(target_arch = "x86_64")]
+            Layout::Parts(_, parts) => [parts.count, parts.depth],
+        }
+    }
+
+    /// Whether no number of it is infinite or NaN, as far as its products must know.
+    pub(super) fn finite(&self) -> bool {
+        match &self.0 {
+            Layout::Panels(_) | Layout::Bytes(_) => true,
+            #[cfg(target_arch = "x86_64")]
+            Layout::Parts(_, parts) => parts.finite,
+        }
+    }
+
     /// Whether the layout of this precision is smaller than the weight.
     pub(crate) fn is_short(precision: Precision) -> bool {
         match precision {
@@ -115,12 +177,7 @@ impl Packed {
 
     /// The number of columns.
     pub(super) fn columns(&self) -> usize {
-        match &self.0 {
-            Layout::Panels(panels) => panels.view().columns,
-            Layout::Bytes(bytes) => bytes.count,
-            #[cfg(target_arch = "x86_64")]
-            Layout::Parts(_, parts) => parts.count,
-        }
+        self.shape()[0]
     }
 }
 

@@ -20,6 +20,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::crew::{self, each};
+use super::held::{Held, Plain};
 use super::lines::Lines;
 
 /// Numbers of the shared axis in one step.
@@ -34,6 +35,10 @@ const TILE: usize = 16;
 #[repr(C, align(64))]
 pub(super) struct Row([u16; 32]);
 
+// SAFETY: 64 bytes, as large as their alignment.
+#[allow(unsafe_code)]
+unsafe impl Plain for Row {}
+
 /// Which side of a product the lines are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
@@ -47,7 +52,7 @@ pub(super) enum Side {
 /// filled up with zeros.
 #[derive(Debug)]
 pub(super) struct Parts {
-    rows: Vec<Row>,
+    pub(super) rows: Held<Row>,
     pub(super) count: usize,
     pub(super) depth: usize,
     /// Into how many parts a number is split: three are exact, one is the nearest bfloat16.
@@ -65,6 +70,17 @@ impl Parts {
     /// The bytes of `count` lines of `depth` numbers.
     pub(super) fn bytes(count: usize, depth: usize, parts: usize) -> usize {
         count.div_ceil(SIDE) * depth.div_ceil(STEP) * step_rows(parts) * size_of::<Row>()
+    }
+
+    /// What was laid out before as a right side; `None` where that is not as large as it must be.
+    pub(super) fn held(
+        rows: Held<Row>,
+        (count, depth): (usize, usize),
+        split: usize,
+        finite: bool,
+    ) -> Option<Self> {
+        let fits = rows.len() * size_of::<Row>() == Self::bytes(count, depth, split);
+        fits.then_some(Self { rows, count, depth, split, finite })
     }
 
     /// Lays out the right side of a product.
@@ -86,7 +102,7 @@ impl Parts {
         let finite = finite.into_inner();
         // SAFETY: each block was laid out in full.
         unsafe { rows.set_len(size) };
-        Self { rows, count: lines.count, depth: lines.depth, split: parts, finite }
+        Self { rows: rows.into(), count: lines.count, depth: lines.depth, split: parts, finite }
     }
 
     /// Some steps of a block.

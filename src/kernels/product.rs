@@ -9,14 +9,17 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::activation::Forward;
+use super::buffer::Blank;
 use super::crew::{parallel, threads};
 use super::linear::add_rows;
 use super::lines::Lines;
 use super::panels::Panels;
-use super::tile::{self, DEPTH, Right, STRIDE, Start, TILE};
+use super::tile::{self, Block, DEPTH, Right, STRIDE, Start, TILE};
 
 /// Panels that a task runs through with one block of rows.
 const GROUP: usize = 12;
+/// Room for a column of a block: the highest tile, and a cache line.
+const COLUMN: usize = 16;
 /// Multiply-adds below which a product is not worth handing out.
 const SMALL: usize = 1 << 15;
 
@@ -28,22 +31,42 @@ pub(super) struct Left<'a> {
 }
 
 impl Left<'_> {
-    /// Copies some numbers of a row.
-    fn copy(&self, row: usize, depths: Range<usize>, to: &mut [f32]) {
-        if depths.is_empty() {
-            return; // where there is nothing to add up, there is nothing to read either
-        }
-        let (lines, to) = (self.rows, &mut to[..depths.len()]);
-        if lines.along {
-            to.copy_from_slice(&lines.values[row * lines.stride..][depths]);
-        } else {
-            let values = lines.values[depths.start * lines.stride + row..].iter();
-            to.iter_mut().zip(values.step_by(lines.stride)).for_each(|(to, x)| *to = *x);
-        }
-        if let Some(scale) = self.scale {
-            for x in to {
-                *x *= scale;
+    /// Copies some numbers of some rows, few enough for a tile, so that they lie in few pages.
+    fn block<'b>(
+        &self,
+        rows: &Range<usize>,
+        depths: &Range<usize>,
+        to: &'b mut [f32],
+    ) -> Block<'b> {
+        let (lines, count) = (self.rows, rows.len());
+        let scale = |x: &mut [f32]| {
+            if let Some(scale) = self.scale {
+                for x in x {
+                    *x *= scale;
+                }
             }
+        };
+        if depths.is_empty() {
+            return Block::Rows(to); // where there is nothing to add up, there is nothing to read
+        }
+        if lines.along {
+            for (row, to) in rows.clone().zip(to.chunks_exact_mut(STRIDE)) {
+                let (from, to) = (&lines.values[row * lines.stride..], &mut to[..depths.len()]);
+                to.copy_from_slice(&from[depths.clone()]);
+                scale(to);
+            }
+            Block::Rows(to)
+        } else {
+            for (k, to) in depths.clone().zip(to.chunks_exact_mut(COLUMN)) {
+                let from = &lines.values[k * lines.stride + rows.start..];
+                // Of a fixed size where there is as much: one load and one store.
+                match (to.first_chunk_mut::<COLUMN>(), from.first_chunk::<COLUMN>()) {
+                    (Some(to), Some(from)) => *to = *from,
+                    _ => to[..count].copy_from_slice(&from[..count]),
+                }
+                scale(&mut to[..count]);
+            }
+            Block::Columns { values: to, step: COLUMN }
         }
     }
 }
@@ -58,6 +81,26 @@ pub(super) unsafe fn product_here(a: Left, b: Panels, (out, stride): (*mut f32, 
     assert!(a.rows.depth == b.depth, "sizes of a product");
     let panels = 0..b.columns.div_ceil(tile::size(b.level).1);
     Work { a, b, finish: Finish::default(), out: Cells(out), stride }.run(0..rows, panels);
+}
+
+/// Adds to the rows of `sums` the product of `count` rows and, of `b`, the rows `depths`, on this
+/// thread alone. The rows of `sums` are filled up to whole tiles.
+#[allow(unsafe_code)]
+pub(super) fn add_here(
+    a: Block,
+    count: usize,
+    (b, depths): (Panels, &Range<usize>),
+    sums: &mut [f32],
+) {
+    let (stride, width) = (b.width(), tile::size(b.level).1);
+    assert!(sums.len() >= count * stride, "room for the sums of a product");
+    for p in 0..stride / width {
+        let out = sums[p * width..].as_mut_ptr();
+        let start = Some(Start { rows: out, stride });
+        let (size, right) = ((count, depths.len()), Right::Panel(b.panel(p, depths)));
+        // SAFETY: `level` found the processor's features; `sums` has `count` rows of whole tiles.
+        unsafe { tile::multiply(b.level, size, a, right, start, (out, stride)) };
+    }
 }
 
 /// What is done to each number of the product before it is written.
@@ -104,11 +147,24 @@ pub(super) fn product(a: Lines, b: Panels, finish: Finish) -> Vec<f32> {
 }
 
 /// A result that several tasks write, each its own part.
+#[derive(Clone, Copy)]
 pub(super) struct Cells(pub(super) *mut f32);
 
 // SAFETY: tasks write disjoint parts, as whoever makes one sees to.
 #[allow(unsafe_code)]
 unsafe impl Sync for Cells {}
+
+impl Cells {
+    /// `len` numbers from `start` on, to be written.
+    ///
+    /// # Safety
+    /// They lie inside the result, and nobody else touches them meanwhile.
+    #[allow(unsafe_code, clippy::mut_from_ref)]
+    pub(super) unsafe fn part(&self, start: usize, len: usize) -> &mut [Blank] {
+        // SAFETY: as the caller promises.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(start).cast(), len) }
+    }
+}
 
 struct Work<'a> {
     a: Left<'a>,
@@ -132,19 +188,18 @@ impl Work<'_> {
         let parts = depth.div_ceil(DEPTH).max(1);
         let columns = panels.start * width..(panels.end * width).min(self.b.columns);
         BLOCK.with_borrow_mut(|block| {
-            block.resize(high * STRIDE, 0.0);
+            block.resize(high.max(COLUMN) * STRIDE, 0.0);
             for part in 0..parts {
                 let depths = depth * part / parts..depth * (part + 1) / parts;
                 for first in rows.clone().step_by(high) {
                     let count = high.min(rows.end - first);
-                    for (i, to) in block.chunks_exact_mut(STRIDE).take(count).enumerate() {
-                        self.a.copy(first + i, depths.clone(), to);
-                    }
+                    let rows = first..first + count;
+                    let block = self.a.block(&rows, &depths, block);
                     for p in panels.clone() {
-                        self.tile(block, first..first + count, p, &depths);
+                        self.tile(block, rows.clone(), p, &depths);
                     }
                     if depths.end == depth {
-                        self.finish(first..first + count, &columns);
+                        self.finish(rows, &columns);
                     }
                 }
             }
@@ -153,7 +208,7 @@ impl Work<'_> {
 
     /// One tile over a part of the shared axis: begun with the bias, or added to what is there.
     #[allow(unsafe_code)]
-    fn tile(&self, block: &[f32], rows: Range<usize>, p: usize, depths: &Range<usize>) {
+    fn tile(&self, block: Block, rows: Range<usize>, p: usize, depths: &Range<usize>) {
         let (width, columns) = (tile::size(self.b.level).1, self.b.columns);
         let (column, panel) = (p * width, Right::Panel(self.b.panel(p, depths)));
         let begun = depths.start > 0;

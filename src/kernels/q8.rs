@@ -8,6 +8,7 @@
 use half::f16;
 
 use super::crew::{each, map, parallel, parts};
+use super::held::{Held, Plain};
 use super::lines::Lines;
 use super::product::{Cells, Finish};
 use super::q8_sums::{Path, Sums, path};
@@ -28,14 +29,18 @@ const TASK: usize = 1 << 17;
 #[repr(C, align(64))]
 pub(super) struct Quads(pub(super) [[u8; 4]; LINES]);
 
+// SAFETY: 64 bytes, as large as their alignment.
+#[allow(unsafe_code)]
+unsafe impl Plain for Quads {}
+
 /// One block of sixteen lines.
-type Factors = [u16; LINES];
+pub(super) type Factors = [u16; LINES];
 
 /// The right side of products, in eight bits.
 #[derive(Debug)]
 pub(super) struct Q8 {
-    quads: Vec<Quads>,
-    factors: Vec<Factors>,
+    pub(super) quads: Held<Quads>,
+    pub(super) factors: Held<Factors>,
     pub(super) count: usize,
     pub(super) depth: usize,
 }
@@ -45,6 +50,18 @@ impl Q8 {
     pub(super) fn bytes(count: usize, depth: usize) -> usize {
         let blocks = count.div_ceil(LINES) * depth.div_ceil(BLOCK);
         blocks * (DEPTH * size_of::<Quads>() + size_of::<Factors>())
+    }
+
+    /// What was rounded before; `None` where that is not as large as it must be.
+    pub(super) fn held(
+        quads: Held<Quads>,
+        factors: Held<Factors>,
+        count: usize,
+        depth: usize,
+    ) -> Option<Self> {
+        let blocks = count.div_ceil(LINES) * depth.div_ceil(BLOCK);
+        let fits = quads.len() == blocks * DEPTH && factors.len() == blocks;
+        fits.then_some(Self { quads, factors, count, depth })
     }
 
     /// Rounds the lines, whose numbers are neighbours.
@@ -70,7 +87,12 @@ impl Q8 {
                 }
             }
         });
-        Self { quads, factors, count: lines.count, depth: lines.depth }
+        Self {
+            quads: quads.into(),
+            factors: factors.into(),
+            count: lines.count,
+            depth: lines.depth,
+        }
     }
 
     fn blocks(&self) -> usize {

@@ -32,6 +32,15 @@ pub(super) struct Start {
     pub(super) stride: usize,
 }
 
+/// The left side of a tile.
+#[derive(Clone, Copy)]
+pub(super) enum Block<'a> {
+    /// Its rows begin [`STRIDE`] apart.
+    Rows(&'a [f32]),
+    /// Its columns begin `step` apart.
+    Columns { values: &'a [f32], step: usize },
+}
+
 /// The right side of a product, as wide as a tile.
 #[derive(Clone, Copy)]
 pub(super) enum Right<'a> {
@@ -41,8 +50,8 @@ pub(super) enum Right<'a> {
     Rows { values: &'a [f32], places: &'a [usize], reach: usize },
 }
 
-/// `start` plus the product of `count` rows, [`STRIDE`] apart, and `right` (depth, width), written
-/// to rows of `out` that are `stride` apart.
+/// `start` plus the product of `left` (count, depth) and `right` (depth, width), written to rows
+/// of `out` that are `stride` apart.
 ///
 /// # Safety
 /// The processor has `level`; `out` may be written, and `start`'s rows read, `count` times over
@@ -52,44 +61,84 @@ pub(super) enum Right<'a> {
 pub(super) unsafe fn multiply(
     level: Level,
     (count, depth): (usize, usize),
-    rows: &[f32],
+    left: Block,
     right: Right,
     start: Option<Start>,
     (out, stride): (*mut f32, usize),
 ) {
     let (high, width) = size(level);
-    assert!(count > 0 && count <= high && depth <= STRIDE);
-    assert!(rows.len() >= (count - 1) * STRIDE + depth);
+    assert!(count > 0 && count <= high);
     macro_rules! call {
-        ($kernel:ident, $right:expr; $($m:literal)+) => {
+        ($kernel:ident, $left:expr, $right:expr; $($m:literal)+) => {
             match count {
                 // SAFETY: the caller vouches for the processor, `start`, `out` and the places; the
-                // sizes of `rows` and `right` were checked above.
-                $($m => unsafe { $kernel::<$m, _>(depth, rows, $right, start, out, stride) },)+
+                // sizes of `left` and `right` are checked below.
+                $($m => unsafe { $kernel::<$m, _, _>(depth, $left, $right, start, out, stride) },)+
                 _ => unreachable!("a block has no more rows than a tile"),
             }
         };
     }
     macro_rules! dispatch {
-        ($right:expr) => {
+        ($left:expr, $right:expr) => {
             match level {
                 #[cfg(target_arch = "x86_64")]
-                Level::Avx512 => call!(wide, $right; 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+                Level::Avx512 => call!(wide, $left, $right; 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
                 #[cfg(target_arch = "x86_64")]
-                Level::Avx2 => call!(narrow, $right; 1 2 3 4 5 6),
-                Level::Baseline => call!(plain, $right; 1 2 3 4),
+                Level::Avx2 => call!(narrow, $left, $right; 1 2 3 4 5 6),
+                Level::Baseline => call!(plain, $left, $right; 1 2 3 4),
             }
         };
     }
-    match right {
-        Right::Panel(panel) => {
+    if let Block::Rows(values) = left {
+        assert!(depth <= STRIDE && values.len() >= (count - 1) * STRIDE + depth);
+    }
+    match (left, right) {
+        (Block::Rows(rows), Right::Panel(panel)) => {
             assert!(panel.len() >= depth * width);
-            dispatch!(Even { start: panel.as_ptr(), width });
+            dispatch!(Along(rows.as_ptr()), Even { start: panel.as_ptr(), width });
         }
-        Right::Rows { values, places, reach } => {
+        (Block::Rows(rows), Right::Rows { values, places, reach }) => {
             assert!(places.len() >= depth && values.len() >= reach + width);
-            dispatch!(Uneven { start: values.as_ptr(), places });
+            dispatch!(Along(rows.as_ptr()), Uneven { start: values.as_ptr(), places });
         }
+        (Block::Columns { values, step }, Right::Panel(panel)) => {
+            assert!(depth == 0 || values.len() >= (depth - 1) * step + count);
+            assert!(panel.len() >= depth * width);
+            let left = Across { start: values.as_ptr(), step };
+            dispatch!(left, Even { start: panel.as_ptr(), width });
+        }
+        (Block::Columns { .. }, Right::Rows { .. }) => unreachable!("no product has both"),
+    }
+}
+
+/// Where the numbers of a left side are.
+trait Numbers: Copy {
+    /// Step `k` of row `i`, both inside the block.
+    fn number(self, i: usize, k: usize) -> *const f32;
+}
+
+/// The start of [`Block::Rows`].
+#[derive(Clone, Copy)]
+struct Along(*const f32);
+
+impl Numbers for Along {
+    #[inline(always)]
+    fn number(self, i: usize, k: usize) -> *const f32 {
+        self.0.wrapping_add(i * STRIDE + k)
+    }
+}
+
+/// The start of [`Block::Columns`].
+#[derive(Clone, Copy)]
+struct Across {
+    start: *const f32,
+    step: usize,
+}
+
+impl Numbers for Across {
+    #[inline(always)]
+    fn number(self, i: usize, k: usize) -> *const f32 {
+        self.start.wrapping_add(k * self.step + i)
     }
 }
 
@@ -146,9 +195,9 @@ macro_rules! registers {
         /// As [`multiply`], whose checks have been made.
         #[allow(unsafe_code)]
         #[target_feature(enable = $features)]
-        unsafe fn $name<const M: usize, P: Places>(
+        unsafe fn $name<const M: usize, L: Numbers, P: Places>(
             depth: usize,
-            rows: &[f32],
+            left: L,
             right: P,
             start: Option<Start>,
             out: *mut f32,
@@ -171,16 +220,15 @@ macro_rules! registers {
                         *sum = [$load(from), $load(from.add($lanes))];
                     }
                 }
-                let rows = rows.as_ptr();
                 for k in 0..depth {
                     let (at, soon) = (right.row(k), right.soon(k));
                     _mm_prefetch::<_MM_HINT_T0>(soon.cast());
                     _mm_prefetch::<_MM_HINT_T0>(soon.wrapping_add($lanes).cast());
-                    let (left, right) = ($load(at), $load(at.add($lanes)));
+                    let right = [$load(at), $load(at.add($lanes))];
                     for (i, sum) in tile.iter_mut().enumerate() {
-                        let x = $splat(*rows.add(i * STRIDE + k));
-                        sum[0] = $fma(x, left, sum[0]);
-                        sum[1] = $fma(x, right, sum[1]);
+                        let x = $splat(*left.number(i, k));
+                        sum[0] = $fma(x, right[0], sum[0]);
+                        sum[1] = $fma(x, right[1], sum[1]);
                     }
                 }
                 for (i, [left, right]) in tile.into_iter().enumerate() {
@@ -207,9 +255,9 @@ registers! {
 /// # Safety
 /// As [`multiply`].
 #[allow(unsafe_code)]
-unsafe fn plain<const M: usize, P: Places>(
+unsafe fn plain<const M: usize, L: Numbers, P: Places>(
     depth: usize,
-    rows: &[f32],
+    left: L,
     right: P,
     start: Option<Start>,
     out: *mut f32,
@@ -227,7 +275,8 @@ unsafe fn plain<const M: usize, P: Places>(
         // SAFETY: the caller lets every place be read over the width of a tile.
         let right = unsafe { &*right.row(k).cast::<[f32; 8]>() };
         for (i, sum) in tile.iter_mut().enumerate() {
-            let x = rows[i * STRIDE + k];
+            // SAFETY: inside the block, whose size the caller has checked.
+            let x = unsafe { *left.number(i, k) };
             for (sum, b) in sum.iter_mut().zip(right) {
                 *sum = super::simd::fma::<FMA>(x, *b, *sum);
             }

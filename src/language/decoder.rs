@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use candle::{Device, Tensor};
+use candle_nn::VarBuilder;
 
 use super::{Generation, Llama, LlamaConfig, Message, Prompts, Script, Tokenizer};
-use crate::nn::{Outline, Parameters, Pass, Precision, in_precision};
+use crate::kernels::Layouts;
+use crate::nn::{Linear, Outline, Parameters, Pass, Precision, in_precision, without};
 use crate::progress::Progress;
 use crate::weights::{Checkpoint, LoadReport, NameMap, filled, save, stream};
 use crate::{Error, Result, files};
@@ -23,6 +26,37 @@ pub struct Decoder {
     parameters: Option<Parameters>,
     precision: Precision,
     report: Option<LoadReport>,
+}
+
+/// What the folder of a decoder holds.
+struct Folder {
+    config: LlamaConfig,
+    script: Script,
+    checkpoint: Checkpoint,
+    /// How its weights are named.
+    map: &'static str,
+}
+
+impl Folder {
+    fn open(folder: &Path) -> Result<Self> {
+        let config = LlamaConfig::from_hf_file(&folder.join("config.json"))?;
+        let script = Script::open(folder, &config)?;
+        let checkpoint = Checkpoint::open(folder)?;
+        let map = if config.tied { "llama_tied" } else { "llama" };
+        Ok(Self { config, script, checkpoint, map })
+    }
+}
+
+/// The weights of `checkpoint`, one by one as layers ask for them.
+fn streamed(
+    config: &LlamaConfig,
+    checkpoint: Checkpoint,
+    (map, precision): (&str, Precision),
+    device: &Device,
+) -> Result<(VarBuilder<'static>, LoadReport)> {
+    let outline = Outline::default();
+    Llama::new(config, outline.builder(false, precision))?;
+    stream(checkpoint, &NameMap::named(map)?, &outline, device)
 }
 
 /// A text that was written.
@@ -51,17 +85,17 @@ impl Decoder {
     ///
     /// Strict: every key of the checkpoint must be used or be known to be of no use. In bfloat16
     /// and in eight bits no copy in float32 is kept, and one weight at a time is read.
-    pub fn open(folder: impl AsRef<Path>, precision: Precision, device: &Device) -> Result<Self> {
-        let folder = folder.as_ref();
+    pub fn open(
+        folder: impl AsRef<Path>,
+        precision: Precision,
+        device: &Device,
+        progress: &Progress,
+    ) -> Result<Self> {
         if precision == Precision::Q8_0 && !device.is_cpu() {
             let why = "found q8_0, expected f32 or bf16: eight bits are for the CPU";
             return Err(Error::value("precision", why));
         }
-        let path = folder.join("config.json");
-        let config = LlamaConfig::from_hf_file(&path)?;
-        let script = Script::open(folder, &config)?;
-        let checkpoint = Checkpoint::open(folder)?;
-        let map = if config.tied { "llama_tied" } else { "llama" };
+        let Folder { config, script, checkpoint, map } = Folder::open(folder.as_ref())?;
         if precision.is_single() {
             let build = |vb| Llama::new(&config, vb); // declares what to load
             let (_, parameters, report) = filled(&checkpoint, map, device, build)?;
@@ -69,12 +103,34 @@ impl Decoder {
             let (parameters, report) = (Some(parameters), Some(report));
             return Ok(Self { script, model, parameters, precision, report });
         }
-        let outline = Outline::default();
-        Llama::new(&config, outline.builder(false, precision))?;
-        let (source, report) = stream(checkpoint, &NameMap::named(map)?, &outline, device)?;
-        let model = Llama::sealed(&config, in_precision(source, precision))?;
+        let (source, report) = streamed(&config, checkpoint, (map, precision), device)?;
+        let seal = |linear: &mut Linear| progress.check().and_then(|()| linear.seal());
+        let model = Llama::sealed(&config, in_precision(source, precision), seal)?;
         let report = Some(report);
         Ok(Self { script, model, parameters: None, precision, report })
+    }
+
+    /// As [`Self::open`] on the CPU, for processes that use the same decoder: the weights of its
+    /// linear maps lie in the file `shared`, laid out for products, and all who open it hold its
+    /// pages together. It is written where it is not there, or is of other weights, another
+    /// precision or another kind of processor.
+    pub fn open_shared(
+        folder: impl AsRef<Path>,
+        precision: Precision,
+        shared: &Path,
+        progress: &Progress,
+    ) -> Result<Self> {
+        let Folder { config, script, checkpoint, map } = Folder::open(folder.as_ref())?;
+        let source = format!("{} in {precision:?}", checkpoint.identity()?);
+        let (weights, report) = streamed(&config, checkpoint, (map, precision), &Device::Cpu)?;
+        let layouts = Layouts::open_or_write(shared, &source, progress, |file| {
+            let seal = |linear: &mut Linear| progress.check().and_then(|()| linear.seal_to(file));
+            Llama::sealed(&config, in_precision(weights.clone(), precision), seal).map(drop)
+        })?;
+        let layouts = Arc::new(layouts);
+        let vb = in_precision(without(weights, layouts.clone()), precision);
+        let model = Llama::sealed(&config, vb, |linear| linear.seal_from(&layouts))?;
+        Ok(Self { script, model, parameters: None, precision, report: Some(report) })
     }
 
     /// An untrained decoder with the tokenizer compiled in, whose tokens `config` is given.
@@ -198,7 +254,7 @@ impl Decoder {
     /// Writes what [`Self::open`] reads: options, tokenizer, chat template and weights in float32.
     pub fn save(&self, folder: &Path) -> Result<()> {
         let Some(parameters) = &self.parameters else {
-            let why = "found a decoder without its weights in float32, expected one opened in f32";
+            let why = "found a decoder without its weights in float32, expected one opened in f32 that shares none";
             return Err(Error::value("precision", why));
         };
         files::create_folder(folder)?;

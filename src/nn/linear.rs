@@ -1,13 +1,13 @@
 //! The affine map of the last axis, with an optional low-rank adapter.
 
-use std::sync::{Arc, OnceLock};
-
 use candle::{D, Tensor};
 use candle_nn::{Init, VarBuilder};
 
 use super::half::{same_type, widened};
 use super::precision::precision;
+use super::prepared::{Prepared, absent};
 use super::{Activation, Lora, Precision, Shadow, Work, sum};
+use crate::kernels::{Layouts, LayoutsWriter, Packed};
 use crate::{Error, Result, kernels};
 
 /// Whether a layer adds a bias.
@@ -32,11 +32,12 @@ impl Bias {
 pub struct Linear {
     /// NaN in its shape once the layer was sealed.
     weight: Tensor,
+    /// The name of the weight among the parameters; empty where it has none.
+    name: String,
     bias: Option<Tensor>,
     lora: Option<Lora>,
     precision: Precision,
     prepared: Prepared,
-    sealed: bool,
 }
 
 impl Linear {
@@ -48,42 +49,68 @@ impl Linear {
             Bias::With => Some(vb.get_with_hints(out_dim, "bias", init)?),
             Bias::Without => None,
         };
-        Ok(Self { precision: precision(&vb), ..Self::from_tensors(weight, bias) })
+        Ok(Self::around(weight, bias, &vb))
+    }
+
+    fn around(weight: Tensor, bias: Option<Tensor>, vb: &VarBuilder) -> Self {
+        let (name, precision) = (vb.pp("weight").prefix(), precision(vb));
+        Self { name, precision, ..Self::from_tensors(weight, bias) }
     }
 
     /// A layer around existing tensors: `weight` (O, I), `bias` (O).
     pub fn from_tensors(weight: Tensor, bias: Option<Tensor>) -> Self {
         Self {
             weight,
+            name: String::new(),
             bias,
             lora: None,
             precision: Precision::F32,
             prepared: Prepared::default(),
-            sealed: false,
         }
     }
 
     /// A layer without bias around a table (O, I) that another layer owns, which computes as those
     /// built on `vb` do.
     pub fn tied(table: &Tensor, vb: &VarBuilder) -> Self {
-        Self { precision: precision(vb), ..Self::from_tensors(table.clone(), None) }
+        Self::around(table.clone(), None, vb)
     }
 
     /// Lays the weight out for products and lets go of it, where the layer's precision takes less
     /// memory than the weight. Nothing can learn from the layer or read its weight afterwards.
     pub fn seal(&mut self) -> Result<()> {
+        self.rests()?;
+        if self.precision == Precision::Q8_0 && !kernels::reach(&self.weight) {
+            self.weight = kernels::in_eight_bits(&self.weight)?;
+        } else if !self.prepared.alone && self.prepared.alone(&self.weight, self.precision)? {
+            self.weight = absent(self.weight.shape(), self.weight.device())?;
+        }
+        Ok(())
+    }
+
+    /// Lays the weight out to a file, and lets go of it; the layer serves nothing afterwards.
+    pub fn seal_to(&mut self, file: &mut LayoutsWriter) -> Result<()> {
+        self.rests()?;
+        file.put(&self.name, &Packed::new(self.weight()?, self.precision)?, self.precision)?;
+        self.weight = absent(self.weight.shape(), self.weight.device())?;
+        self.prepared.alone = true;
+        Ok(())
+    }
+
+    /// As [`Self::seal`], with what was laid out to a file before; the weight need not be there.
+    pub fn seal_from(&mut self, file: &Layouts) -> Result<()> {
+        self.rests()?;
+        let (rows, columns) = self.weight.dims2()?;
+        let packed = file.get(&self.name, [rows, columns], self.precision)?;
+        self.prepared = Prepared::of(packed);
+        self.weight = absent(self.weight.shape(), self.weight.device())?;
+        Ok(())
+    }
+
+    /// Refuses what a layer that learns would need its weight for.
+    fn rests(&self) -> Result<()> {
         if self.weight.track_op() || self.lora.is_some() {
             let why = "found a weight that learns, expected a frozen one without adapters";
             return Err(Error::value("linear layer to seal", why));
-        }
-        if self.precision == Precision::Q8_0 && !kernels::reach(&self.weight) {
-            self.weight = kernels::in_eight_bits(&self.weight)?;
-            return Ok(());
-        }
-        if !self.sealed && self.prepared.alone(&self.weight, self.precision)? {
-            let (shape, device) = (self.weight.shape().clone(), self.weight.device());
-            self.weight = Tensor::full(f32::NAN, (), device)?.broadcast_as(shape)?;
-            self.sealed = true;
         }
         Ok(())
     }
@@ -145,7 +172,7 @@ impl Linear {
     /// # Errors
     /// When the layer was sealed.
     pub fn weight(&self) -> Result<&Tensor> {
-        if self.sealed {
+        if self.prepared.alone {
             let why = "found a sealed layer, expected one that still has its weight";
             return Err(Error::value("linear layer", why));
         }
@@ -171,88 +198,6 @@ impl Linear {
     }
 }
 
-/// A weight laid out for products at its first use outside training, and kept.
-///
-/// The layout is as large as the weight, half as large again where three parts stand for a
-/// number, half as large in bfloat16. Whoever changes the weight must let go of the layers
-/// that read it without a graph: see [`Parameters::frozen`](super::Parameters::frozen).
-#[derive(Clone, Debug, Default)]
-pub(super) struct Prepared(Arc<OnceLock<kernels::Packed>>);
-
-impl Prepared {
-    /// The affine map of `x`, then the nonlinearity, then plus `residual`: in one go where
-    /// nothing learns, else composed.
-    pub(super) fn linear(
-        &self,
-        x: &Tensor,
-        (weight, precision): (&Tensor, Precision),
-        bias: Option<&Tensor>,
-        activation: Option<Activation>,
-        residual: Option<&Tensor>,
-    ) -> Result<Tensor> {
-        let parts = [Some(x), Some(weight), bias, residual];
-        let served = parts.iter().flatten().all(|t| !t.track_op() && kernels::serve(&[t]));
-        let prepared = kernels::preparing() || self.0.get().is_some();
-        let lies = served && !kernels::Packed::is_short(precision);
-        if !(lies || served && prepared) {
-            return finish(linear_in(precision, x, weight, bias)?, activation, residual);
-        }
-        check(x, weight)?;
-        if let Some(residual) = residual {
-            let expected = [&x.dims()[..x.rank() - 1], &weight.dims()[..1]].concat();
-            if residual.dims() != expected {
-                return Err(Error::shape("residual", format!("{expected:?}"), residual.dims()));
-            }
-        }
-        let map = activation.map(Activation::on_slices);
-        let then = kernels::Following { bias, map, residual };
-        if lies && let Some(y) = kernels::linear_as_it_lies(x, weight, then)? {
-            return Ok(y);
-        }
-        if !prepared {
-            return finish(linear_in(precision, x, weight, bias)?, activation, residual);
-        }
-        let packed = self.packed(weight, precision)?;
-        Ok(kernels::linear_prepared(x, packed, then)?)
-    }
-
-    /// Lays the weight out, if that takes less memory than the weight and serves all products.
-    fn alone(&self, weight: &Tensor, precision: Precision) -> Result<bool> {
-        let smaller = kernels::serve(&[weight]) && kernels::Packed::is_short(precision);
-        if smaller {
-            self.packed(weight, precision)?;
-        }
-        Ok(smaller)
-    }
-
-    fn packed(&self, weight: &Tensor, precision: Precision) -> Result<&kernels::Packed> {
-        if let Some(packed) = self.0.get() {
-            return Ok(packed);
-        }
-        let packed = kernels::Packed::new(weight, precision)?;
-        Ok(self.0.get_or_init(|| packed))
-    }
-
-    /// The memory of [`Self::linear`].
-    pub(super) fn trace(
-        x: &Shadow,
-        (weight, precision): (&Shadow, Precision),
-        bias: Option<&Tensor>,
-        activated: bool,
-        residual: Option<&Shadow>,
-    ) -> Shadow {
-        let learns = bias.is_some_and(Tensor::track_op) || weight.learns() || x.learns();
-        if learns || residual.is_some_and(Shadow::learns) || !kernels::preparing() {
-            return trace_finish(trace(x, weight, bias), activated, residual);
-        }
-        let [columns, depth] = [weight.dims()[0], weight.dims()[1]];
-        if kernels::Packed::is_short(precision) || !kernels::lies(x.dims()) {
-            weight.lay_out(kernels::Packed::bytes(columns, depth, precision));
-        }
-        Shadow::made(&x.dims_to(columns), &[&x.in_order()], Work::default())
-    }
-}
-
 /// The memory of [`linear`].
 pub(super) fn trace(x: &Shadow, weight: &Shadow, bias: Option<&Tensor>) -> Shadow {
     let (x, dims) = (x.in_order(), x.dims_to(weight.dims()[0]));
@@ -263,7 +208,7 @@ pub(super) fn trace(x: &Shadow, weight: &Shadow, bias: Option<&Tensor>) -> Shado
 }
 
 /// The memory of [`finish`].
-fn trace_finish(y: Shadow, activated: bool, residual: Option<&Shadow>) -> Shadow {
+pub(super) fn trace_finish(y: Shadow, activated: bool, residual: Option<&Shadow>) -> Shadow {
     let y = if activated { Shadow::made(y.dims(), &[&y], Work::default()) } else { y };
     match residual {
         Some(residual) => Shadow::shared(y.dims(), &[residual, &y]),
@@ -271,7 +216,11 @@ fn trace_finish(y: Shadow, activated: bool, residual: Option<&Shadow>) -> Shadow
     }
 }
 
-fn finish(y: Tensor, activation: Option<Activation>, residual: Option<&Tensor>) -> Result<Tensor> {
+pub(super) fn finish(
+    y: Tensor,
+    activation: Option<Activation>,
+    residual: Option<&Tensor>,
+) -> Result<Tensor> {
     let y = activation.map_or_else(|| Ok(y.clone()), |activation| activation.apply(&y))?;
     Ok(match residual {
         Some(residual) => {
@@ -283,7 +232,7 @@ fn finish(y: Tensor, activation: Option<Activation>, residual: Option<&Tensor>) 
 }
 
 /// Refuses what has no affine map.
-fn check(x: &Tensor, weight: &Tensor) -> Result<()> {
+pub(super) fn check(x: &Tensor, weight: &Tensor) -> Result<()> {
     let (out_dim, in_dim) = weight.dims2()?;
     if out_dim == 0 || in_dim == 0 {
         return Err(Error::shape("linear weight", "(O, I) without zeros", weight.dims()));
@@ -300,7 +249,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 }
 
 /// [`linear`] with products in `precision`.
-fn linear_in(
+pub(super) fn linear_in(
     precision: Precision,
     x: &Tensor,
     weight: &Tensor,

@@ -5,7 +5,8 @@
 use candle::Tensor;
 use candle_nn::VarBuilder;
 
-use super::linear::{Prepared, uniform};
+use super::linear::uniform;
+use super::prepared::Prepared;
 use super::{Bias, Precision, Shadow, Work};
 use crate::{Error, Result, kernels};
 

@@ -211,7 +211,8 @@ pub(crate) fn flat(x: &Tensor) -> Vec<f64> {
 pub(crate) fn assert_close(what: &str, found: &Tensor, expected: &Tensor, tolerance: f64) {
     assert_eq!(found.dims(), expected.dims(), "{what}");
     let (found, expected) = (flat(found), flat(expected));
-    let scale = expected.iter().fold(1e-3, |scale: f64, x| scale.max(x.abs()));
+    // What cancels out in a deep layer was about one before: the rounding of that stays.
+    let scale = expected.iter().fold(5e-3, |scale: f64, x| scale.max(x.abs()));
     for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
         let error = (found - expected).abs() / scale;
         assert!(error < tolerance, "{what}[{i}]: {found} instead of {expected}");

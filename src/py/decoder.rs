@@ -31,13 +31,30 @@ type Written = (String, usize, bool);
 
 #[pymethods]
 impl Decoder {
-    /// Opens a folder with options, tokenizer and weights.
+    /// Opens a folder with options, tokenizer and weights; these from the file `shared`, if one is
+    /// named, which is written if need be.
     #[staticmethod]
-    fn load(py: Python<'_>, folder: PathBuf, precision: &str, device: &str) -> PyResult<Self> {
-        let device = open_device(py, device)?;
+    #[pyo3(signature = (folder, precision, device, shared=None))]
+    fn load(
+        py: Python<'_>,
+        folder: PathBuf,
+        precision: &str,
+        device: &str,
+        shared: Option<PathBuf>,
+    ) -> PyResult<Self> {
         let precision: Precision = named("precision", precision)?;
-        call::long(py, None, |_| {
-            Ok(Self::new(language::Decoder::open(&folder, precision, &device)?))
+        let Some(shared) = shared else {
+            let device = open_device(py, device)?;
+            return call::long(py, None, |progress| {
+                Ok(Self::new(language::Decoder::open(&folder, precision, &device, progress)?))
+            });
+        };
+        if !["auto", "cpu"].contains(&device) {
+            let why = format!("found a file to share weights on {device}, expected \"cpu\"");
+            return Err(Error::value("shared", why).into());
+        }
+        call::long(py, None, |progress| {
+            Ok(Self::new(language::Decoder::open_shared(&folder, precision, &shared, progress)?))
         })
     }
 

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::UNIX_EPOCH;
 
 use candle::{DType, Device, Tensor};
 use serde::Deserialize;
@@ -108,6 +109,24 @@ impl Checkpoint {
         }
         let tensor = Tensor::from_raw_buffer(&bytes, dtype, &entry.shape, device)?;
         Ok(if dtype.is_float() { tensor.to_dtype(DType::F32)? } else { tensor })
+    }
+
+    /// Tells this checkpoint from others, and from itself after a change: by the names, sizes and
+    /// times of its files, and by what their headers say of the tensors.
+    pub fn identity(&self) -> Result<String> {
+        let mut said = Vec::new();
+        for (path, file) in &self.shards {
+            let failed = |source| Error::io(path, source);
+            let about = file.lock().unwrap_or_else(PoisonError::into_inner).metadata();
+            let about = about.map_err(failed)?;
+            let changed = about.modified().map_err(failed)?.duration_since(UNIX_EPOCH);
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            said.push(format!("{name} {} {changed:?}", about.len()));
+        }
+        for (name, (shard, entry)) in &self.entries {
+            said.push(format!("{name} {shard} {} {:?}", entry.type_name, entry.shape));
+        }
+        Ok(files::sha256_hex(said.join("\n").as_bytes()))
     }
 
     /// SHA-256 over the content of all shards, in hexadecimal.

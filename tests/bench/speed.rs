@@ -214,7 +214,7 @@ fn llama(folder: &Path, ids: Tensor, steps: usize, precision: Precision) -> Resu
     Llama::new(&config, parameters.builder())?; // declares what to load
     let weights = Checkpoint::open(folder.join("model.safetensors"))?;
     load(&parameters, &weights, &NameMap::named("llama")?, Strictness::Strict)?;
-    let model = Llama::sealed(&config, parameters.frozen_in(precision))?;
+    let model = Llama::sealed(&config, parameters.frozen_in(precision), Linear::seal)?;
     let prompt = ids.dim(1)? - steps;
     let mut cache = Cache::default();
     if steps > 0 {

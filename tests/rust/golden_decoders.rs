@@ -6,7 +6,7 @@ mod stored;
 
 use candle::{DType, Tensor};
 use carina::language::{Cache, Generation, Llama, LlamaConfig, Prompts, Stopping};
-use carina::nn::{Parameters, Pass, Precision, record};
+use carina::nn::{Linear, Parameters, Pass, Precision, record};
 use carina::progress::Progress;
 use carina::weights::{Checkpoint, NameMap, Strictness, load};
 use stored::{Expected, assert_close, assert_gradients, cases, device, folder};
@@ -256,7 +256,7 @@ fn fewer_bits_give_nearly_the_same_logits_in_a_part_of_the_memory() {
     let size = exact.sqr().unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
     for (precision, allowed) in [(Precision::Bf16, 0.05), (Precision::Q8_0, 0.05)] {
         let vb = case.parameters.frozen_in(precision);
-        let mut sealed = Llama::sealed(&case.config, vb).unwrap();
+        let mut sealed = Llama::sealed(&case.config, vb, Linear::seal).unwrap();
         let off = (run(&sealed) - &exact).unwrap().sqr().unwrap().mean_all().unwrap();
         let off = off.to_scalar::<f32>().unwrap().sqrt();
         assert!(off > 0.0 || precision == Precision::Bf16, "{precision:?} changes nothing");

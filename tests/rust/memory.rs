@@ -182,7 +182,8 @@ fn a_decoder_holds_what_is_planned() {
     let single = Decoder::create(&config, 0, &Device::Cpu).unwrap();
     single.save(folder.path()).unwrap();
     for precision in [Precision::F32, Precision::Bf16, Precision::Q8_0] {
-        let decoder = Decoder::open(folder.path(), precision, &Device::Cpu).unwrap();
+        let decoder = Decoder::open(folder.path(), precision, &Device::Cpu, &Progress::silent());
+        let decoder = decoder.unwrap();
         let sketch = DecoderSketch::new(decoder.config(), precision).unwrap();
         let there = [Kind::Weights, Kind::Packed];
         for (batch, tokens, new, beams) in [(1, 100, 1, 1), (3, 200, 30, 1), (2, 120, 150, 3)] {

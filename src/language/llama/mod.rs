@@ -43,16 +43,20 @@ impl Llama {
         Self::build(config, vb, |_| Ok(()))
     }
 
-    /// As [`Self::new`] for inference only: each linear map lets go of its weight once it is laid
-    /// out in the builder's precision, layer by layer.
-    pub fn sealed(config: &LlamaConfig, vb: VarBuilder) -> Result<Self> {
-        Self::build(config, vb, Linear::seal)
+    /// As [`Self::new`] for inference only: `seal` makes each linear map let go of its weight, layer
+    /// by layer; see [`Linear::seal`].
+    pub fn sealed(
+        config: &LlamaConfig,
+        vb: VarBuilder,
+        seal: impl FnMut(&mut Linear) -> Result<()>,
+    ) -> Result<Self> {
+        Self::build(config, vb, seal)
     }
 
     fn build(
         config: &LlamaConfig,
         vb: VarBuilder,
-        each: impl Fn(&mut Linear) -> Result<()>,
+        mut each: impl FnMut(&mut Linear) -> Result<()>,
     ) -> Result<Self> {
         config.validate()?;
         let &LlamaConfig { dim, vocab_size, .. } = config;
@@ -61,14 +65,14 @@ impl Llama {
         let base = (config.rope_theta, config.rope_scaling);
         let (size, places) = (config.head_size(), config.max_positions);
         let rope = Rope::scaled(size, base, places, RopeLayout::Halves, vb.device())?;
-        let layer = |i: usize| -> Result<Layer> {
+        let mut layer = |i: usize| -> Result<Layer> {
             let mut layer = Layer::new(config, i, &rope, model.pp(format!("layers.{i}")))?;
-            layer.linears_mut().into_iter().try_for_each(&each)?;
+            layer.linears_mut().into_iter().try_for_each(&mut each)?;
             Ok(layer)
         };
-        let layers = (0..config.depth).map(layer).collect::<Result<_>>()?;
+        let layers = (0..config.depth).map(&mut layer).collect::<Result<_>>()?;
         let mut lm_head = if config.tied {
-            Linear::tied(embed_tokens.weight(), &vb)
+            Linear::tied(embed_tokens.weight(), &vb.pp("lm_head"))
         } else {
             Linear::new(dim, vocab_size, Bias::Without, vb.pp("lm_head"))?
         };
