@@ -110,7 +110,7 @@ class Asking:
         Raises
         ------
         InvalidValueError
-            If the decoder was opened in fewer bits.
+            If the decoder was opened in fewer bits, or shared.
         ConfigError
             If a size is out of range, or a target is none of the decoder's maps.
 

@@ -244,7 +244,7 @@ class Decoder:
         Raises
         ------
         InvalidValueError
-            The decoder was opened in fewer bits and has no float32 weights.
+            The decoder was opened in fewer bits, or shared: it has no float32 weights.
         """
         self._core.save(Path(folder))
 
@@ -321,7 +321,7 @@ def load_decoder(
         written if it is not there, or is of other weights, another precision or
         another kind of processor; a file ``.<name>.lock`` stays beside it. The decoder
         is on the CPU, and its weights cannot be saved. The file may be deleted, never
-        changed.
+        changed: keep it where only those you trust can write.
 
     Returns
     -------

@@ -61,11 +61,14 @@ impl Layouts {
     ///
     /// # Errors
     /// When it is something else, or not whole.
-    pub fn open(path: &Path, source: &str) -> Result<Option<Self>> {
+    fn open(path: &Path, source: &str) -> Result<Option<Self>> {
         if !path.try_exists().map_err(|why| Error::io(path, why))? {
             return Ok(None);
         }
         drop(files::open(path)?); // refuses what could wait for ever
+        if path.is_dir() {
+            return Err(Error::format(path, "found a folder, expected a file or nothing"));
+        }
         let file = MappedFile::open(path)?;
         let Some(table) = table(file.bytes()) else {
             let why = "found no file of laid-out weights, or a part of one, expected a whole one \
@@ -93,8 +96,10 @@ impl Layouts {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let beside = path.with_file_name(format!(".{name}.lock"));
         let failed = |why| Error::io(&beside, why);
-        // The system unlocks it when its holder ends, however that may be.
-        let lock = File::create(&beside).map_err(failed)?;
+        // The system unlocks it when its holder ends, however that may be. What it says, if it is
+        // somebody else's, stays.
+        let lock = File::options().write(true).create(true).truncate(false).open(&beside);
+        let lock = lock.map_err(failed)?;
         loop {
             match lock.try_lock() {
                 Ok(()) => break,
@@ -113,7 +118,7 @@ impl Layouts {
     }
 
     /// Writes `path`, whole or not at all: all that `fill` puts in.
-    pub fn write(
+    fn write(
         path: &Path,
         source: &str,
         fill: impl FnOnce(&mut LayoutsWriter) -> Result<()>,
@@ -121,7 +126,7 @@ impl Layouts {
         let mut failed = None; // our own error, carried past the writer's io::Result
         let written = files::write_atomic_with(path, |file| {
             let weights = BTreeMap::new();
-            let mut writer = LayoutsWriter { file: BufWriter::new(file), at: 0, weights };
+            let mut writer = LayoutsWriter { path, file: BufWriter::new(file), at: 0, weights };
             if let Err(error) = fill(&mut writer) {
                 let text = error.to_string();
                 failed = Some(error);
@@ -151,7 +156,9 @@ impl Layouts {
             return Err(wrong(format!("found {found:?}, expected {:?}", (shape, precision))));
         }
         let packed = Packed::held(&self.file, &entry.pieces, shape, precision, entry.finite);
-        packed.ok_or_else(|| wrong("found another size than its shape takes".to_owned()))
+        packed.ok_or_else(|| {
+            wrong("found pieces of another size or place than its shape takes".to_owned())
+        })
     }
 }
 
@@ -161,11 +168,15 @@ fn table(bytes: &[u8]) -> Option<Table> {
     let (rest, len) = bytes.split_last_chunk::<8>()?;
     let start = rest.len().checked_sub(usize::try_from(u64::from_le_bytes(*len)).ok()?)?;
     let table: Table = serde_json::from_slice(&rest[start..]).ok()?;
-    (table.format == FORMAT).then_some(table)
+    // The last piece ends where the table begins, unless something is missing before it.
+    let pieces = table.weights.values().flat_map(|entry| &entry.pieces);
+    let end = pieces.map(|piece| piece.end).max().unwrap_or(0);
+    (table.format == FORMAT && end == start).then_some(table)
 }
 
 /// A file of laid-out weights that is being written.
 pub struct LayoutsWriter<'a> {
+    path: &'a Path,
     file: BufWriter<&'a mut File>,
     at: usize,
     weights: BTreeMap<String, Entry>,
@@ -182,8 +193,7 @@ impl LayoutsWriter<'_> {
                 file.write_all(&gap[..start - self.at])?;
                 file.write_all(bytes)
             };
-            // The path is in the error that the file's writer makes of this one.
-            write(&mut self.file).map_err(|why| Error::io(name, why))?;
+            write(&mut self.file).map_err(|why| Error::io(self.path, why))?;
             self.at = start + bytes.len();
             pieces.push(start..self.at);
         }

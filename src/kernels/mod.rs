@@ -63,7 +63,7 @@ mod unit;
 pub(crate) use activation::{
     Forward, GELU, GELU_TANH, Nonlinearity, QUICK_GELU, RELU, SILU, activate, gate,
 };
-pub(crate) use attention::{Scores, attend, attend_packed};
+pub(crate) use attention::{Scores, attend, attend_packed, attention_workspace};
 pub(crate) use batch_norm::{Statistics, batch_norm, batch_statistics};
 pub(crate) use buffer::{reach, read, serve};
 pub(crate) use conv::{

@@ -75,7 +75,7 @@ fn numbers(lines: &mut [Line]) -> &mut [f32] {
     unsafe { std::slice::from_raw_parts_mut(start, len) }
 }
 
-/// Fills a panel (depth, width) of zeros with the columns from `first` on.
+/// Fills a panel (depth, width), of zeros where there is no column, with the columns from `first` on.
 fn fill(right: Lines, first: usize, width: usize, panel: &mut [f32]) {
     let count = width.min(right.count - first);
     if !right.along {

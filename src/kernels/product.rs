@@ -332,6 +332,21 @@ mod tests {
     }
 
     #[test]
+    fn turned_factors_give_what_others_give() {
+        for (rows, columns, depth) in [(1, 5, 3), (17, 40, 31), (30, 70, 1700)] {
+            let (a, w) = (numbers(rows * depth, 1), numbers(columns * depth, 2));
+            let turned: Vec<f32> =
+                (0..rows * depth).map(|i| a[i % rows * depth + i / rows]).collect();
+            for level in levels() {
+                let packed = Columns::of(level, Lines::rows(&w, columns, depth));
+                let run = |a| product(a, packed.view(), Finish::default());
+                let expected = run(Lines::rows(&a, rows, depth));
+                assert_eq!(run(Lines::columns(&turned, depth, rows)), expected, "{level:?}");
+            }
+        }
+    }
+
+    #[test]
     fn threads_do_not_change_a_bit() {
         let (a, w) = (numbers(60 * 1000, 1), numbers(500 * 1000, 2));
         let packed = Columns::of(level(), Lines::rows(&w, 500, 1000));

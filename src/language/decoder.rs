@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use candle::{Device, Tensor};
+use candle::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
 use super::{Generation, Llama, LlamaConfig, Message, Prompts, Script, Tokenizer};
-use crate::kernels::Layouts;
+use crate::kernels::{self, Layouts};
 use crate::nn::{Linear, Outline, Parameters, Pass, Precision, in_precision, without};
 use crate::progress::Progress;
 use crate::weights::{Checkpoint, LoadReport, NameMap, filled, save, stream};
@@ -22,7 +22,7 @@ const LARGEST_BATCH: usize = 4096;
 pub struct Decoder {
     script: Script,
     model: Llama,
-    /// What is saved and trained; a decoder opened in fewer bits keeps none.
+    /// What is saved and trained; a decoder opened in fewer bits, or shared, keeps none.
     parameters: Option<Parameters>,
     precision: Precision,
     report: Option<LoadReport>,
@@ -120,8 +120,12 @@ impl Decoder {
         shared: &Path,
         progress: &Progress,
     ) -> Result<Self> {
+        if !kernels::reach(&Tensor::zeros((), DType::F32, &Device::Cpu)?) {
+            return Self::open(folder, precision, &Device::Cpu, progress); // nobody else reads it
+        }
         let Folder { config, script, checkpoint, map } = Folder::open(folder.as_ref())?;
-        let source = format!("{} in {precision:?}", checkpoint.identity()?);
+        let (version, identity) = (env!("CARGO_PKG_VERSION"), checkpoint.identity()?);
+        let source = format!("{identity} by {map} in {precision:?}, carina {version}");
         let (weights, report) = streamed(&config, checkpoint, (map, precision), &Device::Cpu)?;
         let layouts = Layouts::open_or_write(shared, &source, progress, |file| {
             let seal = |linear: &mut Linear| progress.check().and_then(|()| linear.seal_to(file));
@@ -254,7 +258,8 @@ impl Decoder {
     /// Writes what [`Self::open`] reads: options, tokenizer, chat template and weights in float32.
     pub fn save(&self, folder: &Path) -> Result<()> {
         let Some(parameters) = &self.parameters else {
-            let why = "found a decoder without its weights in float32, expected one opened in f32 that shares none";
+            let why = "found a decoder without its weights in float32, expected one opened in f32 \
+                       that shares none";
             return Err(Error::value("precision", why));
         };
         files::create_folder(folder)?;
@@ -279,7 +284,7 @@ impl Decoder {
         &self.model
     }
 
-    /// The model whose parameters gather gradients, and those; `None` when opened in fewer bits.
+    /// The model whose parameters gather gradients, and those; `None` when opened in fewer bits, or shared.
     pub fn learning(&self) -> Result<Option<(Llama, &Parameters)>> {
         let Some(parameters) = &self.parameters else { return Ok(None) };
         Ok(Some((Llama::new(self.config(), parameters.builder())?, parameters)))
@@ -298,7 +303,7 @@ impl Decoder {
         self.precision
     }
 
-    /// The named tensors; `None` when opened in fewer bits.
+    /// The named tensors; `None` when opened in fewer bits, or shared.
     pub fn parameters(&self) -> Option<&Parameters> {
         self.parameters.as_ref()
     }

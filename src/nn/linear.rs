@@ -81,7 +81,9 @@ impl Linear {
         self.rests()?;
         if self.precision == Precision::Q8_0 && !kernels::reach(&self.weight) {
             self.weight = kernels::in_eight_bits(&self.weight)?;
-        } else if !self.prepared.alone && self.prepared.alone(&self.weight, self.precision)? {
+        } else if !self.prepared.alone
+            && self.prepared.lay_out_alone(&self.weight, self.precision)?
+        {
             self.weight = absent(self.weight.shape(), self.weight.device())?;
         }
         Ok(())

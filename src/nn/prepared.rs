@@ -82,6 +82,11 @@ impl Prepared {
     ) -> Result<Tensor> {
         let parts = [Some(x), Some(weight), bias, residual];
         let served = parts.iter().flatten().all(|t| !t.track_op() && kernels::serve(&[t]));
+        if self.alone && !served {
+            let why = "found one whose weight is laid out and gone, expected one that still has its \
+                       weight: nothing learns from it, and only the kernels can read it";
+            return Err(Error::value("linear layer", why));
+        }
         let prepared = kernels::preparing() || self.packed.get().is_some();
         let lies = served && !self.alone && !Packed::is_short(precision);
         if !(lies || served && prepared) {
@@ -107,7 +112,7 @@ impl Prepared {
     }
 
     /// Lays the weight out, if that takes less memory than the weight and serves all products.
-    pub(super) fn alone(&mut self, weight: &Tensor, precision: Precision) -> Result<bool> {
+    pub(super) fn lay_out_alone(&mut self, weight: &Tensor, precision: Precision) -> Result<bool> {
         if kernels::serve(&[weight]) && Packed::is_short(precision) {
             self.packed(weight, precision)?;
             self.alone = true;

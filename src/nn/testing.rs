@@ -103,7 +103,9 @@ fn check(shapes: &[&[usize]], layer: &Layer, quotients: bool) {
     }
     assert!(taped.is_empty(), "gradients of what is no leaf");
     for (name, var) in double.leaves() {
-        assert_close(&format!("gradient of {name}"), &fused[&name], &composed[&name], 1e-4);
+        // Float32 rounds what a deep model sums: a few units in the last place of one stay.
+        let within = (1e-4, 5e-3);
+        assert_within(&format!("gradient of {name}"), &fused[&name], &composed[&name], within);
         let value = || {
             let out = double.run(layer, &double.tensors());
             objective(&out, &probe).to_scalar::<f64>().unwrap()
@@ -209,10 +211,14 @@ pub(crate) fn flat(x: &Tensor) -> Vec<f64> {
 
 /// Asserts that `found` is `expected` up to `tolerance` times the largest value expected.
 pub(crate) fn assert_close(what: &str, found: &Tensor, expected: &Tensor, tolerance: f64) {
+    assert_within(what, found, expected, (tolerance, 1e-3));
+}
+
+/// As [`assert_close`], where the largest value counts as `least` if it is less.
+fn assert_within(what: &str, found: &Tensor, expected: &Tensor, (tolerance, least): (f64, f64)) {
     assert_eq!(found.dims(), expected.dims(), "{what}");
     let (found, expected) = (flat(found), flat(expected));
-    // What cancels out in a deep layer was about one before: the rounding of that stays.
-    let scale = expected.iter().fold(5e-3, |scale: f64, x| scale.max(x.abs()));
+    let scale = expected.iter().fold(least, |scale: f64, x| scale.max(x.abs()));
     for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
         let error = (found - expected).abs() / scale;
         assert!(error < tolerance, "{what}[{i}]: {found} instead of {expected}");

@@ -142,7 +142,7 @@ impl Decoder {
     /// What writing (with `options`, JSON) or scoring (without) will hold in memory, as JSON.
     #[pyo3(signature = (batch, tokens, *, options=None))]
     fn plan(&self, batch: usize, tokens: usize, options: Option<&str>) -> PyResult<String> {
-        let sketch = DecoderSketch::new(self.0.config(), self.0.precision())?;
+        let sketch = DecoderSketch::of(&self.0)?;
         let plan = match options {
             Some(options) => sketch.write(batch, tokens, &parsed("options", options)?)?,
             None => sketch.score(batch, tokens),

@@ -29,12 +29,13 @@ impl Model {
     pub fn graft(&mut self, decoder: &Decoder, how: &Grafting) -> Result<()> {
         let Some(weights) = decoder.parameters() else {
             let found = match decoder.precision() {
-                Precision::Bf16 => "bf16",
-                Precision::F32 | Precision::Q8_0 => "q8_0",
+                Precision::F32 => "shared",
+                Precision::Bf16 => "in bf16",
+                Precision::Q8_0 => "in q8_0",
             };
             let why = format!(
-                "found one opened in {found}, expected f32: gradients pass through its weights; \
-                 open it with load_decoder(folder)"
+                "found one opened {found}, expected f32, not shared: gradients pass through its \
+                 weights; open it with load_decoder(folder)"
             );
             return Err(Error::value("decoder", why));
         };

@@ -19,10 +19,19 @@ pub struct DecoderSketch {
 impl DecoderSketch {
     /// The decoder of these options whose matrices are multiplied in `precision`.
     pub fn new(config: &LlamaConfig, precision: Precision) -> Result<Self> {
+        Self::built(config, precision, !precision.is_single())
+    }
+
+    /// The sketch of an open decoder.
+    pub fn of(decoder: &Decoder) -> Result<Self> {
+        Self::built(decoder.config(), decoder.precision(), decoder.parameters().is_none())
+    }
+
+    fn built(config: &LlamaConfig, precision: Precision, sealed: bool) -> Result<Self> {
         let outline = Outline::default();
         let model = Llama::new(config, outline.builder(false, precision))?;
-        // In fewer bits only what is looked up or added stays beside the laid-out matrices.
-        let stays = |name: &str| precision.is_single() || name.contains("embed_tokens");
+        // Of a sealed one only what is looked up or added stays beside the laid-out matrices.
+        let stays = |name: &str| !sealed || name.contains("embed_tokens");
         let shapes = outline.shapes().into_iter();
         let held = shapes.filter(|(name, shape)| shape.len() < 2 || stays(name));
         let weights =
@@ -115,7 +124,8 @@ fn check(decoder: &Decoder, plan: impl FnOnce(&DecoderSketch) -> Result<Plan>) -
     if !decoder.model().device().is_cpu() {
         return Ok(());
     }
-    let plan = plan(&DecoderSketch::new(decoder.config(), decoder.precision())?)?;
-    let laid_out = if decoder.precision().is_single() { 0 } else { plan.of(Kind::Packed) };
+    let plan = plan(&DecoderSketch::of(decoder)?)?;
+    let sealed = decoder.parameters().is_none();
+    let laid_out = if sealed { plan.of(Kind::Packed) } else { 0 };
     plan.fit(plan.of(Kind::Weights) + laid_out, " or with fewer new tokens")
 }

@@ -83,6 +83,23 @@ pub(super) struct Given<'a> {
     pub(super) g: Heads<'a>,
 }
 
+/// Features filled up to whole tiles.
+fn filled_up(dim: usize) -> usize {
+    dim.next_multiple_of(tile::size(level()).1)
+}
+
+/// Into how many tasks the queries of heads that share keys are cut.
+fn cuts(heads: usize, queries: usize) -> usize {
+    TASKS.div_ceil(heads.max(1)).min(queries.div_ceil(QUERIES)).max(1)
+}
+
+/// The bytes that the backward needs beside the gradients, for keys (B, Hkv, M, D) and values as
+/// wide.
+pub(crate) fn attention_workspace(queries: usize, [batch, heads, keys, dim]: [usize; 4]) -> usize {
+    let sums = 2 * batch * heads * keys * filled_up(dim);
+    size_of::<f32>() * sums * cuts(batch * heads, queries)
+}
+
 /// Writes the gradients of q, k and v, all of them.
 ///
 /// # Safety
@@ -90,8 +107,7 @@ pub(super) struct Given<'a> {
 #[allow(unsafe_code)]
 pub(super) unsafe fn backward(plan: &Plan, given: Given, [dq, dk, dv]: [Target; 3]) {
     let heads = plan.batch * plan.kv_heads;
-    let width = tile::size(level()).1;
-    let widths = [plan.dim, plan.value_dim].map(|dim| dim.next_multiple_of(width));
+    let widths = [plan.dim, plan.value_dim].map(filled_up);
     let (keys, values) = (plan.keys * widths[0], plan.keys * widths[1]);
     let head = |i: usize| (i / plan.kv_heads, i % plan.kv_heads);
     let write = |i: usize, sums: &[f32]| {
@@ -102,13 +118,15 @@ pub(super) unsafe fn backward(plan: &Plan, given: Given, [dq, dk, dv]: [Target; 
             dv.write(head(i), 0, (v, widths[1]), (plan.value_dim, 1.0));
         }
     };
-    let cuts = TASKS.div_ceil(heads.max(1)).min(plan.queries.div_ceil(QUERIES)).max(1);
+    let groups = plan.queries.div_ceil(QUERIES);
+    let cuts = cuts(heads, plan.queries);
     // Without keys there is a number for each task nevertheless: queries get their zeros.
     let size = (keys + values).max(1);
     let mut sums = vec![0.0; heads * cuts * size];
     each(parts(&mut sums, size), 1, |task, sums| {
         let (i, cut) = (task / cuts, task % cuts);
-        let queries = plan.queries * cut / cuts..plan.queries * (cut + 1) / cuts;
+        let [first, end] = [cut, cut + 1].map(|cut| groups * cut / cuts * QUERIES);
+        let queries = first..end.min(plan.queries);
         SCRATCH.with_borrow_mut(|scratch| {
             let own = sums.split_at_mut(keys);
             // SAFETY: these queries of these heads belong to this task.

@@ -98,8 +98,10 @@ pub(super) fn forward(plan: &Plan, q: Heads, k: Heads, v: Heads) -> (Vec<f32>, V
     let to = (Cells(out.as_mut_ptr()), Cells(shares.as_mut_ptr().cast()));
     parallel(heads * cuts, |task| {
         let (cut, b, h) = (task % cuts, task / cuts / plan.heads, task / cuts % plan.heads);
-        let queries = plan.queries * cut / cuts..plan.queries * (cut + 1) / cuts;
-        if queries.len() > FEW {
+        // Whole groups, so that queries have the same company for any number of threads.
+        let [first, end] = [cut, cut + 1].map(|cut| groups * cut / cuts * QUERIES);
+        let queries = first..end.min(plan.queries);
+        if plan.queries > FEW {
             plan.head((q, k, v), (b, h), queries, to);
         } else {
             plan.few((q, k, v), (b, h), queries, to);

@@ -19,6 +19,7 @@ use super::lines::Lines;
 use super::simd::{kernel, level};
 use super::tile;
 
+pub(crate) use backward::attention_workspace;
 pub(crate) use ops::{attend, attend_packed};
 pub(crate) use scores::Scores;
 

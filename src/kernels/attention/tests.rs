@@ -178,6 +178,33 @@ fn what_is_not_a_number_stays_one_and_what_nobody_sees_is_not_read() {
     for (out, _) in one_head(&q, &spoilt(&k, 899, f32::NAN), &v, true) {
         assert_eq!(wrong(&out), [false, false, true]);
     }
+    // As many queries as fill blocks: those of a whole group see the same spans.
+    let many = noise(4, &[1, 1, 500, 8]);
+    let (k, v) = (noise(2, &[1, 1, 500, 8]), noise(3, &[1, 1, 500, 8]));
+    for (out, _) in one_head(&many, &spoilt(&k, 20, f32::NAN), &v, false) {
+        assert_eq!(wrong(&out), [true; 500]);
+    }
+    for (out, _) in one_head(&spoilt(&many, 77, f32::NAN), &k, &v, false) {
+        assert_eq!(wrong(&out), std::array::from_fn::<bool, 500, _>(|i| i == 77));
+    }
+    for (k, v) in [(spoilt(&k, 499, f32::NAN), v.clone()), (k, spoilt(&v, 499, f32::NAN))] {
+        for (out, _) in one_head(&many, &k, &v, true) {
+            let wrong = wrong(&out);
+            assert!(!wrong[..336].contains(&true) && wrong[499]);
+        }
+    }
+}
+
+#[test]
+fn nothing_attends_to_nothing() {
+    for (queries, keys) in [(0, 5), (5, 0), (90, 0), (0, 0)] {
+        let (q, k) = (noise(1, &[2, 3, queries, 8]), noise(2, &[2, 3, keys, 8]));
+        let scores = || Scores::new([2, 3, queries, keys], 1.0, (true, None), None, None).unwrap();
+        for (out, gradients) in runs(&[&q, &k, &k], |x| attend(&x[0], &x[1], &x[2], scores())) {
+            assert_eq!(out.dims(), [2, queries, 3, 8]);
+            assert!(gradients.iter().chain([&out]).flat_map(values).all(|x| x == 0.0));
+        }
+    }
 }
 
 #[test]
@@ -185,7 +212,8 @@ fn scores_too_low_to_count_leave_zeros() {
     let (q, k) = (Tensor::full(-1e20f32, (1, 1, 2, 4), &candle::Device::Cpu).unwrap(), 1e20f64);
     let v = noise(3, &[1, 1, 400, 4]);
     let k = (v.ones_like().unwrap() * k).unwrap();
-    for (out, gradients) in one_head(&q, &k, &v, false) {
+    let many = q.repeat((1, 1, 50, 1)).unwrap();
+    for (out, gradients) in [&q, &many].into_iter().flat_map(|q| one_head(q, &k, &v, false)) {
         assert!(values(&out).iter().all(|x| *x == 0.0));
         assert!(gradients.iter().all(|g| values(g).iter().all(|x| *x == 0.0)));
     }

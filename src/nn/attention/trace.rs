@@ -2,6 +2,7 @@
 
 use super::{Attention, Projections, needs_split};
 use crate::Result;
+use crate::kernels::attention_workspace;
 use crate::nn::{Shadow, Work};
 
 impl Attention {
@@ -12,15 +13,19 @@ impl Attention {
         let attended = match &self.projections {
             Projections::Fused(qkv) => {
                 let qkv = qkv.trace(x, false, None); // (B, N, (H + 2 Hkv) D)
-                // The gradients of the three parts, before they lie in a row.
-                let backward = size_of::<f32>() * qkv.dims().iter().product::<usize>();
+                let (batch, tokens) = (x.dims()[0], x.dims()[1]);
+                let keys = [batch, self.kv_heads, tokens, self.head_dim];
+                let backward = attention_workspace(tokens, keys);
                 Shadow::made(&dims, &[&qkv], Work { backward, ..Work::default() })
             }
             Projections::Split { query, key, value } => {
                 let context = context.unwrap_or(x);
                 let parts = [(query, x), (key, context), (value, context)];
                 let [q, k, v] = parts.map(|(map, from)| self.heads(&map.trace(from, false, None)));
-                Shadow::made(&dims, &[&q, &k, &v], Work::default())
+                let (batch, keys) = (x.dims()[0], context.dims()[1]);
+                let keys = [batch, self.kv_heads, keys, self.head_dim];
+                let backward = attention_workspace(x.dims()[1], keys);
+                Shadow::made(&dims, &[&q, &k, &v], Work { backward, ..Work::default() })
             }
         };
         self.out.trace(&attended, false, residual)
