@@ -42,10 +42,30 @@ pub fn temporary_beside(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.{}.{unique}.tmp", std::process::id()))
 }
 
+/// Removes what writers of `path` that were killed have left beside it. Nobody may be writing it.
+pub fn sweep_beside(path: &Path) {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let left = |found: &str| {
+        let own = found.strip_prefix('.').and_then(|rest| rest.strip_prefix(&*name));
+        let unique = own.and_then(|rest| rest.strip_prefix('.')?.strip_suffix(".tmp"));
+        unique
+            .and_then(|unique| unique.split_once('.'))
+            .is_some_and(|(process, count)| number(process) && number(count))
+    };
+    let entries = fs::read_dir(folder_of(path)).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| left(&entry.file_name().to_string_lossy())) {
+        let _ = fs::remove_file(entry.path()); // rubbish costs room, nothing else
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Makes a rename in the folder of `path` durable.
 pub fn sync_folder(path: &Path) -> std::io::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+    File::open(folder_of(path))?.sync_all()
 }
 
 /// Opens a file for reading. A pipe could wait for ever and a device never end: they are refused.
@@ -103,6 +123,25 @@ mod tests {
         assert!(failed.unwrap_err().to_string().contains("a.json: disk full"));
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_killed_writers_left_is_swept_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.b");
+        let kept = [".a.b.12.x.tmp", ".a.b.1.tmp", ".a.b.1.2.tmp.gz", "a.b", ".a.1.2.tmp", "x"];
+        for name in kept.iter().chain(&[".a.b.12.0.tmp"]) {
+            fs::write(folder.path().join(name), b"").unwrap();
+        }
+        let left = temporary_beside(&path);
+        fs::write(&left, b"").unwrap();
+        sweep_beside(&path);
+        let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        let mut kept = kept.map(str::to_owned);
+        kept.sort();
+        assert_eq!(names, kept);
     }
 
     #[cfg(unix)]

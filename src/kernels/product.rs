@@ -71,16 +71,14 @@ impl Left<'_> {
     }
 }
 
-/// `a` times `b` on this thread alone, to `rows` of `out` that start `stride` apart.
-///
-/// # Safety
-/// `out` may be written for the rows of `a` over the columns of `b`, by this thread alone.
-#[allow(unsafe_code)]
-pub(super) unsafe fn product_here(a: Left, b: Panels, (out, stride): (*mut f32, usize)) {
+/// `a` times `b` on this thread alone, to rows of `out` that start `stride` apart.
+pub(super) fn product_here(a: Left, b: Panels, (out, stride): (&mut [f32], usize)) {
     let rows = a.rows.count;
     assert!(a.rows.depth == b.depth, "sizes of a product");
+    assert!(b.columns <= stride && out.len() >= rows * stride, "room for a product");
     let panels = 0..b.columns.div_ceil(tile::size(b.level).1);
-    Work { a, b, finish: Finish::default(), out: Cells(out), stride }.run(0..rows, panels);
+    let out = Cells(out.as_mut_ptr());
+    Work { a, b, finish: Finish::default(), out, stride }.run(0..rows, panels);
 }
 
 /// Adds to the rows of `sums` the product of `count` rows and, of `b`, the rows `depths`, on this

@@ -98,7 +98,7 @@ impl Decoder {
         let Folder { config, script, checkpoint, map } = Folder::open(folder.as_ref())?;
         if precision.is_single() {
             let build = |vb| Llama::new(&config, vb); // declares what to load
-            let (_, parameters, report) = filled(&checkpoint, map, device, build)?;
+            let (_, parameters, report) = filled(&checkpoint, map, device, progress, build)?;
             let model = Llama::new(&config, parameters.frozen())?;
             let (parameters, report) = (Some(parameters), Some(report));
             return Ok(Self { script, model, parameters, precision, report });
@@ -362,4 +362,36 @@ fn check_batch(batch_size: usize) -> Result<()> {
         return Err(Error::value("batch_size", why));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_ends_opening_and_leaves_no_file() {
+        let config = LlamaConfig {
+            depth: 1,
+            dim: 16,
+            heads: 2,
+            kv_heads: 1,
+            mlp_dim: 32,
+            max_positions: 16,
+            ..LlamaConfig::preset("1m").unwrap()
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let made = folder.path().join("decoder");
+        Decoder::create(&config, 0, &Device::Cpu).unwrap().save(&made).unwrap();
+        let (shared, stopped) = (folder.path().join("shared"), Progress::silent());
+        stopped.stop();
+        for precision in [Precision::F32, Precision::Bf16, Precision::Q8_0] {
+            let opened = Decoder::open(&made, precision, &Device::Cpu, &stopped);
+            assert!(matches!(opened, Err(Error::Interrupted)), "{opened:?}");
+        }
+        let opened = Decoder::open_shared(&made, Precision::F32, &shared, &stopped);
+        assert!(matches!(opened, Err(Error::Interrupted)), "{opened:?}");
+        let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name());
+        let files: Vec<_> = files.filter(|name| name != "decoder").collect();
+        assert!(files.iter().all(|name| name == ".shared.lock"), "{files:?}");
+    }
 }

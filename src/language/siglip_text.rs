@@ -15,6 +15,7 @@ use crate::nn::{
     Account, Activation, AttentionConfig, AttentionInput, Bias, Block, BlockConfig, Embedding,
     LayerNorm, Linear, Parameters, Pass, Shadow,
 };
+use crate::progress::Progress;
 use crate::weights::{Checkpoint, LoadReport, filled};
 use crate::{Error, Result, files};
 
@@ -186,7 +187,9 @@ impl SiglipText {
         let folder = folder.as_ref();
         let config = SiglipTextConfig::from_hf_file(&folder.join("config.json"))?;
         let checkpoint = Checkpoint::open(folder)?;
-        filled(&checkpoint, "siglip_text", device, |vb| Self::new(&config, &vb))
+        filled(&checkpoint, "siglip_text", device, &Progress::silent(), |vb| {
+            Self::new(&config, &vb)
+        })
     }
 
     /// The options it was built from.

@@ -17,6 +17,7 @@ use crate::nn::{
     Account, Attention, AttentionConfig, AttentionInput, AttentionLayout, Bias, Dropout, Embedding,
     GatedMlp, Linear, Mlp, MlpConfig, Parameters, Pass, RmsNorm, Shadow, sum,
 };
+use crate::progress::Progress;
 use crate::weights::{Checkpoint, LoadReport, filled};
 use crate::{Error, Result};
 
@@ -56,7 +57,7 @@ impl T5 {
         let folder = folder.as_ref();
         let config = T5Config::from_hf_file(&folder.join("config.json"))?;
         let checkpoint = Checkpoint::open(folder)?;
-        filled(&checkpoint, "t5", device, |vb| Self::new(&config, vb))
+        filled(&checkpoint, "t5", device, &Progress::silent(), |vb| Self::new(&config, vb))
     }
 
     /// The options it was built from.

@@ -54,7 +54,8 @@ impl TextEncoder {
             config.pooler = checkpoint.keys().any(|key| key.ends_with("pooler.dense.weight"));
         }
         let build = |vb| TextBody::new(&config, vb); // declares what to load
-        let (_, parameters, report) = filled(&checkpoint, config.map(), device, build)?;
+        let (_, parameters, report) =
+            filled(&checkpoint, config.map(), device, &Progress::silent(), build)?;
         let body = TextBody::new(&config, parameters.frozen())?;
         let config_path = path;
         Ok(Self { tokenizer, config, body, parameters, sentence, report, config_path, checkpoint })

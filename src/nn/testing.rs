@@ -52,6 +52,9 @@ impl Point {
     }
 }
 
+/// What the largest value expected counts as if it is less.
+const LEAST: f64 = 1e-3;
+
 type Layer<'a> = dyn Fn(&[Tensor], VarBuilder) -> Result<Tensor> + 'a;
 
 /// What `work` gives beside its loss, and the gradients; most of what ran must be on the tape.
@@ -66,7 +69,17 @@ pub(crate) fn check_gradients(
     shapes: &[&[usize]],
     layer: impl Fn(&[Tensor], VarBuilder) -> Result<Tensor>,
 ) {
-    check(shapes, &layer, true);
+    check(shapes, &layer, (true, LEAST));
+}
+
+/// As [`check_gradients`] for a deep model: where gradients cancel out, what float32 rounded of the
+/// terms stays, so that smaller ones than `least` count as this.
+pub(crate) fn check_deep_gradients(
+    shapes: &[&[usize]],
+    least: f64,
+    layer: impl Fn(&[Tensor], VarBuilder) -> Result<Tensor>,
+) {
+    check(shapes, &layer, (true, least));
 }
 
 /// As [`check_gradients`] without the difference quotients, for tensors too large for them: the
@@ -75,10 +88,10 @@ pub(crate) fn check_precision(
     shapes: &[&[usize]],
     layer: impl Fn(&[Tensor], VarBuilder) -> Result<Tensor>,
 ) {
-    check(shapes, &layer, false);
+    check(shapes, &layer, (false, LEAST));
 }
 
-fn check(shapes: &[&[usize]], layer: &Layer, quotients: bool) {
+fn check(shapes: &[&[usize]], layer: &Layer, (quotients, least): (bool, f64)) {
     let single = random_point(shapes, layer);
     let double = single.to_dtype(DType::F64);
     let (out, exact) = (single.run(layer, &single.tensors()), double.run(layer, &double.tensors()));
@@ -103,8 +116,7 @@ fn check(shapes: &[&[usize]], layer: &Layer, quotients: bool) {
     }
     assert!(taped.is_empty(), "gradients of what is no leaf");
     for (name, var) in double.leaves() {
-        // Float32 rounds what a deep model sums: a few units in the last place of one stay.
-        let within = (1e-4, 5e-3);
+        let within = (1e-4, least);
         assert_within(&format!("gradient of {name}"), &fused[&name], &composed[&name], within);
         let value = || {
             let out = double.run(layer, &double.tensors());
@@ -211,7 +223,7 @@ pub(crate) fn flat(x: &Tensor) -> Vec<f64> {
 
 /// Asserts that `found` is `expected` up to `tolerance` times the largest value expected.
 pub(crate) fn assert_close(what: &str, found: &Tensor, expected: &Tensor, tolerance: f64) {
-    assert_within(what, found, expected, (tolerance, 1e-3));
+    assert_within(what, found, expected, (tolerance, LEAST));
 }
 
 /// As [`assert_close`], where the largest value counts as `least` if it is less.

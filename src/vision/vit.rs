@@ -14,6 +14,7 @@ use crate::nn::{
     AttentionConfig, AttentionInput, Bias, Block, BlockConfig, Dropout, LayerNorm, Linear,
     Parameters, Pass, PatchEmbed2d, PatchEmbed2dConfig, Shadow, position,
 };
+use crate::progress::Progress;
 use crate::weights::{Checkpoint, LoadReport, filled};
 use crate::{Error, Result};
 
@@ -97,7 +98,9 @@ impl Vit {
         checkpoint: &Checkpoint,
         device: &Device,
     ) -> Result<(Self, Parameters, LoadReport)> {
-        filled(checkpoint, layout.map_name(), device, |vb| Self::new(config, vb))
+        filled(checkpoint, layout.map_name(), device, &Progress::silent(), |vb| {
+            Self::new(config, vb)
+        })
     }
 
     /// The options it was built from.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::name_map::Source;
 use super::{Checkpoint, LoadReport, Misshapen, NameMap};
 use crate::nn::Parameters;
+use crate::progress::Progress;
 use crate::{Error, Result};
 
 /// Which differences between checkpoint and model are accepted.
@@ -45,12 +46,24 @@ pub fn load(
     map: &NameMap,
     strictness: Strictness,
 ) -> Result<LoadReport> {
+    load_watched(parameters, checkpoint, map, strictness, &Progress::silent())
+}
+
+/// As [`load`], until `progress` is told to stop: then some parameters are filled.
+fn load_watched(
+    parameters: &Parameters,
+    checkpoint: &Checkpoint,
+    map: &NameMap,
+    strictness: Strictness,
+    progress: &Progress,
+) -> Result<LoadReport> {
     let shapes = parameters.all().into_iter().map(|(name, var)| (name, var.dims().to_vec()));
     let (report, plan) = compare(shapes, checkpoint, map)?;
     if !strictness.accepts(&report) {
         return Err(Error::checkpoint(checkpoint.path(), report.complaint()));
     }
     for (name, source, shape) in &plan {
+        progress.check()?;
         let values = read(checkpoint, source, parameters.device())?.reshape(shape.as_slice())?;
         parameters.set(name, &values)?;
     }
@@ -63,11 +76,13 @@ pub fn filled<M>(
     checkpoint: &Checkpoint,
     map: &str,
     device: &Device,
+    progress: &Progress,
     build: impl FnOnce(VarBuilder<'static>) -> Result<M>,
 ) -> Result<(M, Parameters, LoadReport)> {
     let parameters = Parameters::blank(device);
     let model = build(parameters.builder())?;
-    let report = load(&parameters, checkpoint, &NameMap::named(map)?, Strictness::Strict)?;
+    let (map, strictness) = (NameMap::named(map)?, Strictness::Strict);
+    let report = load_watched(&parameters, checkpoint, &map, strictness, progress)?;
     Ok((model, parameters, report))
 }
 

@@ -1,5 +1,6 @@
 """Decoders whose weights several processes hold together."""
 
+import json
 import os
 import re
 import subprocess
@@ -64,6 +65,10 @@ def test_a_tied_table_is_read_and_its_layout_shared(tmp_path, shared):
     np.testing.assert_allclose(
         opened.logits(TEXT), made.logits(TEXT), rtol=1e-4, atol=1e-5
     )
+    whole = shared.read_bytes()
+    table = json.loads(whole[whole.rindex(b'{"format"') : -16])
+    assert "lm_head.weight" in table["weights"]
+    assert not any("embed" in name for name in table["weights"])
 
 
 def test_other_weights_and_another_precision_are_written_anew(folder, shared):
@@ -165,7 +170,9 @@ def test_places_that_cannot_be_written_and_gpus_are_refused(folder, tmp_path):
 OPEN = """
 import sys, carina
 decoder = carina.load_decoder(sys.argv[1], precision="q8_0", shared=sys.argv[2])
-print(decoder.logits("clear lungs").sum())
+maps = open("/proc/self/maps") if sys.platform == "linux" else ()
+held = {line.split()[4] for line in maps if line.rstrip().endswith(sys.argv[2])}
+print(*held, decoder.logits("clear lungs").sum())
 """
 
 
@@ -174,9 +181,15 @@ def test_processes_that_start_together_write_one_file(folder, shared):
         command = [sys.executable, "-c", OPEN, folder, shared]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
+    rubbish = shared.with_name(f".{shared.name}.1.0.tmp")  # of one that was killed
+    rubbish.touch()
     told = [process.communicate(timeout=120)[0] for process in [start() for _ in "abc"]]
+    # They say which file they hold, too.
     assert len(set(told)) == 1
-    assert np.isfinite(float(told[0]))
+    *held, total = told[0].split()
+    assert np.isfinite(float(total))
+    if sys.platform == "linux":
+        assert held == [str(shared.stat().st_ino)]
     assert {path.name for path in shared.parent.iterdir()} == {
         "decoder",
         shared.name,

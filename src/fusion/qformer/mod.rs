@@ -21,6 +21,7 @@ use crate::nn::{
     Activation, AttentionInput, Bias, CrossEntropy, Dropout, Embedding, LayerNorm, Linear,
     Parameters, Pass, join, linear, unit, wide,
 };
+use crate::progress::Progress;
 use crate::weights::{Checkpoint, LoadReport, filled};
 use crate::{Error, Result};
 use layer::Layer;
@@ -123,7 +124,7 @@ impl QFormer {
         checkpoint: &Checkpoint,
         device: &Device,
     ) -> Result<(Self, Parameters, LoadReport)> {
-        filled(checkpoint, "qformer", device, |vb| Self::new(config, &vb))
+        filled(checkpoint, "qformer", device, &Progress::silent(), |vb| Self::new(config, &vb))
     }
 
     /// The options it was built from.

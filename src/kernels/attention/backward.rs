@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::crew::{each, parts};
 use super::super::panels::Panels;
-use super::super::product::{Cells, Left, add_here, product_here};
+use super::super::product::{Cells, add_here};
 use super::super::simd::{exp, kernel, level, sum_pairs};
 use super::super::tile::{self, Block, STRIDE};
 use super::{Heads, Places, Plan, QUERIES, SCRATCH, Scratch, Share, blocks, room, scaled, zeros};
@@ -16,8 +16,8 @@ const TASKS: usize = 16;
 kernel! {
     /// Turns scores into weights, and the gradients of these into those of the scores.
     ///
-    /// The mean gradient of a query's weights is known beforehand. Where the keys are all that it
-    /// sees, it is formed of their own: then what cancels out does so to the last bits.
+    /// Where the keys are all that the queries see, the mean gradient of a query's weights is
+    /// formed of these, not taken from `means`: what cancels out leaves a third less.
     fn slopes(
         scores: &mut [f32], slopes: &mut [f32], keys: usize, shares: &[Share], means: &[f32],
         all: bool,
@@ -118,15 +118,13 @@ pub(super) unsafe fn backward(plan: &Plan, given: Given, [dq, dk, dv]: [Target; 
             dv.write(head(i), 0, (v, widths[1]), (plan.value_dim, 1.0));
         }
     };
-    let groups = plan.queries.div_ceil(QUERIES);
     let cuts = cuts(heads, plan.queries);
     // Without keys there is a number for each task nevertheless: queries get their zeros.
     let size = (keys + values).max(1);
     let mut sums = vec![0.0; heads * cuts * size];
     each(parts(&mut sums, size), 1, |task, sums| {
         let (i, cut) = (task / cuts, task % cuts);
-        let [first, end] = [cut, cut + 1].map(|cut| groups * cut / cuts * QUERIES);
-        let queries = first..end.min(plan.queries);
+        let queries = plan.cut(cut, cuts);
         SCRATCH.with_borrow_mut(|scratch| {
             let own = sums.split_at_mut(keys);
             // SAFETY: these queries of these heads belong to this task.
@@ -179,11 +177,11 @@ impl Plan {
                 let (wide, high) = (q_across.width(), g_across.width());
                 let shares = &shares[(b * self.heads + h) * self.queries..][..self.queries];
                 let mut means = [0.0; QUERIES];
-                for (mean, query) in means.iter_mut().zip(group.clone()) {
+                let all = self.spans(&group).nth(1).is_none();
+                for (mean, query) in means.iter_mut().zip(group.clone()).filter(|_| !all) {
                     let (out, g) = (out.from((b, h), query), g.from((b, h), query));
                     *mean = inner(&out[..value_dim], &g[..value_dim]);
                 }
-                let all = self.spans(&group).nth(1).is_none();
                 let sums = zeros(&mut scratch.sums, group.len() * wide);
                 for keys in self.spans(&group) {
                     let weights = room(&mut scratch.weights, group.len() * STRIDE);
@@ -193,10 +191,8 @@ impl Plan {
                         let weights = &mut weights[own.start * STRIDE..own.end * STRIDE];
                         let dweights = &mut dweights[own.start * STRIDE..own.end * STRIDE];
                         self.score((q, keys_across), (b, h), &block, &keys, weights);
-                        let left = g.lines((b, h), &block, value_dim);
-                        let (left, to) = (Left { rows: left, scale: None }, dweights.as_mut_ptr());
-                        // SAFETY: `dweights` has room for the rows, with whole tiles of all keys.
-                        unsafe { product_here(left, values_across.part(&keys), (to, STRIDE)) };
+                        let rows = g.lines((b, h), &block, value_dim);
+                        Self::meet((rows, None), (values_across, &keys), dweights);
                         let (shares, means) = (&shares[block], &means[own.clone()]);
                         slopes(weights, dweights, keys.len(), shares, means, all);
                         let sums = &mut sums[own.start * wide..own.end * wide];

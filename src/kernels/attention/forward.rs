@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::crew::{parallel, threads};
 use super::super::panels::Panels;
-use super::super::product::{Cells, Left, add_here, product_here};
+use super::super::product::{Cells, add_here};
 use super::super::simd::{LANES, exp, fma, fold, kernel, max, sum_pairs};
 use super::super::tile::{Block, STRIDE};
 use super::{Heads, Plan, QUERIES, SCRATCH, Share, blocks, room, scaled, zeros};
@@ -12,17 +12,9 @@ use super::{Heads, Plan, QUERIES, SCRATCH, Share, blocks, room, scaled, zeros};
 /// Queries up to which keys and values are read as they lie: laying them out takes longer.
 const FEW: usize = 4;
 
-/// What became of the softmax of each of some queries so far.
-struct Softmax {
-    /// The largest score.
-    top: [f32; QUERIES],
-    /// The sum of the weights, relative to the largest score.
-    sum: [f32; QUERIES],
-}
-
 kernel! {
-    /// Turns scores of more keys into weights relative to the largest score so far; `sums` and
-    /// the `rows` of `width` sums of values become relative to it as well.
+    /// Turns scores of more keys into weights relative to the largest score so far, of `tops`; the
+    /// `sums` of weights and the `rows` of `width` sums of values become relative to it as well.
     ///
     /// Numbers below −1e30 get no weight.
     fn weigh(
@@ -98,9 +90,7 @@ pub(super) fn forward(plan: &Plan, q: Heads, k: Heads, v: Heads) -> (Vec<f32>, V
     let to = (Cells(out.as_mut_ptr()), Cells(shares.as_mut_ptr().cast()));
     parallel(heads * cuts, |task| {
         let (cut, b, h) = (task % cuts, task / cuts / plan.heads, task / cuts % plan.heads);
-        // Whole groups, so that queries have the same company for any number of threads.
-        let [first, end] = [cut, cut + 1].map(|cut| groups * cut / cuts * QUERIES);
-        let queries = first..end.min(plan.queries);
+        let queries = plan.cut(cut, cuts);
         if plan.queries > FEW {
             plan.head((q, k, v), (b, h), queries, to);
         } else {
@@ -133,21 +123,21 @@ impl Plan {
             for first in queries.clone().step_by(QUERIES) {
                 let group = first..(first + QUERIES).min(queries.end);
                 let sums = zeros(&mut scratch.sums, group.len() * width);
-                let mut soft = Softmax { top: [f32::NEG_INFINITY; QUERIES], sum: [0.0; QUERIES] };
+                let (mut tops, mut totals) = ([f32::NEG_INFINITY; QUERIES], [0.0; QUERIES]);
                 for keys in self.spans(&group) {
                     for block in blocks(&group) {
                         let scores = room(&mut scratch.weights, block.len() * STRIDE);
                         self.score((q, k), (b, h), &block, &keys, scores);
                         let own = block.start - first..block.end - first;
                         let sums = &mut sums[own.start * width..own.end * width];
-                        let (top, sum) = (&mut soft.top[own.clone()], &mut soft.sum[own]);
-                        weigh(scores, keys.len(), top, sum, sums, width);
+                        let (tops, totals) = (&mut tops[own.clone()], &mut totals[own]);
+                        weigh(scores, keys.len(), tops, totals, sums, width);
                         add_here(Block::Rows(scores), block.len(), (v, &keys), sums);
                     }
                 }
                 for (i, query) in group.enumerate() {
                     let sums = &sums[i * width..][..self.value_dim];
-                    self.give((b, h), query, (soft.top[i], soft.sum[i]), sums, to);
+                    self.give((b, h), query, (tops[i], totals[i]), sums, to);
                 }
             }
         });
@@ -202,7 +192,6 @@ impl Plan {
     }
 
     /// The scores of some queries and keys, to rows that lie as in a block of a product.
-    #[allow(unsafe_code)]
     pub(super) fn score(
         &self,
         (q, k): (Heads, Panels),
@@ -211,11 +200,8 @@ impl Plan {
         keys: &Range<usize>,
         scores: &mut [f32],
     ) {
-        assert!(scores.len() >= queries.len() * STRIDE);
-        let left = q.lines((b, h), queries, self.dim);
-        let left = Left { rows: left, scale: Some(self.scores.scale) };
-        // SAFETY: the scores have room for the rows, with whole tiles of all keys.
-        unsafe { product_here(left, k.part(keys), (scores.as_mut_ptr(), STRIDE)) };
+        let rows = q.lines((b, h), queries, self.dim);
+        Self::meet((rows, Some(self.scores.scale)), (k, keys), scores);
         for (query, row) in queries.clone().zip(scores.chunks_mut(STRIDE)) {
             self.scores.alter((b, h), query, keys, &mut row[..keys.len()]);
         }

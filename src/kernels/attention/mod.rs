@@ -4,7 +4,7 @@
 //! Partitioning", arXiv:2307.08691. Some queries meet some keys at a time: their scores stay in
 //! the nearest caches, and become weights relative to the largest score so far. Of the forward
 //! only two numbers a query are kept; the backward makes the weights again. (One number, the
-//! logarithm of the sum, would do, but its rounding costs the weights their last bit.)
+//! logarithm of the sum, would do, but its rounding reaches all weights of the query.)
 
 mod backward;
 mod forward;
@@ -16,8 +16,10 @@ use std::ops::Range;
 
 use super::buffer::Blank;
 use super::lines::Lines;
+use super::panels::Panels;
+use super::product::{Left, product_here};
 use super::simd::{kernel, level};
-use super::tile;
+use super::tile::{self, STRIDE};
 
 pub(crate) use backward::attention_workspace;
 pub(crate) use ops::{attend, attend_packed};
@@ -47,6 +49,24 @@ impl Plan {
     /// Query heads that share keys and values.
     fn group(&self) -> usize {
         self.heads / self.kv_heads
+    }
+
+    /// The queries of one of `cuts` tasks: whole groups, so that queries have the same company
+    /// however many tasks there are.
+    fn cut(&self, cut: usize, cuts: usize) -> Range<usize> {
+        let groups = self.queries.div_ceil(QUERIES);
+        let [first, end] = [cut, cut + 1].map(|cut| groups * cut / cuts * QUERIES);
+        first..end.min(self.queries)
+    }
+
+    /// The products of some rows of one head with those that `panels` hold of some keys, to rows
+    /// that lie as in a block of a product.
+    fn meet(
+        (rows, scale): (Lines, Option<f32>),
+        (panels, keys): (Panels, &Range<usize>),
+        out: &mut [f32],
+    ) {
+        product_here(Left { rows, scale }, panels.part(keys), (out, STRIDE));
     }
 
     /// The keys that some of the queries see, some at a time.

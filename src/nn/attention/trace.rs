@@ -13,19 +13,13 @@ impl Attention {
         let attended = match &self.projections {
             Projections::Fused(qkv) => {
                 let qkv = qkv.trace(x, false, None); // (B, N, (H + 2 Hkv) D)
-                let (batch, tokens) = (x.dims()[0], x.dims()[1]);
-                let keys = [batch, self.kv_heads, tokens, self.head_dim];
-                let backward = attention_workspace(tokens, keys);
-                Shadow::made(&dims, &[&qkv], Work { backward, ..Work::default() })
+                Shadow::made(&dims, &[&qkv], self.work(x, x))
             }
             Projections::Split { query, key, value } => {
                 let context = context.unwrap_or(x);
                 let parts = [(query, x), (key, context), (value, context)];
                 let [q, k, v] = parts.map(|(map, from)| self.heads(&map.trace(from, false, None)));
-                let (batch, keys) = (x.dims()[0], context.dims()[1]);
-                let keys = [batch, self.kv_heads, keys, self.head_dim];
-                let backward = attention_workspace(x.dims()[1], keys);
-                Shadow::made(&dims, &[&q, &k, &v], Work { backward, ..Work::default() })
+                Shadow::made(&dims, &[&q, &k, &v], self.work(x, context))
             }
         };
         self.out.trace(&attended, false, residual)
@@ -45,7 +39,7 @@ impl Attention {
             let scores = size_of::<f32>() * x.dims()[0] * bias.dims().iter().product::<usize>();
             Work { forward: 3 * scores, backward: 6 * scores }
         } else {
-            Work::default()
+            self.work(x, x)
         };
         let attended = Shadow::made(&dims, &[&q, &k, &v, bias], work);
         self.out.trace(&attended, false, residual)
@@ -96,6 +90,12 @@ impl Attention {
         let dims = x.dims_to(self.heads * self.head_dim);
         let attended = Shadow::made(&dims, &[&q, &k, &v], Work::default());
         Ok(self.out.trace(&attended, false, residual))
+    }
+
+    /// What the kernel needs for queries of `x` (B, N, C) and keys of `context` (B, M, C).
+    fn work(&self, x: &Shadow, context: &Shadow) -> Work {
+        let keys = [x.dims()[0], self.kv_heads, context.dims()[1], self.head_dim];
+        Work { backward: attention_workspace(x.dims()[1], keys), ..Work::default() }
     }
 
     /// The memory of [`Self::part`].
