@@ -69,6 +69,7 @@ __all__ = [
     "phantom_findings",
     "plan_asking",
     "prefer",
+    "plain_wordings",
     "prepare_weights",
     "prompt_bank",
     "query_set",
@@ -978,6 +979,8 @@ _Claim: TypeAlias = tuple[str, bool | None, tuple[bool, bool], int | None]
 
 def corruption_kinds() -> list[str]:
     """How reports can be made wrong."""
+def plain_wordings() -> list[list[str]]:
+    """The plainest sentences that state and that deny something."""
 def corrupt_texts(
     texts: Sequence[str],
     kinds: Sequence[str | None],

@@ -2,12 +2,12 @@
 
 import numpy as np
 
+from carina import _core
 from carina.dataset import Dataset
 from carina.errors import InvalidValueError
 
-_OPENINGS = ("There is {}.", "{}.", "{} is seen.", "Findings of {}.")
+_STATED, _DENIED = _core.plain_wordings()
 _NORMAL = "No acute cardiopulmonary abnormality."
-_DENIALS = ("No {}.", "There is no {}.", "No evidence of {}.", "Negative for {}.")
 
 
 def label_reports(dataset: Dataset, *, denied: int = 3, seed: int = 0) -> list[str]:
@@ -59,8 +59,8 @@ def label_reports(dataset: Dataset, *, denied: int = 3, seed: int = 0) -> list[s
         said = [
             str(random.choice(wordings)).format(names[place])
             for wordings, places in (
-                (_OPENINGS, np.flatnonzero(labels == 1)),
-                (_DENIALS, absent),
+                (_STATED, np.flatnonzero(labels == 1)),
+                (_DENIED, absent),
             )
             for place in places
         ] + [_NORMAL] * told

@@ -37,6 +37,58 @@ def stage(name: str, **changes: Any) -> Stage:
     ------
     InvalidValueError
         If there is no stage of that name.
+
+    Notes
+    -----
+    All stages have ``train`` and ``freeze`` (names of parameters, ``*`` for any run of
+    characters), ``epochs``, ``batch_size``, ``accumulate``, ``clip_norm``,
+    ``optimiser`` (AdamW), ``schedule`` (``peak``, ``warmup``, ``floor``), ``average``
+    (the decay of a running mean of the weights), ``precision``, ``augment`` and
+    ``seed``. An ``objective`` has these fields beside its ``kind``:
+
+    contrastive
+        ``loss`` (``"clip"`` [1]_ or ``"siglip"`` [2]_); which pairs of different
+        studies belong together, ``same`` (``"nothing"``, equal ``"text"``, equal
+        ``"labels"``, or ``"claims"``: all that the text says of findings and devices
+        holds by the film's report, read by word lists in English); ``text`` (the
+        ``"report"``, its ``"findings"`` or its ``"impression"``); the chances
+        ``drop_sentence``, ``restate`` and ``drop_detail`` that a sentence is left out,
+        says one of its claims again in the plainest words ("small left pleural
+        effusion"), or is read without its side, zone, degree, size or company;
+        ``wrong``, errors of
+        :func:`corrupt` of which each film's text is also shown with one, to be told
+        from the true text as in NegCLIP [3]_ (by ``"claims"`` it belongs to the other
+        films of which it is true); ``together`` (see :func:`train`).
+    qformer
+        ``same``, ``text``, ``drop_sentence``, ``restate`` and ``drop_detail`` as above;
+        ``weights`` of contrast, match and caption; ``contrast_smoothing`` and
+        ``caption_smoothing``; ``gather`` (``"learns"`` or ``"constant"``: whether the
+        other side of the contrast learns too).
+    supcon
+        ``temperature``; ``positives`` (labels all ``"equal"``, or finding by finding,
+        ``"shared"``); ``uncertain`` (``"ignore"``, ``"zeros"`` or ``"ones"``).
+    supervised
+        ``uncertain``; ``balance`` (weighs both classes of a finding alike);
+        ``smoothing`` of the targets.
+    instruct
+        ``tasks`` (``"report"``, ``"impression"``, ``"vqa"``, ``"reading"``,
+        ``"report_check"``, ``"comparison"``); ``per_study``, how many are drawn for a
+        study in an epoch; ``max_tokens``; ``blind`` (texts alone).
+
+    References
+    ----------
+    .. [1] Radford et al., "Learning Transferable Visual Models From Natural Language
+       Supervision", 2021. arXiv:2103.00020.
+    .. [2] Zhai et al., "Sigmoid Loss for Language Image Pre-Training", 2023.
+       arXiv:2303.15343.
+    .. [3] Yuksekgonul et al., "When and Why Vision-Language Models Behave like
+       Bags-of-Words, and What to Do About It?", 2022. arXiv:2210.01936.
+
+    Examples
+    --------
+    >>> import carina as ca
+    >>> ca.stage("contrastive", objective__same="text")["objective"]["same"]
+    'text'
     """
     return stage_like(name, changes)
 

@@ -66,8 +66,8 @@ mod module {
     #[pymodule_export]
     use super::tasks::{
         corrects, corrupt_reports, corrupt_texts, corruption_kinds, finding_name, grade_answers,
-        grade_query, mend_report, query_set, query_sets, read_judgement, report_claims,
-        report_phrases,
+        grade_query, mend_report, plain_wordings, query_set, query_sets, read_judgement,
+        report_claims, report_phrases,
     };
     #[pymodule_export]
     use super::volume::{Series, Volume, hu_windows, is_volume, read_volume, scan_folder};

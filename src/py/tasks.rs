@@ -42,6 +42,12 @@ pub(super) fn corruption_kinds() -> Vec<&'static str> {
     CorruptionKind::ALL.map(CorruptionKind::name).to_vec()
 }
 
+/// The plainest sentences that state and that deny something.
+#[pyfunction]
+pub(super) fn plain_wordings() -> [Vec<String>; 2] {
+    report::plain_wordings().map(<[String]>::to_vec)
+}
+
 /// Makes each text wrong in its kind; without one, in a kind drawn from those that fit.
 #[pyfunction]
 pub(super) fn corrupt_texts(

@@ -6,6 +6,7 @@ use super::positives::Positives;
 use crate::fusion::Gather;
 use crate::metrics::Policy;
 use crate::tasks::Instruction;
+use crate::tasks::report::CorruptionKind;
 use crate::{Error, Result};
 
 /// What the loss compares.
@@ -26,10 +27,18 @@ pub enum Objective {
         /// Chance that a sentence of the report is left out, per film and epoch.
         #[serde(default)]
         drop_sentence: f64,
+        /// Chance that a sentence of it says one of its claims again in the plainest words, as the
+        /// word lists name it: see [`restated`](crate::tasks::report::restated).
+        #[serde(default, skip_serializing_if = "is_zero")]
+        restate: f64,
         /// Chance that a sentence of it is read without its sides; zones, degrees, sizes and what
         /// else is seen with a finding alike.
         #[serde(default)]
         drop_detail: f64,
+        /// Errors that a text is made wrong by: in every epoch each film also meets its text with
+        /// one of them. It is a positive only where the film bears it out; see [`Same`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        wrong: Vec<CorruptionKind>,
         /// Whether the micro-batches of a step are one batch, in which each film meets the texts
         /// of all: a large batch with the memory of a small one, for twice the work.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -46,6 +55,10 @@ pub enum Objective {
         /// Chance that a sentence of the report is left out, per film and epoch.
         #[serde(default)]
         drop_sentence: f64,
+        /// Chance that a sentence of it says one of its claims again in the plainest words, as the
+        /// word lists name it: see [`restated`](crate::tasks::report::restated).
+        #[serde(default, skip_serializing_if = "is_zero")]
+        restate: f64,
         /// Chance that a sentence of it is read without its sides; zones, degrees, sizes and what
         /// else is seen with a finding alike.
         #[serde(default)]
@@ -101,6 +114,11 @@ pub enum Objective {
         #[serde(default)]
         smoothing: f64,
     },
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 fn supcon_temperature() -> f64 {
@@ -179,13 +197,16 @@ impl Objective {
             Ok(())
         };
         match *self {
-            Self::Contrastive { drop_sentence, drop_detail, .. } => {
+            Self::Contrastive { drop_sentence, restate, drop_detail, ref wrong, .. } => {
                 share("objective.drop_sentence", drop_sentence)?;
+                share("objective.restate", restate)?;
                 share("objective.drop_detail", drop_detail)?;
+                errors(wrong)?;
                 pairs()
             }
             Self::Qformer {
                 drop_sentence,
+                restate,
                 drop_detail,
                 contrast_smoothing,
                 caption_smoothing,
@@ -193,6 +214,7 @@ impl Objective {
                 ..
             } => {
                 share("objective.drop_sentence", drop_sentence)?;
+                share("objective.restate", restate)?;
                 share("objective.drop_detail", drop_detail)?;
                 share("objective.contrast_smoothing", contrast_smoothing)?;
                 share("objective.caption_smoothing", caption_smoothing)?;
@@ -222,16 +244,34 @@ fn instructions(tasks: &[Instruction], blind: bool) -> Result<()> {
     if tasks.is_empty() {
         return Err(Error::config(field, "found none, expected at least one"));
     }
-    let twice = (1..tasks.len()).find(|&i| tasks[..i].contains(&tasks[i]));
-    if let Some(at) = twice {
-        let why = format!("found {:?} twice, expected every task once", tasks[at].name());
-        return Err(Error::config(field, why));
-    }
+    once(field, tasks, Instruction::name)?;
     if !blind && !tasks.iter().any(|task| task.sees_film()) {
         let why = "found none about a film, expected one, or blind = true";
         return Err(Error::config(field, why));
     }
     Ok(())
+}
+
+/// Refuses errors that no text can be made wrong by.
+fn errors(wrong: &[CorruptionKind]) -> Result<()> {
+    let field = "stage.objective.wrong";
+    if wrong.contains(&CorruptionKind::None) {
+        return Err(Error::config(field, "found \"none\", expected kinds of errors"));
+    }
+    once(field, wrong, CorruptionKind::name)
+}
+
+/// Refuses what stands in a list twice.
+fn once<T: PartialEq + Copy>(
+    field: &str,
+    all: &[T],
+    name: impl Fn(T) -> &'static str,
+) -> Result<()> {
+    let twice = (1..all.len()).find(|&i| all[..i].contains(&all[i]));
+    twice.map_or(Ok(()), |at| {
+        let why = format!("found {:?} twice, expected each once", name(all[at]));
+        Err(Error::config(field, why))
+    })
 }
 
 pub(super) fn positive(field: &str, value: f64) -> Result<()> {

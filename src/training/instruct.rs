@@ -189,9 +189,12 @@ pub(super) fn check(model: &Model, stage: &Stage) -> Result<()> {
 
 /// Sentences that reports to check are made wrong with; none for stages without such reports.
 pub(super) fn donors(dataset: &Dataset, stage: &Stage) -> Donors {
-    let checks = matches!(&stage.objective,
-        Objective::Instruct { tasks, .. } if tasks.iter().any(|task| task.checks()));
-    let studies = if checks { &dataset.studies[..] } else { &[] };
+    let needed = match &stage.objective {
+        Objective::Instruct { tasks, .. } => tasks.iter().any(|task| task.checks()),
+        Objective::Contrastive { wrong, .. } => wrong.contains(&CorruptionKind::Inserted),
+        _ => false,
+    };
+    let studies = if needed { &dataset.studies[..] } else { &[] };
     Donors::of(studies.iter().flat_map(|study| study.report.sections()))
 }
 

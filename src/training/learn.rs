@@ -61,18 +61,19 @@ fn all(tasks: &[Task], learning: &[(String, Var)], gradients: &mut Gradients) ->
     let towers = first.model.towers_in(first.stage.precision)?;
     let parameters = first.model.parameters();
     let again: Vec<Pass> = tasks.iter().map(|task| task.pass.again()).collect();
-    let (mut films, mut texts, mut words) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut films, mut texts, mut shown) = (Vec::new(), Vec::new(), Vec::new());
     for task in tasks {
         let (part, _) = record(|| task.embed(&towers, task.pass))?;
         films.push(part.films.detach());
         texts.push(part.texts.detach());
-        words.extend(part.words);
+        shown.extend(part.shown);
     }
-    let counts: Vec<usize> = films.iter().map(|part| part.dims()[0]).collect();
+    let rows = |parts: &[Tensor]| parts.iter().map(|part| part.dims()[0]).collect::<Vec<_>>();
+    let counts = rows(&films).into_iter().zip(rows(&texts));
     let films = Var::from_tensor(&Tensor::cat(&films, 0)?)?;
     let texts = Var::from_tensor(&Tensor::cat(&texts, 0)?)?;
     let indices: Vec<usize> = tasks.iter().flat_map(|task| task.films.indices.clone()).collect();
-    let (loss, tape) = record(|| first.contrast(&towers, (&films, &texts), &indices, &words))?;
+    let (loss, tape) = record(|| first.contrast(&towers, (&films, &texts), &indices, &shown))?;
     let number = value(&loss)?;
     if !number.is_finite() {
         return Ok(number);
@@ -82,13 +83,12 @@ fn all(tasks: &[Task], learning: &[(String, Var)], gradients: &mut Gradients) ->
     let films = found.take(&films).ok_or_else(lost)?;
     let texts = found.take(&texts).ok_or_else(lost)?;
     gradients.add_some(found, learning, parameters)?;
-    let mut row = 0;
-    for ((task, pass), count) in tasks.iter().zip(&again).zip(counts) {
-        let own = |gradient: &Tensor| gradient.narrow(0, row, count);
-        let (films, texts) = (own(&films)?, own(&texts)?);
+    let (mut film, mut text) = (0, 0);
+    for ((task, pass), (of_films, of_texts)) in tasks.iter().zip(&again).zip(counts) {
+        let (films, texts) = (films.narrow(0, film, of_films)?, texts.narrow(0, text, of_texts)?);
+        (film, text) = (film + of_films, text + of_texts);
         let (scalar, tape) = record(|| pulled(task, &towers, pass, (&films, &texts)))?;
         gradients.add_some(tape.backward(&scalar)?, learning, parameters)?;
-        row += count;
     }
     gradients.check(learning)?;
     Ok(number)
@@ -167,12 +167,13 @@ mod tests {
 
     #[test]
     fn micro_batches_together_have_the_gradients_of_the_large_batch() {
-        for pair in ["clip", "siglip"] {
+        for (pair, wrong) in [("clip", vec![]), ("siglip", vec![]), ("clip", vec!["negation"])] {
             let with = |batch_size: usize, together: bool| {
                 let mut fields =
                     serde_json::to_value(Stage::preset("contrastive").unwrap()).unwrap();
                 fields["objective"]["loss"] = pair.into();
                 fields["objective"]["together"] = together.into();
+                fields["objective"]["wrong"] = wrong.clone().into();
                 fields["batch_size"] = batch_size.into();
                 fields["accumulate"] = (16 / batch_size).into();
                 first_gradients(&Stage::from_json(&fields.to_string()).unwrap())

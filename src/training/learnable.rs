@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Stage;
 use super::aim::{Objective, Same};
 use super::instruct;
-use super::objective::section;
+use super::texts::section;
 use crate::data::{Dataset, Study};
 use crate::metrics::Policy;
 use crate::{Error, Result};

@@ -1,6 +1,6 @@
 //! Losses, each a scalar tensor with gradients to every input.
 
-use candle::{D, DType, Tensor};
+use candle::{D, DType, Device, Tensor};
 
 use crate::nn::shared_cross_entropy;
 use crate::{Error, Result};
@@ -11,9 +11,11 @@ use crate::{Error, Result};
 /// Supervision", arXiv:2103.00020. Differs in that `same` (B, B) may mark further positives off
 /// the diagonal: radiology reports repeat ("normal"), and an identical text is no negative. The
 /// target of a row is spread evenly over its positives, as in `UniCL` (arXiv:2204.03610); with the
-/// identity matrix this is CLIP's loss exactly.
+/// identity matrix this is CLIP's loss exactly. More texts than images may follow, made wrong:
+/// images are told from all of them, as in `NegCLIP` (arXiv:2210.01936), and those texts that
+/// belong to an image after all look for it as the others do.
 ///
-/// `logits` (B, B) are scaled similarities, images in rows.
+/// `logits` (B, T) are scaled similarities, images in rows; every image has a positive.
 pub fn clip(logits: &Tensor, same: &Tensor) -> Result<Tensor> {
     let rows = spread_cross_entropy(logits, same)?;
     let columns = spread_cross_entropy(&logits.t()?, &same.t()?)?;
@@ -21,16 +23,18 @@ pub fn clip(logits: &Tensor, same: &Tensor) -> Result<Tensor> {
 }
 
 fn spread_cross_entropy(logits: &Tensor, same: &Tensor) -> Result<Tensor> {
-    let targets = same.broadcast_div(&same.sum_keepdim(D::Minus1)?)?;
-    Ok((shared_cross_entropy(logits, &targets)? / logits.dim(0)? as f64)?)
+    let positives = same.sum_keepdim(D::Minus1)?;
+    let used = positives.gt(0.0)?.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?;
+    let targets = same.broadcast_div(&positives.maximum(1f64)?)?;
+    Ok((shared_cross_entropy(logits, &targets)? / f64::from(used))?)
 }
 
 /// SigLIP's pairwise sigmoid loss, averaged over the images of the batch.
 ///
 /// Source: Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training", arXiv:2303.15343,
 /// algorithm 1. Differs in that bias and scale start where CLIP's do (0 and 1/0.07), unless the
-/// model's `logit_bias` and `logit_scale` are set (the paper: -10 and ln 10). `logits` (B, B) are
-/// scaled and biased similarities; `same` (B, B) is 1 for positives and 0 for negatives.
+/// model's `logit_bias` and `logit_scale` are set (the paper: -10 and ln 10). `logits` (B, T) are
+/// scaled and biased similarities; `same` (B, T) is 1 for positives and 0 for negatives.
 pub fn siglip(logits: &Tensor, same: &Tensor) -> Result<Tensor> {
     let signs = ((same * 2.0)? - 1.0)?;
     let batch = logits.dim(0)? as f64;
@@ -78,23 +82,35 @@ fn softplus(x: &Tensor) -> Result<Tensor> {
     Ok((x.relu()? + tail)?)
 }
 
-/// The (B, B) matrix of which entries of `keys` are equal, 1 or 0, on `device`.
-pub fn equal_pairs<T: PartialEq>(keys: &[T], device: &candle::Device) -> Result<Tensor> {
-    let n = keys.len();
-    let same: Vec<f32> =
-        keys.iter().flat_map(|a| keys.iter().map(move |b| f32::from(u8::from(a == b)))).collect();
-    Ok(Tensor::from_vec(same, (n, n), device)?)
+/// The (films, texts) matrix of which belong together, 1 or 0, on `device`.
+pub fn pairs<A, B>(
+    films: &[A],
+    texts: &[B],
+    belong: impl Fn(&A, &B) -> bool,
+    device: &Device,
+) -> Result<Tensor> {
+    let row = |film| texts.iter().map(move |text| (film, text));
+    let same: Vec<f32> = films
+        .iter()
+        .flat_map(row)
+        .map(|(film, text)| f32::from(u8::from(belong(film, text))))
+        .collect();
+    Ok(Tensor::from_vec(same, (films.len(), texts.len()), device)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::positives::{Positives, pull as pull_of};
     use super::*;
-    use candle::{Device, Var};
+    use candle::Var;
 
     fn pull<const L: usize>(labels: &[[f32; L]], positives: Positives) -> Tensor {
         let labels = ndarray::arr2(labels);
         pull_of(labels.view(), positives, &Device::Cpu).unwrap()
+    }
+
+    fn equal_pairs<T: PartialEq>(keys: &[T]) -> Tensor {
+        pairs(keys, keys, |a, b| a == b, &Device::Cpu).unwrap()
     }
 
     fn matrix(n: usize, m: usize, seed: u64) -> Tensor {
@@ -125,7 +141,7 @@ mod tests {
     #[test]
     fn clip_with_the_identity_is_the_mean_of_two_cross_entropies() {
         let logits = matrix(4, 4, 1);
-        let same = equal_pairs(&[0, 1, 2, 3], &Device::Cpu).unwrap();
+        let same = equal_pairs(&[0, 1, 2, 3]);
         let labels = Tensor::new(&[0u32, 1, 2, 3], &Device::Cpu).unwrap();
         let rows = candle_nn::loss::cross_entropy(&logits, &labels).unwrap();
         let columns =
@@ -136,9 +152,29 @@ mod tests {
     }
 
     #[test]
+    fn films_are_told_from_more_texts_and_texts_of_no_film_look_for_none() {
+        // Two films; a wrong text that is true of nobody here, and one of the second film.
+        let rows = [[2f32, -1.0, 1.0, 0.3], [0.5, 3.0, -2.0, 0.7]];
+        let same = [[1f32, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 1.0]];
+        let [logits, same] = [rows, same].map(|rows| Tensor::new(&rows, &Device::Cpu).unwrap());
+        let log_p = |of: f32, among: &[f32]| {
+            f64::from(of) - among.iter().map(|x| f64::from(*x).exp()).sum::<f64>().ln()
+        };
+        let [first, second] = rows;
+        let second_two = f64::midpoint(log_p(3.0, &second), log_p(0.7, &second));
+        let films = f64::midpoint(log_p(2.0, &first), second_two);
+        let texts = [(2.0, [2.0, 0.5]), (3.0, [-1.0, 3.0]), (0.7, [0.3, 0.7])];
+        let texts = texts.iter().map(|(of, among)| log_p(*of, among)).sum::<f64>() / 3.0;
+        let got = f64::from(clip(&logits, &same).unwrap().to_scalar::<f32>().unwrap());
+        assert!((got + f64::midpoint(films, texts)).abs() < 1e-6, "{got}");
+        check_gradient(&logits, |x| clip(x, &same));
+        check_gradient(&logits, |x| siglip(x, &same));
+    }
+
+    #[test]
     fn siglip_matches_its_definition() {
         let logits = Tensor::new(&[[2f32, -1.0], [0.5, 3.0]], &Device::Cpu).unwrap();
-        let same = equal_pairs(&["a", "b"], &Device::Cpu).unwrap();
+        let same = equal_pairs(&["a", "b"]);
         let f = |z: f64| (1.0 + (-z).exp()).ln();
         let expected = (f(2.0) + f(1.0) + f(-0.5) + f(3.0)) / 2.0;
         let got = f64::from(siglip(&logits, &same).unwrap().to_scalar::<f32>().unwrap());
@@ -177,8 +213,8 @@ mod tests {
 
     #[test]
     fn every_loss_has_a_true_gradient() {
-        let same = equal_pairs(&[0, 1, 1, 2], &Device::Cpu).unwrap();
-        let targets = equal_pairs(&[0, 0, 1, 1], &Device::Cpu).unwrap();
+        let same = equal_pairs(&[0, 1, 1, 2]);
+        let targets = equal_pairs(&[0, 0, 1, 1]);
         check_gradient(&matrix(4, 4, 5), |x| clip(x, &same));
         check_gradient(&matrix(4, 4, 6), |x| siglip(x, &same));
         let pull = pull(&[[1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0]], Positives::Shared);

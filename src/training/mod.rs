@@ -21,6 +21,7 @@ mod schedule;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod validate;
 
 pub use adamw::{AdamW, AdamWConfig};

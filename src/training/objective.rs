@@ -6,16 +6,17 @@ use candle::{Device, Tensor};
 use ndarray::{Array2, Axis};
 
 use super::Stage;
-use super::aim::{Objective, PairLoss, Same, Section};
+use super::aim::{Objective, PairLoss, Same};
+use super::texts::{Read, Text, words};
 use super::{instruct, loss, positives};
-use crate::data::{Dataset, Study};
+use crate::data::Dataset;
 use crate::fusion::{Negatives, Pairing, QFormer, Words};
 use crate::metrics::Policy;
 use crate::nn::Pass;
 use crate::random::Random;
 use crate::systems::elixr::Elixr;
 use crate::systems::{Graft, Model};
-use crate::tasks::report::{Donors, Facts, terse};
+use crate::tasks::report::{Donors, Facts};
 use crate::vision::TokenGrid;
 use crate::{Error, Result};
 
@@ -32,7 +33,7 @@ pub(super) struct Target {
     /// 1, 0 or NaN for each study and finding; empty for objectives without labels.
     labels: Array2<f32>,
     /// What the report of each study says, read when it is first asked for.
-    facts: Vec<OnceLock<Facts>>,
+    pub(super) facts: Vec<OnceLock<Facts>>,
     /// Weight of a present and of an absent label, for each finding.
     weights: Vec<[f32; 2]>,
     /// The towers as they are at the first batch, without a graph.
@@ -94,7 +95,7 @@ impl Target {
     }
 
     /// The labels of one study as a key that equal studies share.
-    fn key(&self, index: usize) -> Vec<u32> {
+    pub(super) fn key(&self, index: usize) -> Vec<u32> {
         self.labels.row(index).iter().map(|label| label.to_bits()).collect()
     }
 }
@@ -148,8 +149,8 @@ pub(super) fn evaluate(task: &Task) -> Result<Outcome> {
     let features = || towers.gather(grid()?, pass);
     match &stage.objective {
         Objective::Contrastive { .. } => {
-            let Embedded { films: at, texts, words } = task.embed(towers, pass)?;
-            let loss = task.contrast(towers, (&at, &texts), &films.indices, &words)?;
+            let Embedded { films: at, texts, shown } = task.embed(towers, pass)?;
+            let loss = task.contrast(towers, (&at, &texts), &films.indices, &shown)?;
             Ok(Outcome { loss, logits: None })
         }
         Objective::Qformer { .. } => task.query(towers.qformer()?, &grid()?.tokens),
@@ -185,10 +186,10 @@ pub(super) fn evaluate(task: &Task) -> Result<Outcome> {
 pub(super) struct Embedded {
     /// Unit vectors of films (B, Q, E).
     pub(super) films: Tensor,
-    /// Unit vectors of texts (B, E).
+    /// Unit vectors of texts (T, E), T at least B.
     pub(super) texts: Tensor,
-    /// What the texts say.
-    pub(super) words: Vec<String>,
+    /// The texts.
+    pub(super) shown: Vec<Text>,
 }
 
 impl Task<'_> {
@@ -202,35 +203,37 @@ impl Task<'_> {
 
     /// The embeddings of a contrast.
     pub(super) fn embed(&self, towers: &Elixr, pass: &Pass) -> Result<Embedded> {
-        let Objective::Contrastive { text, drop_sentence, drop_detail, .. } = &self.stage.objective
+        let Objective::Contrastive { text, drop_sentence, restate, drop_detail, wrong, .. } =
+            &self.stage.objective
         else {
             return Err(other_objective());
         };
-        let words = self.texts(*text, [*drop_sentence, *drop_detail]);
+        let chances = [*drop_sentence, *restate, *drop_detail];
+        let shown = self.texts(Read { part: *text, chances, wrong });
         let features = towers.gather(self.grid(towers, pass)?, pass)?;
         let films = towers.embed_image(&features)?;
-        let tokens = self.model.tokenize(&words)?;
+        let tokens = self.model.tokenize(&words(&shown))?;
         let states = if self.target.frozen.text {
             self.target.still.encode_text(&tokens, &Pass::inference())?
         } else {
             towers.encode_text(&tokens, pass)?
         };
-        Ok(Embedded { films, texts: towers.project_text(&states)?, words })
+        Ok(Embedded { films, texts: towers.project_text(&states)?, shown })
     }
 
-    /// The contrast of `films` (B, Q, E), of these rows of the data set, and `texts` (B, E).
+    /// The contrast of `films` (B, Q, E), of these rows of the data set, and `texts` (T, E).
     pub(super) fn contrast(
         &self,
         towers: &Elixr,
         (films, texts): (&Tensor, &Tensor),
         indices: &[usize],
-        words: &[String],
+        shown: &[Text],
     ) -> Result<Tensor> {
         let Objective::Contrastive { loss, same, .. } = &self.stage.objective else {
             return Err(other_objective());
         };
         let logits = towers.logits(&Elixr::similarity(films, texts)?)?;
-        let same = self.pairs(*same, indices, words)?;
+        let same = self.pairs(*same, indices, shown)?;
         match loss {
             PairLoss::Clip => loss::clip(&logits, &same),
             PairLoss::Siglip => loss::siglip(&logits, &same),
@@ -243,6 +246,7 @@ impl Task<'_> {
             same,
             text,
             drop_sentence,
+            restate,
             drop_detail,
             gather,
             contrast_smoothing,
@@ -252,8 +256,9 @@ impl Task<'_> {
         else {
             return Err(other_objective());
         };
-        let texts = self.texts(*text, [*drop_sentence, *drop_detail]);
-        let (ids, mask) = self.model.tokenize(&texts)?.to_tensors(self.model.device())?;
+        let chances = [*drop_sentence, *restate, *drop_detail];
+        let texts = self.texts(Read { part: *text, chances, wrong: &[] });
+        let (ids, mask) = self.model.tokenize(&words(&texts))?.to_tensors(self.model.device())?;
         let [start, _] = self.model.caption_tokens()?;
         let pairing = Pairing {
             gather: *gather,
@@ -276,48 +281,6 @@ impl Task<'_> {
         let parts = [losses.contrast, losses.matching, losses.caption];
         let [contrast, matching, caption] = std::array::from_fn(|i| &parts[i] * weights[i]);
         Ok(Outcome { loss: ((contrast? + matching?)? + caption?)?, logits: None })
-    }
-
-    /// Which films, of these rows of the data set, and texts belong together (B, B).
-    fn pairs(&self, same: Same, indices: &[usize], texts: &[String]) -> Result<Tensor> {
-        let device = self.model.device();
-        match same {
-            Same::Nothing => loss::equal_pairs(indices, device),
-            Same::Text => loss::equal_pairs(texts, device),
-            Same::Claims => {
-                let said: Vec<Facts> = texts.iter().map(|text| Facts::of(text)).collect();
-                let told = indices.iter().map(|&index| self.facts(index)).collect::<Vec<_>>();
-                positives::borne_out(&told, &said, texts, device)
-            }
-            Same::Labels => {
-                let keys: Vec<_> = indices.iter().map(|&index| self.target.key(index)).collect();
-                loss::equal_pairs(&keys, device)
-            }
-        }
-    }
-
-    /// What the report of a study says.
-    fn facts(&self, index: usize) -> &Facts {
-        let report = || self.dataset.studies[index].report.text();
-        self.target.facts[index].get_or_init(|| Facts::of(&report()))
-    }
-
-    /// The texts of the batch; in an epoch, each sentence is left out with a chance, never all, and
-    /// details of what is left with another.
-    fn texts(&self, part: Section, [sentence, detail]: [f64; 2]) -> Vec<String> {
-        let one = |&index: &usize| {
-            let text = section(&self.dataset.studies[index], part);
-            match self.epoch {
-                Some(epoch) if sentence > 0.0 || detail > 0.0 => {
-                    let path = [0x7465_7874, epoch as u64, index as u64];
-                    let mut random = Random::new(self.stage.seed, &path);
-                    let text = without_some_sentences(&text, sentence, &mut random);
-                    if detail > 0.0 { terse(&text, detail, &mut random) } else { text }
-                }
-                _ => text,
-            }
-        };
-        self.films.indices.iter().map(one).collect()
     }
 }
 
@@ -348,21 +311,6 @@ fn label_tensors(
     Ok((Tensor::from_vec(targets, shape, device)?, Tensor::from_vec(known, shape, device)?))
 }
 
-pub(super) fn section(study: &Study, part: Section) -> String {
-    match part {
-        Section::Report => study.report.text(),
-        Section::Findings => study.report.findings.trim().to_owned(),
-        Section::Impression => study.report.impression.trim().to_owned(),
-    }
-}
-
-fn without_some_sentences(text: &str, chance: f64, random: &mut Random) -> String {
-    let sentences: Vec<&str> = text.split_inclusive(". ").collect();
-    let kept: String =
-        sentences.iter().filter(|_| !random.chance(chance)).copied().collect::<String>();
-    if kept.is_empty() { (*random.choose(&sentences)).to_owned() } else { kept }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -375,17 +323,5 @@ mod tests {
         };
         assert!(close(class_weights(column.view(), true), [2.0, 2.0 / 3.0]));
         assert!(close(class_weights(column.view(), false), [1.0, 1.0]));
-    }
-
-    #[test]
-    fn some_sentence_always_stays() {
-        let text = "One. Two. Three.";
-        for seed in 0..50 {
-            let kept = without_some_sentences(text, 0.95, &mut Random::new(seed, &[]));
-            assert!(
-                !kept.is_empty() && text.contains(kept.trim()) || kept.contains(". "),
-                "{kept}"
-            );
-        }
     }
 }

@@ -3,7 +3,7 @@
 use super::Stage;
 use super::aim::Objective;
 use super::instruct;
-use super::objective::section;
+use super::texts::section;
 use crate::Result;
 use crate::data::Dataset;
 use crate::progress::Progress;

@@ -51,8 +51,10 @@ pub fn plan(spec: &ModelSpec, stage: &Stage, conditions: &Conditions) -> Result<
         let films = batch.saturating_mul(stage.accumulate);
         account.keep(Kind::Data, NUMBER * sketch.film().saturating_mul(films - batch));
         let config = spec.elixr();
-        let embedded = (config.queries + 1) * config.embedding + config.queries * films;
-        account.keep(Kind::Activations, 2 * NUMBER * films.saturating_mul(embedded));
+        let texts = stage.most_texts(films);
+        let embedded = config.embedding * (config.queries * films + texts);
+        let met = config.queries * films.saturating_mul(texts);
+        account.keep(Kind::Activations, 2 * NUMBER * embedded.saturating_add(met));
     }
 
     let frozen = |prefixes: &[&str]| {
@@ -79,7 +81,7 @@ pub fn plan(spec: &ModelSpec, stage: &Stage, conditions: &Conditions) -> Result<
     let scores = match stage.objective {
         Objective::Contrastive { .. } => {
             let films = learning.trace_embed(&queries()?);
-            let texts = [batch, sketch.text_length()];
+            let texts = [stage.most_texts(batch), sketch.text_length()];
             let states = if frozen(TEXT) {
                 still.trace_text(texts, &account, &Pass::inference())?
             } else {

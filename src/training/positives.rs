@@ -4,6 +4,8 @@ use candle::{Device, Tensor};
 use ndarray::{ArrayView1, ArrayView2};
 use serde::{Deserialize, Serialize};
 
+use super::loss;
+use super::texts::Text;
 use crate::Result;
 use crate::tasks::report::Facts;
 
@@ -55,23 +57,26 @@ fn share(row: &mut [f32], own: usize, belong: impl Fn(usize) -> bool) {
     }
 }
 
-/// Which films, by what their reports told, and texts, by what they say, belong together (B, B): a
-/// film and its own text, equal texts, and those texts that say something that the report bears
-/// out.
+/// Which films, each a row of the data set with what its report told, and texts belong together
+/// (films, texts): a film and its own text, texts equal to that, and those that say something that
+/// the report bears out. A wrong text belongs to other films alone.
 pub(super) fn borne_out(
-    told: &[&Facts],
-    said: &[Facts],
-    texts: &[String],
+    told: &[(usize, &Facts)],
+    texts: &[Text],
     device: &Device,
 ) -> Result<Tensor> {
-    let batch = told.len();
-    let holds = |film: usize, text: usize| {
-        let bears_out = || !said[text].is_empty() && told[film].bear_out(&said[text]);
-        film == text || texts[film] == texts[text] || bears_out()
+    let said: Vec<(Facts, &Text)> =
+        texts.iter().map(|text| (Facts::of(&text.words), text)).collect();
+    let own = |row| texts.iter().find(|text| text.of == row && !text.wrong);
+    let told: Vec<_> = told.iter().map(|&(row, told)| (row, told, own(row))).collect();
+    let belong = |&(row, told, own): &(usize, &Facts, Option<&Text>),
+                  (said, text): &(Facts, &Text)| {
+        if text.of == row {
+            return !text.wrong;
+        }
+        own.is_some_and(|own| own.words == text.words) || !said.is_empty() && told.bear_out(said)
     };
-    let same: Vec<f32> =
-        (0..batch * batch).map(|at| f32::from(u8::from(holds(at / batch, at % batch)))).collect();
-    Ok(Tensor::from_vec(same, (batch, batch), device)?)
+    loss::pairs(&told, &said, belong, device)
 }
 
 /// Labels by their bits: what is unknown equals itself.
@@ -120,16 +125,21 @@ mod tests {
     fn texts_belong_to_the_films_whose_reports_bear_them_out() {
         let reports =
             ["Left effusion.", "Large left effusion. Pneumothorax.", "No effusion.", "Fine."];
-        let texts = ["Left effusion.", "Effusion.", "No pneumothorax.", "Fine."].map(String::from);
+        let own = ["Left effusion.", "Effusion.", "No pneumothorax.", "Fine."];
+        let wrong = ["Right effusion.", "No effusion.", "Pneumothorax.", "Left effusion."];
+        let text = |words: &[&str; 4], wrong| {
+            let one = |(of, words): (usize, &&str)| Text { words: (*words).to_owned(), of, wrong };
+            words.iter().enumerate().map(one).collect::<Vec<_>>()
+        };
+        let texts = [text(&own, false), text(&wrong, true)].concat();
         let told = reports.map(Facts::of);
-        let said: Vec<Facts> = texts.iter().map(|text| Facts::of(text)).collect();
-        let told: Vec<&Facts> = told.iter().collect();
-        let same = borne_out(&told, &said, &texts, &Device::Cpu).unwrap();
+        let told: Vec<(usize, &Facts)> = told.iter().enumerate().collect();
+        let same = borne_out(&told, &texts, &Device::Cpu).unwrap();
         let expected = [
-            [1.0, 1.0, 1.0, 0.0],
-            [1.0, 1.0, 0.0, 0.0],
-            [0.0, 0.0, 1.0, 0.0],
-            [0.0, 0.0, 1.0, 1.0],
+            [1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0],
+            [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0],
+            [0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0],
+            [0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0],
         ];
         assert_eq!(same.to_vec2::<f32>().unwrap(), expected);
     }

@@ -116,6 +116,14 @@ impl Stage {
         matches!(self.objective, Objective::Contrastive { together: true, .. })
     }
 
+    /// The most texts that `films` meet.
+    pub(super) fn most_texts(&self, films: usize) -> usize {
+        match &self.objective {
+            Objective::Contrastive { wrong, .. } if !wrong.is_empty() => films.saturating_mul(2),
+            _ => films,
+        }
+    }
+
     /// Whether no film is looked at.
     pub fn blind(&self) -> bool {
         matches!(self.objective, Objective::Instruct { blind: true, .. })

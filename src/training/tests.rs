@@ -46,7 +46,17 @@ pub(super) fn studies(n: usize) -> Arc<Dataset> {
     Arc::new(Dataset::new(vec!["opacity".to_owned()], (0..n).map(one).collect()).unwrap())
 }
 
-fn model() -> Model {
+/// Studies with these reports.
+pub(super) fn reported(reports: &[&str]) -> Arc<Dataset> {
+    let mut dataset = Dataset::clone(&studies(reports.len()));
+    for (study, report) in dataset.studies.iter_mut().zip(reports) {
+        let report = Report { findings: (*report).to_owned(), ..Report::default() };
+        *study = Arc::new(Study { report, ..Study::clone(study) });
+    }
+    Arc::new(dataset)
+}
+
+pub(super) fn model() -> Model {
     model_of("tiny")
 }
 

@@ -28,6 +28,8 @@ from real_folds import Scores, compare, tabulate
 SIZES = {"nih14_64": 64, "tb_lung_masks": 128}
 RUNS = 3
 EPOCHS = 30
+# Labels in sentences are in the plainest words as they are, and deny at random.
+AS_TOLD: dict[str, Any] = {"objective__restate": 0.0, "objective__wrong": []}
 # Readings are a sentence or two: they are matched and read as they stand.
 TEXTS: dict[str, dict[str, Any]] = {
     "tb_lung_masks": {
@@ -50,8 +52,9 @@ def start(data: Path, size: int, seed: int) -> ca.Model:
         [part.with_findings(findings) for part in parts.values()], names=list(parts)
     )
     model = ca.create("elixr", size="qformer", image_size=size, seed=seed)
-    for stage, epochs in (("supcon", 6), ("contrastive", 6)):
-        ca.train(model, films, stage, epochs=epochs, seed=seed, progress=False)
+    for stage, changes in (("supcon", {}), ("contrastive", AS_TOLD)):
+        changes = {"epochs": 6, "seed": seed, "progress": False} | changes
+        ca.train(model, films, stage, **changes)
     return model
 
 
@@ -90,6 +93,7 @@ def scores(
             batch_size=32,
             seed=run,
             progress=False,
+            **AS_TOLD,
             **TEXTS.get(name, {}),
         )
         table = model.zero_shot(check, prompts(name, check), progress=False)

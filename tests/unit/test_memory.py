@@ -73,6 +73,15 @@ def test_training_takes_gradients_moments_and_every_activation(model):
     assert model.plan(8, training=True).what == "contrastive"
 
 
+def test_wrong_texts_are_read_too(model):
+    plain, more = (
+        model.plan(8, training=ca.stage("contrastive", objective__wrong=wrong))
+        for wrong in ([], ["negation"])
+    )
+    texts = model.plan(8, texts=True).bytes["activations"]
+    assert more.bytes["activations"] - plain.bytes["activations"] > texts
+
+
 def test_a_plan_grows_with_the_batch_and_the_film_and_not_with_the_pages(model):
     small, large = model.plan(8, training=True), model.plan(32, training=True)
     ratio = large.bytes["activations"] / small.bytes["activations"]

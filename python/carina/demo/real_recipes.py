@@ -102,7 +102,9 @@ def tuberculosis(
     whole: dict[str, Any] = {
         "objective__same": "text",
         "objective__drop_sentence": 0.2,
+        "objective__restate": 0.0,
         "objective__drop_detail": 0.0,
+        "objective__wrong": [],
     }
     with tempfile.TemporaryDirectory() as folder:
         warm.save(folder)

@@ -49,6 +49,7 @@ pub(super) struct Lexicon {
     cover: Vec<Cover>,
     pub(super) normality: Normality,
     pub(super) details: Details,
+    pub(super) plain: Plain,
     pub(super) scale: Vec<Scale>,
     finding: Vec<Entry>,
     device: Vec<Entry>,
@@ -89,6 +90,14 @@ pub(super) struct Details {
     pub(super) measures: Vec<Term>,
     pub(super) with_size: Vec<Term>,
     pub(super) before_size: Vec<Term>,
+}
+
+/// The plainest sentences that state or deny something; `{}` is its name.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Plain {
+    pub(super) stated: Vec<String>,
+    pub(super) denied: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,0 +1,222 @@
+//! The texts of a batch: what of each report is read, what is made wrong, and which films each
+//! text belongs to.
+
+use candle::Tensor;
+use rayon::prelude::*;
+
+use super::aim::{Same, Section};
+use super::objective::Task;
+use super::{loss, positives};
+use crate::Result;
+use crate::data::{Study, joined};
+use crate::random::Random;
+use crate::tasks::report::{CorruptionKind, Facts, corrupt, restated, terse};
+
+/// Names of random streams.
+const SHORTENED: u64 = 0x7465_7874;
+const WRONG: u64 = 0x7772_6f6e;
+
+/// A text that films are compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Text {
+    pub(super) words: String,
+    /// Which study of the data set it tells of.
+    pub(super) of: usize,
+    /// Whether it tells that study's film wrongly.
+    pub(super) wrong: bool,
+}
+
+/// What of reports is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Read<'a> {
+    pub(super) part: Section,
+    /// Chances that a sentence is left out, said again in plain words, and read without some detail.
+    pub(super) chances: [f64; 3],
+    /// What may be made wrong in one more text for each film.
+    pub(super) wrong: &'a [CorruptionKind],
+}
+
+impl Task<'_> {
+    /// The texts of the batch: each film's own in order, then the wrong ones of those films whose
+    /// text can be made wrong. In an epoch, each sentence is left out with a chance, never all,
+    /// and what is left may be said in other words; without one, texts are whole and none is wrong.
+    pub(super) fn texts(&self, read: Read) -> Vec<Text> {
+        let rows = &self.films.indices;
+        let own = |&of: &usize| Text { words: self.shortened(of, read), of, wrong: false };
+        let mut texts: Vec<Text> = rows.par_iter().map(own).collect();
+        if let Some(epoch) = self.epoch.filter(|_| !read.wrong.is_empty()) {
+            let wrong = |text| self.wrong(text, read.wrong, epoch);
+            let made: Vec<Option<Text>> = texts.par_iter().map(wrong).collect();
+            texts.extend(made.into_iter().flatten());
+        }
+        texts
+    }
+
+    /// The part of a study's report that is read.
+    fn shortened(&self, of: usize, read: Read) -> String {
+        let text = section(&self.dataset.studies[of], read.part);
+        let [sentence, restate, detail] = read.chances;
+        let changes = read.chances.iter().any(|chance| *chance > 0.0);
+        let Some(epoch) = self.epoch.filter(|_| changes) else { return text };
+        let mut random = Random::new(self.stage.seed, &[SHORTENED, epoch as u64, of as u64]);
+        let mut text = without_some_sentences(&text, sentence, &mut random);
+        if restate > 0.0 {
+            text = restated(&text, restate, &mut random);
+        }
+        if detail > 0.0 { terse(&text, detail, &mut random) } else { text }
+    }
+
+    /// The text with one fact made wrong, of the first kind that fits and that the whole report
+    /// does not bear out: where both lungs have nodules, the other side is right too.
+    fn wrong(&self, text: &Text, kinds: &[CorruptionKind], epoch: usize) -> Option<Text> {
+        let mut random = Random::new(self.stage.seed, &[WRONG, epoch as u64, text.of as u64]);
+        let mut kinds = kinds.to_vec();
+        random.shuffle(&mut kinds);
+        let sections = [text.words.clone()];
+        let words = kinds.into_iter().find_map(|kind| {
+            let made = corrupt(&sections, &[], kind, &self.target.donors, &mut random).ok()?;
+            let words = joined(made.sections.iter().map(String::as_str));
+            let said = Facts::of(&words);
+            let holds = !said.is_empty() && self.facts(text.of).bear_out(&said);
+            (!holds && !words.is_empty()).then_some(words)
+        })?;
+        Some(Text { words, of: text.of, wrong: true })
+    }
+
+    /// Which films, of these rows of the data set, and texts belong together (films, texts).
+    pub(super) fn pairs(&self, same: Same, rows: &[usize], texts: &[Text]) -> Result<Tensor> {
+        let device = self.model.device();
+        let own = |row: usize, text: &Text| text.of == row && !text.wrong;
+        match same {
+            Same::Nothing => loss::pairs(rows, texts, |&row, text| own(row, text), device),
+            Same::Text => {
+                let words = rows.iter().map(|&row| texts.iter().find(|text| own(row, text)));
+                let words: Vec<_> = words.map(|own| own.map(|own| &own.words)).collect();
+                loss::pairs(&words, texts, |own, text| *own == Some(&text.words), device)
+            }
+            Same::Claims => {
+                let told: Vec<_> = rows.iter().map(|&row| (row, self.facts(row))).collect();
+                positives::borne_out(&told, texts, device)
+            }
+            Same::Labels => {
+                let alike = |&row: &usize, text: &Text| {
+                    !text.wrong && self.target.key(row) == self.target.key(text.of)
+                };
+                loss::pairs(rows, texts, alike, device)
+            }
+        }
+    }
+
+    /// What the report of a study says.
+    fn facts(&self, row: usize) -> &Facts {
+        let report = || self.dataset.studies[row].report.text();
+        self.target.facts[row].get_or_init(|| Facts::of(&report()))
+    }
+}
+
+/// The words of texts.
+pub(super) fn words(texts: &[Text]) -> Vec<String> {
+    texts.iter().map(|text| text.words.clone()).collect()
+}
+
+/// A part of a study's report.
+pub(super) fn section(study: &Study, part: Section) -> String {
+    match part {
+        Section::Report => study.report.text(),
+        Section::Findings => study.report.findings.trim().to_owned(),
+        Section::Impression => study.report.impression.trim().to_owned(),
+    }
+}
+
+fn without_some_sentences(text: &str, chance: f64, random: &mut Random) -> String {
+    let sentences: Vec<&str> = text.split_inclusive(". ").collect();
+    let kept: String =
+        sentences.iter().filter(|_| !random.chance(chance)).copied().collect::<String>();
+    if kept.is_empty() { (*random.choose(&sentences)).to_owned() } else { kept }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle::{DType, Device, Tensor};
+
+    use super::super::Stage;
+    use super::super::objective::{Films, Target};
+    use super::super::tests::{model, reported};
+    use super::*;
+    use crate::nn::Pass;
+
+    const KINDS: &[CorruptionKind] = &[CorruptionKind::Negation, CorruptionKind::Laterality];
+    const READ: Read = Read { part: Section::Report, chances: [0.0; 3], wrong: KINDS };
+
+    /// What a batch of all films of these reports is compared with.
+    fn shown(reports: &[&str], read: Read, epoch: Option<usize>) -> (Vec<Text>, Vec<Vec<f32>>) {
+        let (model, dataset) = (model(), reported(reports));
+        let stage = Stage::preset("contrastive").unwrap();
+        let target = Target::new(&model, &dataset, &stage).unwrap();
+        let pixels = Tensor::zeros(0, DType::F32, &Device::Cpu).unwrap();
+        let films = &Films { pixels, indices: (0..reports.len()).collect() };
+        let pass = &Pass::inference();
+        let (model, stage, dataset, target) = (&model, &stage, &*dataset, &target);
+        let task = Task { model, stage, dataset, target, films, epoch, pass };
+        let texts = task.texts(read);
+        let same = task.pairs(Same::Claims, &films.indices, &texts).unwrap();
+        (texts, same.to_vec2().unwrap())
+    }
+
+    #[test]
+    fn wrong_texts_follow_and_belong_to_those_of_whom_they_are_true() {
+        let reports = ["Left effusion.", "Nothing of note.", "Right effusion.", "No effusion."];
+        let (mut denied, mut moved) = (0, 0);
+        for epoch in 0..20 {
+            let (texts, same) = shown(&reports, READ, Some(epoch));
+            for (row, (text, report)) in texts.iter().zip(reports).enumerate() {
+                assert_eq!((text.words.as_str(), text.of, text.wrong), (report, row, false));
+            }
+            let wrong = &texts[reports.len()..];
+            assert_eq!(wrong.iter().map(|text| text.of).collect::<Vec<_>>(), [0, 2, 3]);
+            for (column, text) in wrong.iter().enumerate() {
+                let fit = |row: usize| same[row][reports.len() + column] > 0.5;
+                assert!(text.wrong && !fit(text.of), "{text:?}");
+                let told = Facts::of(&text.words);
+                let others = (0..reports.len()).filter(|row| *row != text.of);
+                for row in others {
+                    let true_of = Facts::of(reports[row]).bear_out(&told);
+                    assert_eq!(fit(row), true_of, "{text:?} {row}");
+                }
+            }
+            denied += usize::from(wrong[0].words.starts_with("No "));
+            moved += usize::from(wrong[0].words == reports[2]);
+        }
+        assert!(denied > 3 && moved > 3 && denied + moved == 20, "{denied} {moved}");
+    }
+
+    #[test]
+    fn whole_texts_are_compared_where_nothing_is_learnt() {
+        let read = Read { chances: [0.9; 3], ..READ };
+        let reports = ["Left effusion. No edema.", "Edema."];
+        let (texts, _) = shown(&reports, read, None);
+        assert_eq!(words(&texts), reports);
+        assert!(texts.iter().all(|text| !text.wrong));
+    }
+
+    #[test]
+    fn what_another_sentence_bears_out_is_not_wrong() {
+        let read = Read { chances: [0.9, 0.5, 0.0], wrong: &[CorruptionKind::Laterality], ..READ };
+        for epoch in 0..20 {
+            let reports = ["Small left effusion. Small right effusion."];
+            assert_eq!(shown(&reports, read, Some(epoch)).0.len(), 1);
+        }
+    }
+
+    #[test]
+    fn some_sentence_always_stays() {
+        let text = "One. Two. Three.";
+        for seed in 0..50 {
+            let kept = without_some_sentences(text, 0.95, &mut Random::new(seed, &[]));
+            assert!(
+                !kept.is_empty() && text.contains(kept.trim()) || kept.contains(". "),
+                "{kept}"
+            );
+        }
+    }
+}
