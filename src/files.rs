@@ -4,10 +4,14 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
+
+/// What has not changed for so long, nobody is writing: another host may not see our locks.
+const STALE: Duration = Duration::from_secs(600);
 
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
@@ -42,7 +46,7 @@ pub fn temporary_beside(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.{}.{unique}.tmp", std::process::id()))
 }
 
-/// Removes what writers of `path` that were killed have left beside it. Nobody may be writing it.
+/// Removes what writers of `path` that were killed some time ago have left beside it.
 pub fn sweep_beside(path: &Path) {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -54,7 +58,12 @@ pub fn sweep_beside(path: &Path) {
             .is_some_and(|(process, count)| number(process) && number(count))
     };
     let entries = fs::read_dir(folder_of(path)).into_iter().flatten().flatten();
-    for entry in entries.filter(|entry| left(&entry.file_name().to_string_lossy())) {
+    let old = |entry: &fs::DirEntry| {
+        let changed = entry.metadata().and_then(|found| found.modified()).ok();
+        changed.and_then(|time| time.elapsed().ok()).is_some_and(|age| age > STALE)
+    };
+    let ours = |entry: &fs::DirEntry| left(&entry.file_name().to_string_lossy()) && old(entry);
+    for entry in entries.filter(ours) {
         let _ = fs::remove_file(entry.path()); // rubbish costs room, nothing else
     }
 }
@@ -109,6 +118,8 @@ pub fn sha256_hex(content: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     #[test]
@@ -130,12 +141,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.b");
         let kept = [".a.b.12.x.tmp", ".a.b.1.tmp", ".a.b.1.2.tmp.gz", "a.b", ".a.1.2.tmp", "x"];
-        for name in kept.iter().chain(&[".a.b.12.0.tmp"]) {
-            fs::write(folder.path().join(name), b"").unwrap();
-        }
-        let left = temporary_beside(&path);
-        fs::write(&left, b"").unwrap();
+        let long_ago = SystemTime::now() - 2 * STALE;
+        let write = |at: &Path| {
+            fs::write(at, b"").unwrap();
+            File::options().write(true).open(at).unwrap().set_modified(long_ago).unwrap();
+        };
+        kept.iter().chain(&[".a.b.12.0.tmp"]).for_each(|name| write(&folder.path().join(name)));
+        write(&temporary_beside(&path));
+        let fresh = temporary_beside(&path);
+        fs::write(&fresh, b"").unwrap();
         sweep_beside(&path);
+        fs::remove_file(&fresh).unwrap();
         let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
         let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
         names.sort();

@@ -40,40 +40,51 @@ def stage(name: str, **changes: Any) -> Stage:
 
     Notes
     -----
-    All stages have ``train`` and ``freeze`` (names of parameters, ``*`` for any run of
-    characters), ``epochs``, ``batch_size``, ``accumulate``, ``clip_norm``,
-    ``optimiser`` (AdamW), ``schedule`` (``peak``, ``warmup``, ``floor``), ``average``
-    (the decay of a running mean of the weights), ``precision``, ``augment`` and
-    ``seed``. An ``objective`` has these fields beside its ``kind``:
+    All stages have a ``name``, an ``objective``, ``train`` and ``freeze`` (names of
+    parameters, ``*`` for any run of characters), ``epochs``, ``batch_size``,
+    ``accumulate``, ``clip_norm``, ``optimiser`` (AdamW), ``schedule`` (``peak``,
+    ``warmup``, ``floor``), ``average`` (the decay of a running mean of the weights),
+    ``precision``, ``augment`` and ``seed``.
+
+    An objective has these fields beside its ``kind``. Chances are from 0 to below 1.
+    A validation set is read whole, without left-out sentences or wrong texts, so that
+    its loss is not that of training.
 
     contrastive
-        ``loss`` (``"clip"`` [1]_ or ``"siglip"`` [2]_); which pairs of different
-        studies belong together, ``same`` (``"nothing"``, equal ``"text"``, equal
-        ``"labels"``, or ``"claims"``: all that the text says of findings and devices
-        holds by the film's report, read by word lists in English); ``text`` (the
-        ``"report"``, its ``"findings"`` or its ``"impression"``); the chances
-        ``drop_sentence``, ``restate`` and ``drop_detail`` that a sentence is left out,
-        says one of its claims again in the plainest words ("small left pleural
-        effusion"), or is read without its side, zone, degree, size or company;
-        ``wrong``, errors of
-        :func:`corrupt` of which each film's text is also shown with one, to be told
-        from the true text as in NegCLIP [3]_ (by ``"claims"`` it belongs to the other
-        films of which it is true); ``together`` (see :func:`train`).
+        - ``loss``: ``"clip"`` [1]_ or ``"siglip"`` [2]_.
+        - ``same``, which pairs of different studies belong together: ``"nothing"``,
+          those of equal ``"text"``, of equal ``"labels"``, or by ``"claims"``: all that
+          the text says of findings and devices holds by the film's report, which is
+          read by word lists, in English, and has not got what it does not name.
+        - ``text``: the ``"report"``, its ``"findings"`` or its ``"impression"``.
+        - ``drop_sentence``: the chance that a sentence is left out.
+        - ``restate``: that one says one of its claims again in the plainest words
+          ("Small left pleural effusion."), where the word lists can.
+        - ``drop_detail``: that one is read without its side; zone, degree, size and
+          what else is seen alike.
+        - ``wrong``: errors of :func:`corrupt`, with one of which each film's text is
+          also shown, where one can be made, to be told from the true text as in
+          NegCLIP [3]_. It still belongs to other films that it is true of.
+        - ``together``: see :func:`train`.
     qformer
-        ``same``, ``text``, ``drop_sentence``, ``restate`` and ``drop_detail`` as above;
-        ``weights`` of contrast, match and caption; ``contrast_smoothing`` and
-        ``caption_smoothing``; ``gather`` (``"learns"`` or ``"constant"``: whether the
-        other side of the contrast learns too).
+        - ``same``, ``text``, ``drop_sentence``, ``restate`` and ``drop_detail``.
+        - ``weights`` of contrast, match and caption; ``contrast_smoothing`` and
+          ``caption_smoothing``.
+        - ``gather``: ``"learns"``, or ``"constant"`` where only one side of the
+          contrast is to learn.
     supcon
-        ``temperature``; ``positives`` (labels all ``"equal"``, or finding by finding,
-        ``"shared"``); ``uncertain`` (``"ignore"``, ``"zeros"`` or ``"ones"``).
+        - ``temperature``.
+        - ``positives``: labels all ``"equal"``, or ``"shared"``, finding by finding.
+        - ``uncertain``: ``"ignore"``, ``"zeros"`` or ``"ones"``.
     supervised
-        ``uncertain``; ``balance`` (weighs both classes of a finding alike);
-        ``smoothing`` of the targets.
-    instruct
-        ``tasks`` (``"report"``, ``"impression"``, ``"vqa"``, ``"reading"``,
-        ``"report_check"``, ``"comparison"``); ``per_study``, how many are drawn for a
-        study in an epoch; ``max_tokens``; ``blind`` (texts alone).
+        - ``uncertain``; ``smoothing`` of the targets.
+        - ``balance``: weighs both classes of a finding alike.
+    instruct (the stages ``"language"`` and ``"graft"``)
+        - ``tasks``: ``"report"``, ``"impression"``, ``"vqa"``, ``"reading"``,
+          ``"report_check"`` and ``"comparison"``.
+        - ``per_study``: how many are drawn for a study in an epoch.
+        - ``max_tokens`` of prompt and answer.
+        - ``blind``: texts alone.
 
     References
     ----------

@@ -111,7 +111,7 @@ impl Layouts {
         let layouts = if let Some(layouts) = Self::open(path, source)? {
             Some(layouts)
         } else {
-            files::sweep_beside(path); // who holds the lock is the only writer
+            files::sweep_beside(path);
             Self::write(path, source, fill)?;
             Self::open(path, source)?
         };

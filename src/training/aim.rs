@@ -36,7 +36,7 @@ pub enum Objective {
         #[serde(default)]
         drop_detail: f64,
         /// Errors that a text is made wrong by: in every epoch each film also meets its text with
-        /// one of them. It is a positive only where the film bears it out; see [`Same`].
+        /// one of them, where one can be made that word lists understand.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         wrong: Vec<CorruptionKind>,
         /// Whether the micro-batches of a step are one batch, in which each film meets the texts
@@ -152,7 +152,8 @@ pub enum PairLoss {
     Siglip,
 }
 
-/// Which pairs of different studies are positives.
+/// Which pairs of different studies are positives. A text made wrong is no positive of its own film,
+/// and one of others only where it equals their text or, by claims, holds by their report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Same {
@@ -255,8 +256,12 @@ fn instructions(tasks: &[Instruction], blind: bool) -> Result<()> {
 /// Refuses errors that no text can be made wrong by.
 fn errors(wrong: &[CorruptionKind]) -> Result<()> {
     let field = "stage.objective.wrong";
-    if wrong.contains(&CorruptionKind::None) {
-        return Err(Error::config(field, "found \"none\", expected kinds of errors"));
+    // A text that only leaves something out is true.
+    for silent in [CorruptionKind::None, CorruptionKind::Dropped] {
+        if wrong.contains(&silent) {
+            let why = format!("found {:?}, expected kinds that say something wrong", silent.name());
+            return Err(Error::config(field, why));
+        }
     }
     once(field, wrong, CorruptionKind::name)
 }

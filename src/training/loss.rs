@@ -8,7 +8,7 @@ use crate::{Error, Result};
 /// CLIP's symmetric cross-entropy over an image × text similarity matrix.
 ///
 /// Source: Radford et al. 2021, "Learning Transferable Visual Models From Natural Language
-/// Supervision", arXiv:2103.00020. Differs in that `same` (B, B) may mark further positives off
+/// Supervision", arXiv:2103.00020. Differs in that `same` (B, T) may mark further positives off
 /// the diagonal: radiology reports repeat ("normal"), and an identical text is no negative. The
 /// target of a row is spread evenly over its positives, as in `UniCL` (arXiv:2204.03610); with the
 /// identity matrix this is CLIP's loss exactly. More texts than images may follow, made wrong:

@@ -2,10 +2,11 @@
 
 use candle::{Device, Tensor};
 use ndarray::{ArrayView1, ArrayView2};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::loss;
-use super::texts::Text;
+use super::texts::{Text, own};
 use crate::Result;
 use crate::tasks::report::Facts;
 
@@ -66,9 +67,8 @@ pub(super) fn borne_out(
     device: &Device,
 ) -> Result<Tensor> {
     let said: Vec<(Facts, &Text)> =
-        texts.iter().map(|text| (Facts::of(&text.words), text)).collect();
-    let own = |row| texts.iter().find(|text| text.of == row && !text.wrong);
-    let told: Vec<_> = told.iter().map(|&(row, told)| (row, told, own(row))).collect();
+        texts.par_iter().map(|text| (Facts::of(&text.words), text)).collect();
+    let told: Vec<_> = told.iter().map(|&(row, told)| (row, told, own(row, texts))).collect();
     let belong = |&(row, told, own): &(usize, &Facts, Option<&Text>),
                   (said, text): &(Facts, &Text)| {
         if text.of == row {

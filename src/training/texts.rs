@@ -15,6 +15,8 @@ use crate::tasks::report::{CorruptionKind, Facts, corrupt, restated, terse};
 /// Names of random streams.
 const SHORTENED: u64 = 0x7465_7874;
 const WRONG: u64 = 0x7772_6f6e;
+/// How often an error of one kind is drawn, until one is wrong.
+const TRIES: usize = 3;
 
 /// A text that films are compared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,24 +63,32 @@ impl Task<'_> {
         let mut random = Random::new(self.stage.seed, &[SHORTENED, epoch as u64, of as u64]);
         let mut text = without_some_sentences(&text, sentence, &mut random);
         if restate > 0.0 {
-            text = restated(&text, restate, &mut random);
+            text = restated(&text, restate, self.facts(of), &mut random);
         }
         if detail > 0.0 { terse(&text, detail, &mut random) } else { text }
     }
 
-    /// The text with one fact made wrong, of the first kind that fits and that the whole report
-    /// does not bear out: where both lungs have nodules, the other side is right too.
+    /// The text with one fact made wrong, of the first kind that fits. What is wrong is for the
+    /// whole report to say: another sentence may bear the change out, or affirm what was to be put
+    /// in; and a text that has only lost a sentence is true.
     fn wrong(&self, text: &Text, kinds: &[CorruptionKind], epoch: usize) -> Option<Text> {
         let mut random = Random::new(self.stage.seed, &[WRONG, epoch as u64, text.of as u64]);
         let mut kinds = kinds.to_vec();
         random.shuffle(&mut kinds);
-        let sections = [text.words.clone()];
-        let words = kinds.into_iter().find_map(|kind| {
-            let made = corrupt(&sections, &[], kind, &self.target.donors, &mut random).ok()?;
+        let (report, sections) = (self.facts(text.of), [text.words.clone()]);
+        let present = report.labels();
+        let tries = kinds.into_iter().flat_map(|kind| [kind; TRIES]);
+        let words = tries.into_iter().find_map(|kind| {
+            let donors = &self.target.donors;
+            let made = corrupt(&sections, &present, kind, donors, &mut random).ok()?;
             let words = joined(made.sections.iter().map(String::as_str));
-            let said = Facts::of(&words);
-            let holds = !said.is_empty() && self.facts(text.of).bear_out(&said);
-            (!holds && !words.is_empty()).then_some(words)
+            let wrong = |text: &str| {
+                let said = Facts::of(text);
+                !said.is_empty() && !report.bear_out(&said)
+            };
+            // What says both "edema" and "no opacity" holds by half.
+            let wrong = wrong(&words) && made.changes.iter().any(|change| wrong(&change.after));
+            wrong.then_some(words)
         })?;
         Some(Text { words, of: text.of, wrong: true })
     }
@@ -86,25 +96,22 @@ impl Task<'_> {
     /// Which films, of these rows of the data set, and texts belong together (films, texts).
     pub(super) fn pairs(&self, same: Same, rows: &[usize], texts: &[Text]) -> Result<Tensor> {
         let device = self.model.device();
-        let own = |row: usize, text: &Text| text.of == row && !text.wrong;
-        match same {
-            Same::Nothing => loss::pairs(rows, texts, |&row, text| own(row, text), device),
-            Same::Text => {
-                let words = rows.iter().map(|&row| texts.iter().find(|text| own(row, text)));
-                let words: Vec<_> = words.map(|own| own.map(|own| &own.words)).collect();
-                loss::pairs(&words, texts, |own, text| *own == Some(&text.words), device)
-            }
-            Same::Claims => {
-                let told: Vec<_> = rows.iter().map(|&row| (row, self.facts(row))).collect();
-                positives::borne_out(&told, texts, device)
-            }
-            Same::Labels => {
-                let alike = |&row: &usize, text: &Text| {
-                    !text.wrong && self.target.key(row) == self.target.key(text.of)
-                };
-                loss::pairs(rows, texts, alike, device)
-            }
+        if same == Same::Claims {
+            let told: Vec<_> = rows.iter().map(|&row| (row, self.facts(row))).collect();
+            return positives::borne_out(&told, texts, device);
         }
+        let films: Vec<_> = rows.iter().map(|&row| (row, own(row, texts))).collect();
+        let belong = |&(row, own): &(usize, Option<&Text>), text: &Text| {
+            let equal = own.is_some_and(|own| own.words == text.words);
+            match same {
+                // The wrong text of one film may be the true one of another.
+                _ if text.wrong => equal,
+                Same::Text => equal,
+                Same::Labels => self.target.key(row) == self.target.key(text.of),
+                Same::Nothing | Same::Claims => text.of == row,
+            }
+        };
+        loss::pairs(&films, texts, belong, device)
     }
 
     /// What the report of a study says.
@@ -112,6 +119,11 @@ impl Task<'_> {
         let report = || self.dataset.studies[row].report.text();
         self.target.facts[row].get_or_init(|| Facts::of(&report()))
     }
+}
+
+/// The text that tells of a film, a row of the data set, as it is.
+pub(super) fn own(row: usize, texts: &[Text]) -> Option<&Text> {
+    texts.iter().find(|text| text.of == row && !text.wrong)
 }
 
 /// The words of texts.
@@ -149,7 +161,11 @@ mod tests {
     const READ: Read = Read { part: Section::Report, chances: [0.0; 3], wrong: KINDS };
 
     /// What a batch of all films of these reports is compared with.
-    fn shown(reports: &[&str], read: Read, epoch: Option<usize>) -> (Vec<Text>, Vec<Vec<f32>>) {
+    fn shown(
+        reports: &[&str],
+        (read, epoch): (Read, Option<usize>),
+        same: Same,
+    ) -> (Vec<Text>, Vec<Vec<f32>>) {
         let (model, dataset) = (model(), reported(reports));
         let stage = Stage::preset("contrastive").unwrap();
         let target = Target::new(&model, &dataset, &stage).unwrap();
@@ -159,7 +175,7 @@ mod tests {
         let (model, stage, dataset, target) = (&model, &stage, &*dataset, &target);
         let task = Task { model, stage, dataset, target, films, epoch, pass };
         let texts = task.texts(read);
-        let same = task.pairs(Same::Claims, &films.indices, &texts).unwrap();
+        let same = task.pairs(same, &films.indices, &texts).unwrap();
         (texts, same.to_vec2().unwrap())
     }
 
@@ -168,7 +184,7 @@ mod tests {
         let reports = ["Left effusion.", "Nothing of note.", "Right effusion.", "No effusion."];
         let (mut denied, mut moved) = (0, 0);
         for epoch in 0..20 {
-            let (texts, same) = shown(&reports, READ, Some(epoch));
+            let (texts, same) = shown(&reports, (READ, Some(epoch)), Same::Claims);
             for (row, (text, report)) in texts.iter().zip(reports).enumerate() {
                 assert_eq!((text.words.as_str(), text.of, text.wrong), (report, row, false));
             }
@@ -191,10 +207,52 @@ mod tests {
     }
 
     #[test]
+    fn no_wrong_text_of_any_kind_is_true_or_only_silent() {
+        let reports = [
+            "Pacemaker in place. Comparison is made with a prior film.",
+            "Support devices are unchanged. No pneumothorax.",
+            "The left costophrenic angle is blunted. The right costophrenic angle is blunted.",
+            "Small to moderate left effusion. ET tube above the carina. The heart is enlarged.",
+            "A 12 mm nodule in the left lung. Severe edema, no consolidation. Left PICC line.",
+        ];
+        let kinds = CorruptionKind::ALL
+            .into_iter()
+            .filter(|kind| !matches!(kind, CorruptionKind::None | CorruptionKind::Dropped));
+        for kind in kinds {
+            let read = Read { chances: [0.5, 0.3, 0.3], wrong: &[kind], ..READ };
+            let mut made = 0;
+            for epoch in 0..30 {
+                let texts = shown(&reports, (read, Some(epoch)), Same::Claims).0;
+                for text in texts.iter().filter(|text| text.wrong) {
+                    let (said, report) = (Facts::of(&text.words), Facts::of(reports[text.of]));
+                    assert!(!said.is_empty() && !report.bear_out(&said), "{kind:?} {text:?}");
+                    // Any device may be there; and no list of words knows the angle.
+                    let device = ["pacemaker", "tube", "catheter", "line"];
+                    let device = device.iter().any(|word| text.words.contains(word));
+                    assert!(text.of != 1 || !device, "{text:?}");
+                    assert!(text.of != 2 || kind == CorruptionKind::Device, "{text:?}");
+                    made += 1;
+                }
+            }
+            assert!(made > 10, "{kind:?}: {made}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_text_of_one_film_that_is_the_text_of_another_is_not_wrong_of_that() {
+        let read = (Read { wrong: &KINDS[1..], ..READ }, Some(0));
+        for same in [Same::Nothing, Same::Text, Same::Claims] {
+            let (texts, same) = shown(&["Left effusion.", "Right effusion."], read, same);
+            assert_eq!(words(&texts[2..]), ["Right effusion.", "Left effusion."]);
+            assert_eq!(same, [[1.0, 0.0, 0.0, 1.0], [0.0, 1.0, 1.0, 0.0]]);
+        }
+    }
+
+    #[test]
     fn whole_texts_are_compared_where_nothing_is_learnt() {
         let read = Read { chances: [0.9; 3], ..READ };
         let reports = ["Left effusion. No edema.", "Edema."];
-        let (texts, _) = shown(&reports, read, None);
+        let (texts, _) = shown(&reports, (read, None), Same::Claims);
         assert_eq!(words(&texts), reports);
         assert!(texts.iter().all(|text| !text.wrong));
     }
@@ -204,7 +262,7 @@ mod tests {
         let read = Read { chances: [0.9, 0.5, 0.0], wrong: &[CorruptionKind::Laterality], ..READ };
         for epoch in 0..20 {
             let reports = ["Small left effusion. Small right effusion."];
-            assert_eq!(shown(&reports, read, Some(epoch)).0.len(), 1);
+            assert_eq!(shown(&reports, (read, Some(epoch)), Same::Claims).0.len(), 1);
         }
     }
 

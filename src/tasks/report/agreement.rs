@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::claims::{Claim, all_claims};
-use super::lexicon::lexicon;
+use super::lexicon::{Sort, lexicon};
 use super::statement::Sides;
 
 /// Sizes within this factor of one another are the same.
@@ -62,6 +62,19 @@ impl Facts {
             fact.affirmed.then(|| (fact.sides, fact.levels.iter().copied().collect()))
         };
         told.map(|(topic, fact)| (*topic, one(fact))).collect()
+    }
+
+    /// What it affirms or doubts, as labels of what is present: nothing of it may be put in as an
+    /// error. Where devices are affirmed and none is named, any may be there.
+    pub fn labels(&self) -> Vec<(String, f32)> {
+        let topics = &lexicon().topics;
+        let there = |topic: &usize| self.0.get(topic).is_some_and(|f| f.affirmed || f.doubted);
+        let of = |sort| (0..topics.len()).filter(move |topic| topics[*topic].sort == sort);
+        let unnamed = of(Sort::Devices).any(|topic| there(&topic))
+            && !of(Sort::Device).any(|topic| there(&topic));
+        let present = (0..topics.len())
+            .filter(|topic| there(topic) || unnamed && topics[*topic].sort == Sort::Device);
+        present.map(|topic| (topics[topic].name.clone(), 1.0)).collect()
     }
 
     /// Whether it says nothing of findings and devices.
@@ -148,6 +161,20 @@ mod tests {
         assert!(!holds("Support devices are in place.", "A pacemaker is present."));
         assert!(holds("Clear lungs.", "No support devices."));
         assert!(Facts::of("Nothing that is known.").is_empty());
+    }
+
+    #[test]
+    fn what_is_there_or_may_be_is_present() {
+        let labels = |report: &str| {
+            let labels = Facts::of(report).labels();
+            assert!(labels.iter().all(|(_, value)| *value > 0.5));
+            labels.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        let report = "Left effusion, no edema. Possible pneumonia. Pacemaker.";
+        let expected = ["pleural effusion", "pneumonia", "pacemaker", "support devices"];
+        assert_eq!(labels(report), expected);
+        assert_eq!(labels("Support devices are in place.").len(), 6);
+        assert!(labels("Clear lungs. No support devices.").is_empty());
     }
 
     proptest! {

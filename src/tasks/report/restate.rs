@@ -1,27 +1,34 @@
-//! Claims said again in the plainest words: "Blunting of the left costophrenic angle, compatible
-//! with a small effusion." is also "Small left pleural effusion."
+//! Claims said again in the plainest words: "A trace effusion blunts the left costophrenic angle."
+//! is also "Small left pleural effusion."
 
 use super::agreement::Facts;
-use super::claims::{Claim, all_claims};
-use super::lexicon::{Sort, lexicon};
+use super::clause::{Clause, clauses, sides_of};
+use super::lexicon::{Sort, Topic, lexicon};
+use super::reading::{Mention, Reading, Says};
+use super::scope::{after, negators};
 use super::sentence::sentences;
+use super::size::sizes;
+use super::terse::company_at;
 use super::wording::{capitalised, degrees};
 use crate::random::Random;
 
 /// Chance that a finding is called by its broader name: consolidation, an opacity.
 const BROADER: f64 = 0.25;
+/// The most words between a size and what has it ("12 mm rounded lung nodule").
+const BETWEEN: usize = 2;
 
-/// The text, of whose sentences each with `chance` says one of its claims again: the finding's or
-/// device's name with size, degree and side, affirmed or denied in one of a few wordings. What is
-/// left says no more than before. Sentences that doubt, or claim nothing, stay.
-pub fn restated(text: &str, chance: f64, random: &mut Random) -> String {
+/// A part of a report, of whose sentences each with `chance` says one of its claims again: the
+/// finding's or device's name, affirmed with size or degree and side, or denied, in one of a few
+/// wordings. All that is put in holds by `told`, the whole report. Sentences that doubt, or claim
+/// nothing that plain words can say, stay.
+pub fn restated(text: &str, chance: f64, told: &Facts, random: &mut Random) -> String {
     let mut out = String::new();
     let mut from = 0;
     for sentence in sentences(text) {
         out.push_str(&text[from..sentence.body.start]);
         from = sentence.body.end;
         let own = &text[sentence.body];
-        let again = if random.chance(chance) { again(own, random) } else { None };
+        let again = if random.chance(chance) { again(own, told, random) } else { None };
         out.push_str(again.as_deref().unwrap_or(own));
     }
     out + &text[from..]
@@ -33,45 +40,110 @@ pub fn plain_wordings() -> [&'static [String]; 2] {
 }
 
 /// One claim of a sentence in plain words.
-fn again(sentence: &str, random: &mut Random) -> Option<String> {
-    let claims = all_claims(sentence);
-    if claims.is_empty() || claims.iter().any(|(_, claim)| claim.present.is_none()) {
+fn again(sentence: &str, told: &Facts, random: &mut Random) -> Option<String> {
+    let reading = Reading::of(sentence);
+    if reading.mentions.iter().any(|mention| mention.says == Says::Doubtful) {
         return None;
     }
-    let (topic, claim) = random.choose(&claims).clone();
+    let clauses = clauses(&reading);
+    let of = |clause: &Clause| reading.mentions[clause.mentions.clone()].to_vec();
+    let claims: Vec<(&Clause, Mention)> = clauses
+        .iter()
+        .flat_map(|clause| of(clause).into_iter().map(move |m| (clause, m)))
+        .collect();
+    if claims.is_empty() {
+        return None;
+    }
+    let (clause, mention) = random.choose(&claims);
+    let topic = &lexicon().topics[mention.topic];
+    let own = Reading::of(&sentence[clause.bytes.clone()]);
     let plain = &lexicon().plain;
-    let (wordings, name) = if claim.present == Some(true) {
-        (&plain.stated, named(topic, &claim, random))
+    let (wordings, name) = if mention.says == Says::Present {
+        (&plain.stated, named(topic, &own, random))
+    } else if mention.covered || denied_as_such(&reading, mention, &own) {
+        (&plain.denied, topic.name.clone())
     } else {
-        (&plain.denied, lexicon().topics[topic].name.clone())
+        return None;
     };
     let text = capitalised(&random.choose(wordings).replace("{}", &name));
-    // Word lists may know no name of something, or read two in one.
     let read = Facts::of(&text);
-    (!read.is_empty() && Facts::gather(claims).bear_out(&read)).then_some(text)
+    (!read.is_empty() && told.bear_out(&read)).then_some(text)
 }
 
-/// What is affirmed, with its size or else degree, and its side.
-fn named(topic: usize, claim: &Claim, random: &mut Random) -> String {
-    let entry = &lexicon().topics[topic];
-    let broader = entry.broader.filter(|_| random.chance(BROADER));
-    let name = &lexicon().topics[broader.unwrap_or(topic)].name;
-    let side = match (claim.sides.left, claim.sides.right) {
-        _ if entry.sort != Sort::Finding => None, // a tube's side is its tip's, or the wall's
+/// Whether a finding is denied by its name alone: not a large one, an acute one or one on the left.
+fn denied_as_such(reading: &Reading, mention: &Mention, clause: &Reading) -> bool {
+    let sides = sides_of(clause);
+    if sides.left || sides.right || !sizes(&clause.words).is_empty() {
+        return false;
+    }
+    let before = negators(&reading.words).into_iter().filter(|no| no.end <= mention.words.start);
+    let Some(negator) = before.max_by_key(|no| no.end) else { return false };
+    (negator.end..mention.words.start).all(|at| {
+        let word = &reading.words[at].lower;
+        let joins = ["and", "or", "nor"].contains(&word.as_str());
+        let named = reading.mentions.iter().any(|other| other.words.contains(&at));
+        joins || named || lexicon().fillers.contains(word)
+    })
+}
+
+/// What a clause affirms, with its size or else degree, and its side: those that the clause gives
+/// to nothing else.
+fn named(topic: &Topic, clause: &Reading, random: &mut Random) -> String {
+    let broader = topic.broader.filter(|_| random.chance(BROADER));
+    let name = &broader.map_or(topic, |broader| &lexicon().topics[broader]).name;
+    if topic.sort != Sort::Finding {
+        return name.clone(); // the side and the lengths of a tube are those of its tip
+    }
+    // "A large pneumothorax with a shift to the right."
+    let end = company_at(clause).unwrap_or(clause.words.len());
+    let head = Reading { words: clause.words[..end].to_vec(), mentions: clause.mentions.clone() };
+    let sides = sides_of(&head);
+    let has_side = topic.sentences.iter().any(|sentence| sentence.contains("{side}"));
+    let side = match (sides.left, sides.right) {
+        _ if !has_side => None,
         (true, true) => Some("bilateral"),
         (true, false) => Some("left"),
         (false, true) => Some("right"),
         (false, false) => None,
     };
-    let degree = claim.level.filter(|_| broader.is_none());
-    let degree = degree.and_then(|level| degrees(entry).get(level).copied());
-    let amount = match claim.size {
-        Some(mm) => Some(format!("{mm} mm")),
-        None => degree.map(str::to_owned),
-    };
-    let parts = [amount.as_deref(), side, Some(name)];
+    let size = size_of(&head, topic);
+    let degree = if broader.is_some() || size.is_some() { None } else { degree_of(&head, topic) };
+    let parts = [size.as_deref(), degree, side, Some(name)];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
+
+/// The one degree that a clause names, on the finding's own scale.
+fn degree_of(clause: &Reading, topic: &Topic) -> Option<&'static str> {
+    let [found] = &clause.degrees(&topic.scale)[..] else { return None };
+    // "Mildly enlarged" is mild cardiomegaly.
+    let own = found.scale.name == topic.scale
+        || (topic.scale == "degree" && found.scale.name == "manner");
+    degrees(topic).get(found.level).copied().filter(|_| own)
+}
+
+/// The one size that a clause names, if it is the finding's and no distance from it.
+fn size_of(clause: &Reading, topic: &Topic) -> Option<String> {
+    let words = &clause.words;
+    let [size] = &sizes(words)[..] else { return None };
+    let at = words.iter().position(|word| word.span.start == size.digits.start)?;
+    let is_topic = |m: &&Mention| lexicon().topics[m.topic].name == topic.name && !m.covered;
+    let place = clause.mentions.iter().find(is_topic)?.words.clone();
+    let end =
+        at + 1 + usize::from(words[at].lower.bytes().all(|b| b.is_ascii_digit() || b == b'.'));
+    let before = end <= place.start
+        && place.start - end <= BETWEEN
+        && words[end..place.start].iter().all(|word| !PREPOSITIONS.contains(&&*word.lower));
+    let behind = at > place.start
+        && at > 0
+        && after(words, at - 1, &lexicon().details.with_size) == Some(at)
+        && (words[at - 1].lower != "of" || at - 1 == place.end);
+    let mm = (size.mm() * 10.0).round() / 10.0;
+    (before || behind).then(|| format!("{mm} mm"))
+}
+
+/// Words that make a length a distance.
+const PREPOSITIONS: [&str; 9] =
+    ["of", "from", "to", "above", "below", "within", "in", "into", "over"];
 
 #[cfg(test)]
 mod tests {
@@ -79,38 +151,103 @@ mod tests {
 
     use super::*;
 
-    fn all(text: &str) -> BTreeSet<String> {
-        (0..400).map(|seed| restated(text, 1.0, &mut Random::new(seed, &[]))).collect()
-    }
-
-    #[test]
-    fn a_claim_is_said_again_in_plain_words() {
-        let said = all("Blunting of the left costophrenic angle by a trace effusion.");
-        let plain = ["Small left pleural effusion.", "There is small left pleural effusion."];
-        assert!(plain.iter().all(|text| said.contains(*text)), "{said:?}");
-        assert_eq!(said.len(), lexicon().plain.stated.len());
-        let said = all("Neither edema nor pneumothorax.");
-        assert!(said.contains("No edema.") && said.contains("Negative for pneumothorax."));
-        let said = all("A 12 mm nodule in the right mid lung.");
-        assert!(said.contains("12 mm right lung nodule."), "{said:?}");
-        assert!(said.contains("12 mm right lung opacity."), "{said:?}");
-        assert!(all("Dual-chamber pacer.").contains("Pacemaker."));
-        for kept in ["Possible edema.", "Median sternotomy wires.", ""] {
-            assert_eq!(all(kept), BTreeSet::from([kept.to_owned()]));
-        }
-    }
-
-    #[test]
-    fn a_report_bears_out_what_is_said_again_of_it() {
-        let report = "FINDINGS: Large right and small left effusions. The heart is mildly enlarged. \
-                      2. Consolidation in the left lower lung, no edema. The lungs are clear \
-                      otherwise. ET tube 4 cm above the carina. No acute fracture.\n\nNormal bones.";
+    /// All that is said for `part` of a report.
+    fn all(part: &str, report: &str) -> BTreeSet<String> {
         let told = Facts::of(report);
-        for seed in 0..500 {
-            let said = restated(report, 0.5, &mut Random::new(seed, &[]));
-            assert!(told.bear_out(&Facts::of(&said)), "{said}");
-            assert!(said.starts_with("FINDINGS: ") && said.contains(" 2. "), "{said}");
+        let said = |seed| restated(part, 1.0, &told, &mut Random::new(seed, &[]));
+        (0..300).map(said).collect()
+    }
+
+    /// The names of what is said of a sentence.
+    fn names(sentence: &str) -> Vec<String> {
+        let plain = &lexicon().plain;
+        let mut found = BTreeSet::new();
+        for text in all(sentence, sentence) {
+            let wordings = plain.stated.iter().map(|w| ("", w));
+            let wordings = wordings.chain(plain.denied.iter().map(|w| ("no ", w)));
+            let mut names = wordings.filter_map(|(no, wording)| {
+                let (start, end) = wording.split_once("{}")?;
+                let name = text.strip_prefix(start)?.strip_suffix(end)?;
+                let lower = format!("{no}{}", name.to_lowercase());
+                Some(lower)
+            });
+            // The bare wording fits all texts, so that the longest fit counts.
+            let shortest = names.by_ref().min_by_key(String::len);
+            found.insert(shortest.unwrap_or(text));
         }
-        assert_eq!(restated(report, 0.0, &mut Random::new(0, &[])), report);
+        found.into_iter().collect()
+    }
+
+    #[test]
+    fn a_claim_is_said_again_in_plain_words_with_what_belongs_to_it() {
+        for (sentence, expected) in [
+            (
+                "A trace effusion blunts the left costophrenic angle.",
+                vec!["small left pleural effusion"],
+            ),
+            ("Neither edema nor pneumothorax.", vec!["no edema", "no pneumothorax"]),
+            (
+                "A 12 mm rounded nodule in the right mid lung.",
+                vec!["12 mm right lung nodule", "12 mm right lung opacity"],
+            ),
+            (
+                "Nodule in the left lung measuring 1.25 cm.",
+                vec!["12.5 mm left lung nodule", "12.5 mm left lung opacity"],
+            ),
+            ("Nodule 2 cm from the left hilum.", vec!["left lung nodule", "left lung opacity"]),
+            (
+                "Nodules of 5 mm and 30 mm in the right lung.",
+                vec!["right lung nodule", "right lung opacity"],
+            ),
+            ("Large right and small left effusions.", vec!["bilateral pleural effusion"]),
+            ("Small to moderate left effusion.", vec!["left pleural effusion"]),
+            ("The heart is mildly enlarged.", vec!["mild cardiomegaly"]),
+            ("Moderate compression fracture of T8.", vec!["fracture"]),
+            ("Large pneumothorax with mediastinal shift to the right.", vec!["large pneumothorax"]),
+            ("ET tube 4 cm above the carina.", vec!["endotracheal tube", "support devices"]),
+            ("No pneumothorax or evidence of edema.", vec!["no edema", "no pneumothorax"]),
+        ] {
+            assert_eq!(names(sentence), expected, "{sentence}");
+        }
+    }
+
+    #[test]
+    fn what_plain_words_cannot_say_stays() {
+        for kept in [
+            "Possible edema.",
+            "Median sternotomy wires.",
+            "",
+            "No loculated effusion.",
+            "No large effusion.",
+            "No left effusion.",
+            "No nodule above 5 mm.",
+        ] {
+            assert_eq!(all(kept, kept), BTreeSet::from([kept.to_owned()]));
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_that_the_whole_report_does_not_bear_out() {
+        for (part, rest) in [
+            ("No acute cardiopulmonary abnormality.", "Stable cardiomegaly."),
+            ("No effusion.", "Small right effusion."),
+            ("No acute fracture.", "Old healed right rib fractures."),
+            ("The lungs are clear.", "Perhaps a nodule."),
+        ] {
+            let told = format!("{part} {rest}");
+            let facts = Facts::of(&told);
+            for said in all(part, &told) {
+                assert!(said == part || facts.bear_out(&Facts::of(&said)), "{said}");
+            }
+        }
+        let report = "FINDINGS: Large right and small left effusions. 2. Consolidation in the left \
+                      lower lung, no edema. ET tube 4 cm above the carina.\n\nNormal bones.";
+        let told = Facts::of(report);
+        let said = restated(report, 1.0, &told, &mut Random::new(1, &[]));
+        assert!(
+            said.starts_with("FINDINGS: ") && said.contains(" 2. ") && said != report,
+            "{said}"
+        );
+        assert_eq!(restated(report, 0.0, &told, &mut Random::new(0, &[])), report);
     }
 }

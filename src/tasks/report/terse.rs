@@ -129,7 +129,7 @@ fn with_measure(words: &[Word], degree: Range<usize>) -> Range<usize> {
 
 /// Where begins what is seen with a finding or device that the sentence affirms before: "with two
 /// leads", ", in keeping with pneumonia". None where it may be what denies or doubts it.
-fn company_at(reading: &Reading) -> Option<usize> {
+pub(super) fn company_at(reading: &Reading) -> Option<usize> {
     let words = &reading.words;
     let starts = |at: &usize| {
         let Details { companies, taken_for, .. } = &lexicon().details;
