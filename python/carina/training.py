@@ -64,7 +64,8 @@ def stage(name: str, **changes: Any) -> Stage:
           what else is seen alike.
         - ``wrong``: errors of :func:`corrupt`, with one of which each film's text is
           also shown, where one can be made, to be told from the true text as in
-          NegCLIP [3]_. It still belongs to other films that it is true of.
+          NegCLIP [3]_. It still belongs to other films that it is true of. Meant
+          for a model that knows the findings by now.
         - ``together``: see :func:`train`.
     qformer
         - ``same``, ``text``, ``drop_sentence``, ``restate`` and ``drop_detail``.

@@ -84,19 +84,26 @@ def trained(
         schedule__peak=2e-3,
     )
     learn("contrastive", "contrastive", given.epochs[2])
+    # Once it knows the findings, it is to know them from their denials.
+    learn(
+        "contrastive, beside wrong texts",
+        "contrastive",
+        given.epochs[3],
+        objective__wrong=["laterality", "severity", "negation", "device"],
+    )
     stop("contrastive")
-    learn("qformer", "qformer", given.epochs[3])
+    learn("qformer", "qformer", given.epochs[4])
     model.graft(ca.create_decoder(given.decoder, seed=given.seed))
     # Questions alone: whole reports would take most of the time.
     learn(
         "language",
         "language",
-        given.epochs[4],
+        given.epochs[5],
         objective__tasks=["reading"],
         objective__per_study=4,
     )
     before = weights(model, "decoder.")
-    learn("graft", "graft", given.epochs[5], objective__tasks=["vqa"])
+    learn("graft", "graft", given.epochs[6], objective__tasks=["vqa"])
     assert weights(model, "decoder.") == before, "the decoder has changed"
     return stopped | {"all stages": model}
 
@@ -111,10 +118,11 @@ def main() -> None:
     parser.add_argument(
         "--epochs",
         type=int,
-        nargs=6,
-        default=[12, 4, 22, 3, 3, 6],
+        nargs=7,
+        default=[12, 4, 14, 8, 3, 3, 6],
         metavar="N",
-        help="of supcon, contrastive (at rest, then all), qformer, language and graft",
+        help="of supcon, contrastive (encoder at rest, all, beside wrong texts), "
+        "qformer, language and graft",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, default=RESULTS)

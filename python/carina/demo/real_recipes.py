@@ -104,7 +104,6 @@ def tuberculosis(
         "objective__drop_sentence": 0.2,
         "objective__restate": 0.0,
         "objective__drop_detail": 0.0,
-        "objective__wrong": [],
     }
     with tempfile.TemporaryDirectory() as folder:
         warm.save(folder)
