@@ -31,7 +31,9 @@ def stage(name: str, **changes: Any) -> Stage:
     Returns
     -------
     dict
-        The stage, every field spelled out; it can be edited and stored as JSON.
+        The stage; it can be edited and stored as JSON. ``precision``, and ``restate``,
+        ``wrong``, ``together`` and ``blind`` of an objective, stand in it where they
+        are not off.
 
     Raises
     ------

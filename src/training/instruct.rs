@@ -187,17 +187,6 @@ pub(super) fn check(model: &Model, stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Sentences that reports to check are made wrong with; none for stages without such reports.
-pub(super) fn donors(dataset: &Dataset, stage: &Stage) -> Donors {
-    let needed = match &stage.objective {
-        Objective::Instruct { tasks, .. } => tasks.iter().any(|task| task.checks()),
-        Objective::Contrastive { wrong, .. } => wrong.contains(&CorruptionKind::Inserted),
-        _ => false,
-    };
-    let studies = if needed { &dataset.studies[..] } else { &[] };
-    Donors::of(studies.iter().flat_map(|study| study.report.sections()))
-}
-
 /// What is to be said of prompts and answers that are longer than the stage reads: of the longest
 /// of each study and task.
 pub(super) fn overlong(

@@ -8,7 +8,7 @@ use ndarray::{Array2, Axis};
 use super::Stage;
 use super::aim::{Objective, PairLoss, Same};
 use super::texts::{Read, Text, words};
-use super::{instruct, loss, positives};
+use super::{instruct, loss, positives, texts};
 use crate::data::Dataset;
 use crate::fusion::{Negatives, Pairing, QFormer, Words};
 use crate::metrics::Policy;
@@ -75,7 +75,7 @@ impl Target {
             Objective::Instruct { .. } => Some(model.frozen_graft(stage.precision)?),
             _ => None,
         };
-        let donors = instruct::donors(dataset, stage);
+        let donors = texts::donors(dataset, stage);
         let facts = dataset.studies.iter().map(|_| OnceLock::new()).collect();
         let (policy, balance) = match &stage.objective {
             Objective::Contrastive { same: Same::Labels, .. }

@@ -1,14 +1,10 @@
-//! Which films belong together, and which texts to which films, by what is known of them.
+//! Which films belong together, by their labels.
 
 use candle::{Device, Tensor};
 use ndarray::{ArrayView1, ArrayView2};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::loss;
-use super::texts::{Text, own};
 use crate::Result;
-use crate::tasks::report::Facts;
 
 /// When two studies pull together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,27 +54,6 @@ fn share(row: &mut [f32], own: usize, belong: impl Fn(usize) -> bool) {
     }
 }
 
-/// Which films, each a row of the data set with what its report told, and texts belong together
-/// (films, texts): a film and its own text, texts equal to that, and those that say something that
-/// the report bears out. A wrong text belongs to other films alone.
-pub(super) fn borne_out(
-    told: &[(usize, &Facts)],
-    texts: &[Text],
-    device: &Device,
-) -> Result<Tensor> {
-    let said: Vec<(Facts, &Text)> =
-        texts.par_iter().map(|text| (Facts::of(&text.words), text)).collect();
-    let told: Vec<_> = told.iter().map(|&(row, told)| (row, told, own(row, texts))).collect();
-    let belong = |&(row, told, own): &(usize, &Facts, Option<&Text>),
-                  (said, text): &(Facts, &Text)| {
-        if text.of == row {
-            return !text.wrong;
-        }
-        own.is_some_and(|own| own.words == text.words) || !said.is_empty() && told.bear_out(said)
-    };
-    loss::pairs(&told, &said, belong, device)
-}
-
 /// Labels by their bits: what is unknown equals itself.
 fn key(labels: ArrayView1<'_, f32>) -> Vec<u32> {
     labels.iter().map(|label| label.to_bits()).collect()
@@ -119,28 +94,5 @@ mod tests {
         let expected = [0.0, third, third, third + 0.5, 0.0, 0.0];
         assert!(found[0].iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}");
         assert_eq!(found[4], [0.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
-    }
-
-    #[test]
-    fn texts_belong_to_the_films_whose_reports_bear_them_out() {
-        let reports =
-            ["Left effusion.", "Large left effusion. Pneumothorax.", "No effusion.", "Fine."];
-        let own = ["Left effusion.", "Effusion.", "No pneumothorax.", "Fine."];
-        let wrong = ["Right effusion.", "No effusion.", "Pneumothorax.", "Left effusion."];
-        let text = |words: &[&str; 4], wrong| {
-            let one = |(of, words): (usize, &&str)| Text { words: (*words).to_owned(), of, wrong };
-            words.iter().enumerate().map(one).collect::<Vec<_>>()
-        };
-        let texts = [text(&own, false), text(&wrong, true)].concat();
-        let told = reports.map(Facts::of);
-        let told: Vec<(usize, &Facts)> = told.iter().enumerate().collect();
-        let same = borne_out(&told, &texts, &Device::Cpu).unwrap();
-        let expected = [
-            [1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0],
-            [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0],
-            [0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0],
-            [0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0],
-        ];
-        assert_eq!(same.to_vec2::<f32>().unwrap(), expected);
     }
 }

@@ -1,16 +1,18 @@
 //! The texts of a batch: what of each report is read, what is made wrong, and which films each
 //! text belongs to.
 
-use candle::Tensor;
+use std::sync::OnceLock;
+
+use candle::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::aim::{Same, Section};
+use super::aim::{Objective, Same, Section};
 use super::objective::Task;
-use super::{loss, positives};
+use super::{Stage, loss};
 use crate::Result;
-use crate::data::{Study, joined};
+use crate::data::{Dataset, Study};
 use crate::random::Random;
-use crate::tasks::report::{CorruptionKind, Facts, corrupt, restated, terse};
+use crate::tasks::report::{CorruptionKind, Donors, Facts, corrupt, restated, terse};
 
 /// Names of random streams.
 const SHORTENED: u64 = 0x7465_7874;
@@ -19,13 +21,25 @@ const WRONG: u64 = 0x7772_6f6e;
 const TRIES: usize = 3;
 
 /// A text that films are compared with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Text {
-    pub(super) words: String,
+    words: String,
     /// Which study of the data set it tells of.
-    pub(super) of: usize,
+    of: usize,
     /// Whether it tells that study's film wrongly.
-    pub(super) wrong: bool,
+    wrong: bool,
+    /// What it says, read when it is first asked for.
+    said: OnceLock<Facts>,
+}
+
+impl Text {
+    fn new(words: String, of: usize, wrong: bool) -> Self {
+        Self { words, of, wrong, said: OnceLock::new() }
+    }
+
+    fn said(&self) -> &Facts {
+        self.said.get_or_init(|| Facts::of(&self.words))
+    }
 }
 
 /// What of reports is read.
@@ -44,7 +58,7 @@ impl Task<'_> {
     /// and what is left may be said in other words; without one, texts are whole and none is wrong.
     pub(super) fn texts(&self, read: Read) -> Vec<Text> {
         let rows = &self.films.indices;
-        let own = |&of: &usize| Text { words: self.shortened(of, read), of, wrong: false };
+        let own = |&of: &usize| Text::new(self.shortened(of, read), of, false);
         let mut texts: Vec<Text> = rows.par_iter().map(own).collect();
         if let Some(epoch) = self.epoch.filter(|_| !read.wrong.is_empty()) {
             let wrong = |text| self.wrong(text, read.wrong, epoch);
@@ -78,19 +92,15 @@ impl Task<'_> {
         let (report, sections) = (self.facts(text.of), [text.words.clone()]);
         let present = report.labels();
         let tries = kinds.into_iter().flat_map(|kind| [kind; TRIES]);
-        let words = tries.into_iter().find_map(|kind| {
+        tries.into_iter().find_map(|kind| {
             let donors = &self.target.donors;
             let made = corrupt(&sections, &present, kind, donors, &mut random).ok()?;
-            let words = joined(made.sections.iter().map(String::as_str));
-            let wrong = |text: &str| {
-                let said = Facts::of(text);
-                !said.is_empty() && !report.bear_out(&said)
-            };
+            let wrong = |said: &Facts| !said.is_empty() && !report.bear_out(said);
             // What says both "edema" and "no opacity" holds by half.
-            let wrong = wrong(&words) && made.changes.iter().any(|change| wrong(&change.after));
-            wrong.then_some(words)
-        })?;
-        Some(Text { words, of: text.of, wrong: true })
+            let anew = Text::new(made.sections.concat(), text.of, true);
+            let changed = made.changes.iter().any(|change| wrong(&Facts::of(&change.after)));
+            (changed && wrong(anew.said())).then_some(anew)
+        })
     }
 
     /// Which films, of these rows of the data set, and texts belong together (films, texts).
@@ -98,7 +108,7 @@ impl Task<'_> {
         let device = self.model.device();
         if same == Same::Claims {
             let told: Vec<_> = rows.iter().map(|&row| (row, self.facts(row))).collect();
-            return positives::borne_out(&told, texts, device);
+            return borne_out(&told, texts, device);
         }
         let films: Vec<_> = rows.iter().map(|&row| (row, own(row, texts))).collect();
         let belong = |&(row, own): &(usize, Option<&Text>), text: &Text| {
@@ -121,9 +131,36 @@ impl Task<'_> {
     }
 }
 
+/// Which films, each a row of the data set with what its report told, and texts belong together
+/// (films, texts): a film and its own text, texts equal to that, and those that say something that
+/// the report bears out. A wrong text belongs to other films alone.
+fn borne_out(told: &[(usize, &Facts)], texts: &[Text], device: &Device) -> Result<Tensor> {
+    texts.par_iter().for_each(|text| _ = text.said()); // at once
+    let told: Vec<_> = told.iter().map(|&(row, told)| (row, told, own(row, texts))).collect();
+    let belong = |&(row, told, own): &(usize, &Facts, Option<&Text>), text: &Text| {
+        if text.of == row {
+            return !text.wrong;
+        }
+        let said = text.said();
+        own.is_some_and(|own| own.words == text.words) || !said.is_empty() && told.bear_out(said)
+    };
+    loss::pairs(&told, texts, belong, device)
+}
+
 /// The text that tells of a film, a row of the data set, as it is.
-pub(super) fn own(row: usize, texts: &[Text]) -> Option<&Text> {
+fn own(row: usize, texts: &[Text]) -> Option<&Text> {
     texts.iter().find(|text| text.of == row && !text.wrong)
+}
+
+/// Sentences that reports are made wrong with; none for stages that need none.
+pub(super) fn donors(dataset: &Dataset, stage: &Stage) -> Donors {
+    let needed = match &stage.objective {
+        Objective::Instruct { tasks, .. } => tasks.iter().any(|task| task.checks()),
+        Objective::Contrastive { wrong, .. } => wrong.contains(&CorruptionKind::Inserted),
+        _ => false,
+    };
+    let studies = if needed { &dataset.studies[..] } else { &[] };
+    Donors::of(studies.iter().flat_map(|study| study.report.sections()))
 }
 
 /// The words of texts.
@@ -144,14 +181,14 @@ fn without_some_sentences(text: &str, chance: f64, random: &mut Random) -> Strin
     let sentences: Vec<&str> = text.split_inclusive(". ").collect();
     let kept: String =
         sentences.iter().filter(|_| !random.chance(chance)).copied().collect::<String>();
-    if kept.is_empty() { (*random.choose(&sentences)).to_owned() } else { kept }
+    let kept = if kept.is_empty() { *random.choose(&sentences) } else { &kept };
+    kept.trim_end().to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use candle::{DType, Device, Tensor};
 
-    use super::super::Stage;
     use super::super::objective::{Films, Target};
     use super::super::tests::{model, reported};
     use super::*;
@@ -264,6 +301,29 @@ mod tests {
             let reports = ["Small left effusion. Small right effusion."];
             assert_eq!(shown(&reports, (read, Some(epoch)), Same::Claims).0.len(), 1);
         }
+    }
+
+    #[test]
+    fn texts_belong_to_the_films_whose_reports_bear_them_out() {
+        let reports =
+            ["Left effusion.", "Large left effusion. Pneumothorax.", "No effusion.", "Fine."];
+        let own = ["Left effusion.", "Effusion.", "No pneumothorax.", "Fine."];
+        let wrong = ["Right effusion.", "No effusion.", "Pneumothorax.", "Left effusion."];
+        let text = |words: &[&str; 4], wrong| {
+            let one = |(of, words): (usize, &&str)| Text::new((*words).to_owned(), of, wrong);
+            words.iter().enumerate().map(one).collect::<Vec<_>>()
+        };
+        let texts = [text(&own, false), text(&wrong, true)].concat();
+        let told = reports.map(Facts::of);
+        let told: Vec<(usize, &Facts)> = told.iter().enumerate().collect();
+        let same = borne_out(&told, &texts, &Device::Cpu).unwrap();
+        let expected = [
+            [1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0],
+            [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0],
+            [0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0],
+            [0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0],
+        ];
+        assert_eq!(same.to_vec2::<f32>().unwrap(), expected);
     }
 
     #[test]

@@ -1,14 +1,14 @@
 """ELIXR from nothing: every stage, every task, one table.
 
 Synthetic films of patients, split by patient. An image encoder learns which films share
-their findings (SupCon); films meet their reports, at first with the encoder at rest
-(contrast); a Q-Former learns to contrast, match and caption; a small decoder learns
-to answer questions about reports that stand where films will; and an adapter learns
-to tell it what films show, while it stays as it is. Then held-out patients: zero-shot,
-search by nineteen queries, questions, reports with errors, and probes on few films
-against SupCon and against training from scratch. Nothing is tuned on them: the
-settings were chosen on films of seed 7. Intervals: 95 %, over patients (over queries
-for the search).
+their findings (SupCon); films meet their reports (contrast), at first with the encoder
+at rest, in the end beside texts made wrong; a Q-Former learns to contrast, match and
+caption; a small decoder learns to answer questions about reports that stand where films
+will; and an adapter learns to tell it what films show, while it stays as it is. Then
+held-out patients: zero-shot, search by nineteen queries, questions, wrong reports, and
+probes on few films against SupCon and against training from scratch. Nothing is tuned
+on them: the settings were chosen on films of seed 7. Intervals: 95 %, over patients
+(over queries for the search).
 
 Usage::
 

@@ -209,6 +209,6 @@ def test_micro_batches_of_a_step_can_be_one_contrastive_batch(films, small):
         assert len(run.history["loss"]) == 4
         return run.history["loss"][0]
 
-    # Chance is the logarithm of how many texts a film meets: of at most 16, or of 64.
+    # Chance is the logarithm of how many texts a film meets: of 8, or of 32.
     alone, together = first_loss(), first_loss(objective__together=True)
     assert together - alone == pytest.approx(np.log(4), abs=0.5)

@@ -17,7 +17,7 @@ kernel! {
     /// Turns scores into weights, and the gradients of these into those of the scores.
     ///
     /// Where the keys are all that the queries see, the mean gradient of a query's weights is
-    /// formed of these, not taken from `means`: what cancels out leaves a third less.
+    /// formed of these, not taken from `means`: more of what cancels out does.
     fn slopes(
         scores: &mut [f32], slopes: &mut [f32], keys: usize, shares: &[Share], means: &[f32],
         all: bool,

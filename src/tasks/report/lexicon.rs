@@ -284,5 +284,9 @@ mod tests {
             assert!(cover.findings.iter().all(|name| name == "all" || names.contains(name)));
         }
         assert!(lexicon.scale.iter().all(|scale| scale.levels.len() == 3));
+        let plain = lexicon.plain.stated.iter().chain(&lexicon.plain.denied);
+        assert!(
+            plain.clone().count() > 1 && plain.clone().all(|text| text.matches("{}").count() == 1)
+        );
     }
 }

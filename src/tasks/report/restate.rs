@@ -2,13 +2,13 @@
 //! is also "Small left pleural effusion."
 
 use super::agreement::Facts;
-use super::clause::{Clause, clauses, sides_of};
+use super::clause::{clauses, sides_of};
 use super::lexicon::{Sort, Topic, lexicon};
 use super::reading::{Mention, Reading, Says};
-use super::scope::{after, negators};
-use super::sentence::sentences;
+use super::scope::negators;
+use super::sentence::said_anew;
 use super::size::sizes;
-use super::terse::company_at;
+use super::terse::{company_at, size_at};
 use super::wording::{capitalised, degrees};
 use crate::random::Random;
 
@@ -22,16 +22,12 @@ const BETWEEN: usize = 2;
 /// wordings. All that is put in holds by `told`, the whole report. Sentences that doubt, or claim
 /// nothing that plain words can say, stay.
 pub fn restated(text: &str, chance: f64, told: &Facts, random: &mut Random) -> String {
-    let mut out = String::new();
-    let mut from = 0;
-    for sentence in sentences(text) {
-        out.push_str(&text[from..sentence.body.start]);
-        from = sentence.body.end;
-        let own = &text[sentence.body];
-        let again = if random.chance(chance) { again(own, told, random) } else { None };
-        out.push_str(again.as_deref().unwrap_or(own));
-    }
-    out + &text[from..]
+    said_anew(
+        text,
+        |sentence| {
+            if random.chance(chance) { again(sentence, told, random) } else { None }
+        },
+    )
 }
 
 /// The wordings that state and that deny something; `{}` stands for its name.
@@ -46,10 +42,10 @@ fn again(sentence: &str, told: &Facts, random: &mut Random) -> Option<String> {
         return None;
     }
     let clauses = clauses(&reading);
-    let of = |clause: &Clause| reading.mentions[clause.mentions.clone()].to_vec();
-    let claims: Vec<(&Clause, Mention)> = clauses
+    let mentions = &reading.mentions;
+    let claims: Vec<_> = clauses
         .iter()
-        .flat_map(|clause| of(clause).into_iter().map(move |m| (clause, m)))
+        .flat_map(|clause| mentions[clause.mentions.clone()].iter().map(move |one| (clause, one)))
         .collect();
     if claims.is_empty() {
         return None;
@@ -125,18 +121,18 @@ fn degree_of(clause: &Reading, topic: &Topic) -> Option<&'static str> {
 fn size_of(clause: &Reading, topic: &Topic) -> Option<String> {
     let words = &clause.words;
     let [size] = &sizes(words)[..] else { return None };
-    let at = words.iter().position(|word| word.span.start == size.digits.start)?;
+    let own = size_at(words, size.digits.start)?;
     let is_topic = |m: &&Mention| lexicon().topics[m.topic].name == topic.name && !m.covered;
     let place = clause.mentions.iter().find(is_topic)?.words.clone();
-    let end =
-        at + 1 + usize::from(words[at].lower.bytes().all(|b| b.is_ascii_digit() || b == b'.'));
-    let before = end <= place.start
-        && place.start - end <= BETWEEN
-        && words[end..place.start].iter().all(|word| !PREPOSITIONS.contains(&&*word.lower));
-    let behind = at > place.start
-        && at > 0
-        && after(words, at - 1, &lexicon().details.with_size) == Some(at)
-        && (words[at - 1].lower != "of" || at - 1 == place.end);
+    let before = own.end <= place.start
+        && place.start - own.end <= BETWEEN
+        && words[own.end..place.start].iter().all(|word| !PREPOSITIONS.contains(&&*word.lower));
+    // "Of 12 mm" belongs to what stands right before it.
+    let behind = own.start >= place.end
+        && match &*words[own.start].lower {
+            "of" => own.start == place.end,
+            first => !first.starts_with(|c: char| c.is_ascii_digit()),
+        };
     let mm = (size.mm() * 10.0).round() / 10.0;
     (before || behind).then(|| format!("{mm} mm"))
 }

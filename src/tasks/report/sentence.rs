@@ -23,6 +23,19 @@ pub(super) fn opening(text: &str) -> &str {
     &text[..next_boundary(text, text.len().min(LONGEST))]
 }
 
+/// The text with each sentence as `say` says it, and all between them as it is.
+pub(super) fn said_anew(text: &str, mut say: impl FnMut(&str) -> Option<String>) -> String {
+    let mut out = String::new();
+    let mut from = 0;
+    for sentence in sentences(text) {
+        out.push_str(&text[from..sentence.body.start]);
+        from = sentence.body.end;
+        let own = &text[sentence.body];
+        out.push_str(say(own).as_deref().unwrap_or(own));
+    }
+    out + &text[from..]
+}
+
 /// The sentences of `text`, in order; what lies between them is white space.
 ///
 /// A stop ends a sentence when white space and no small letter follow, or any letter in a text

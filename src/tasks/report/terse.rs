@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::lexicon::{Details, Term, lexicon};
 use super::reading::{Reading, Says, Word};
 use super::scope::{after, late_negators, negators};
-use super::sentence::sentences;
+use super::sentence::said_anew;
 use super::size::sizes;
 use super::wording::capitalised;
 use crate::random::Random;
@@ -13,15 +13,10 @@ use crate::random::Random;
 /// The text with its sides, zones, degrees, sizes and what else is seen with a finding left out,
 /// each kind with `chance` in each sentence: what is left says less, and nothing else.
 pub fn terse(text: &str, chance: f64, random: &mut Random) -> String {
-    let mut out = String::new();
-    let mut from = 0;
-    for sentence in sentences(text) {
-        out.push_str(&text[from..sentence.body.start]);
-        from = sentence.body.end;
+    said_anew(text, |sentence| {
         let left_out = [(); 5].map(|()| random.chance(chance));
-        out.push_str(&without(&text[sentence.body], left_out));
-    }
-    out + &text[from..]
+        Some(without(sentence, left_out))
+    })
 }
 
 /// The sentence without its sides, zones, degrees, sizes and company, where they are to be left out.
@@ -146,8 +141,9 @@ pub(super) fn company_at(reading: &Reading) -> Option<usize> {
     (!negators(words).iter().chain(&late_negators(words)).any(denies)).then_some(at)
 }
 
-/// The words of the size whose number begins at byte `start`, if it can be left out.
-fn size_at(words: &[Word], start: usize) -> Option<Range<usize>> {
+/// The words of the size whose number begins at byte `start`, with what goes before it ("of 12
+/// mm"), if it can be left out.
+pub(super) fn size_at(words: &[Word], start: usize) -> Option<Range<usize>> {
     let at = words.iter().position(|word| word.span.start == start)?;
     let behind = |set: &[Term]| at > 0 && after(words, at - 1, set) == Some(at);
     let start = at - usize::from(behind(&lexicon().details.with_size));
