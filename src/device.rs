@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use candle::Device;
+use candle::{Device, Tensor};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::{Error, Result};
@@ -93,6 +93,35 @@ pub fn gpu_state() -> GpuState {
 pub fn look_in(folders: Vec<PathBuf>) {
     #[cfg(feature = "cuda")]
     crate::cuda::look_in(folders);
+}
+
+/// Tensors put on one device, one after the other: on a GPU by way of memory that it fetches from
+/// by itself.
+#[derive(Debug)]
+pub(crate) struct Copies {
+    device: Device,
+    #[cfg(feature = "cuda")]
+    pinned: Option<crate::cuda::Pinned>,
+}
+
+impl Copies {
+    /// Copies to `device`.
+    pub(crate) fn to(device: &Device) -> Self {
+        Self {
+            device: device.clone(),
+            #[cfg(feature = "cuda")]
+            pinned: device.as_cuda_device().ok().map(crate::cuda::Pinned::new),
+        }
+    }
+
+    /// A tensor of `shape`, of which there are as many `numbers`.
+    pub(crate) fn tensor(&mut self, numbers: Vec<f32>, shape: &[usize]) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if let Some(pinned) = &mut self.pinned {
+            return Ok(pinned.tensor(&numbers, shape)?);
+        }
+        Ok(Tensor::from_vec(numbers, shape, &self.device)?)
+    }
 }
 
 fn unknown(name: &str) -> Error {

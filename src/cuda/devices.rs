@@ -42,8 +42,8 @@ pub(crate) fn open(ordinal: usize) -> Reason<Device> {
 fn create(ordinal: usize) -> candle::Result<Device> {
     // Not `new_cuda`: that has a queue for each thread, and calls from Python come on many.
     let device = Device::new_cuda_with_stream(ordinal)?;
-    // SAFETY: events order the queues among themselves, and this device has one; whoever copies
-    // beside it (`pinned`) waits for the copy by itself.
+    // SAFETY: events order the queues among themselves, and this device has one; who gives it
+    // memory to fetch from (`pinned.rs`) waits for that by itself.
     unsafe { device.as_cuda_device()?.disable_event_tracking() };
     Ok(device)
 }
@@ -91,7 +91,7 @@ fn describe(device: CUdevice) -> std::result::Result<Gpu, result::DriverError> {
 }
 
 /// Refuses a GPU that the compiled kernels do not run on. From 90 on they are compiled for one
-/// architecture's own instructions (sm_90a), below for it and all later ones.
+/// architecture's own instructions (`sm_90a`), below for it and all later ones.
 fn check_capability(gpu: &Gpu, built: &str) -> Reason<()> {
     let (major, minor) = gpu.capability;
     let Ok(number) = built.parse::<u32>() else { return Ok(()) };

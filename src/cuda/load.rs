@@ -66,8 +66,8 @@ impl State {
     /// Opens the library: from pip's folders, then wherever the system looks.
     fn find(&self, library: Library) -> Reason<*mut c_void> {
         let file = library.file();
-        let packaged = self.folders.iter().map(|folder| folder.join(file));
-        for path in packaged.filter(|path| path.exists()) {
+        let mut packaged = self.folders.iter().map(|folder| folder.join(file));
+        if let Some(path) = packaged.find(|path| path.exists()) {
             return open(&path.to_string_lossy());
         }
         open(file).map_err(|why| format!("{file} was not found ({}): {why}", library.remedy()))

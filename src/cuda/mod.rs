@@ -7,9 +7,11 @@ mod devices;
 mod load;
 #[cfg(feature = "nccl")]
 mod nccl;
+mod pinned;
 mod table;
 
 pub(crate) use devices::{facts, open};
 pub(crate) use load::look_in;
 #[cfg(feature = "nccl")]
 pub(crate) use nccl::Nccl;
+pub(crate) use pinned::Pinned;

@@ -365,6 +365,23 @@ fn encoding_in_bfloat16_gives_float32_rows_close_to_the_exact_ones() {
 }
 
 #[test]
+fn gradients_that_are_not_finite_end_the_run_and_reach_no_weight() {
+    let mut model = model();
+    model.set_findings(&["opacity".to_owned()]).unwrap();
+    let head = model.parameters().get("head.weight").unwrap();
+    // The loss stays finite; the squares of its gradients do not.
+    let large = Tensor::full(1e25f32, head.shape(), &Device::Cpu).unwrap();
+    model.parameters().set("head.weight", &large).unwrap();
+    let before = bits(&model);
+    let stage = Stage { train: vec!["*".to_owned()], ..stage("supervised") };
+    let error = train(&mut model, &stage, &RunOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("the gradients are inf at step 1"), "{error}");
+    let learnt = |(name, _): &(String, Vec<u32>)| !crate::nn::is_statistic(name);
+    let learnt = |all: Vec<_>| all.into_iter().filter(learnt).collect::<Vec<_>>();
+    assert_eq!(learnt(bits(&model)), learnt(before));
+}
+
+#[test]
 fn two_processes_take_the_steps_of_one_with_the_whole_batch() {
     // Without what depends on the batch as a whole (its statistics) or on the process (dropout).
     let stage = Stage { train: vec!["head.*".to_owned()], ..stage("supervised") };

@@ -98,10 +98,14 @@ def driver(compiler, tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(compiler, driver, tmp_path_factory):
     """Give a folder with a driver and the libraries beside it."""
-    folder = tmp_path_factory.mktemp("whole")
+    return beside(compiler, driver, tmp_path_factory.mktemp("whole"), answer=1)
+
+
+def beside(compiler, driver, folder, *, answer):
+    """Put the driver there, and libraries whose functions only answer."""
     shutil.copy(driver / "libcuda.so.1", folder)
-    library(compiler, folder / "libcublas.so.13", stubs("cublas", answer=1))
-    library(compiler, folder / "libcurand.so.10", stubs("curand", answer=1))
+    library(compiler, folder / "libcublas.so.13", stubs("cublas", answer=answer))
+    library(compiler, folder / "libcurand.so.10", stubs("curand", answer=answer))
     return folder
 
 
@@ -185,3 +189,19 @@ def test_a_gpu_that_the_kernels_do_not_run_on_is_refused(whole):
 def test_a_gpu_that_is_not_there_is_told_with_those_that_are(whole):
     error = opening("cuda:1", whole, FAKE_CAPABILITY="90")
     assert 'the driver shows one GPU, "cuda:0"' in error
+
+
+def test_batches_go_through_locked_memory_that_is_not_overwritten(
+    compiler, driver, run_program, tmp_path
+):
+    libraries = beside(compiler, driver, tmp_path, answer=0)
+    run = run_program(
+        "copies",
+        "cuda",
+        LD_LIBRARY_PATH=str(libraries),
+        FAKE_CAPABILITY=os.environ.get("CUDA_COMPUTE_CAP", "80"),
+        FAKE_MEMORY="1",
+    )
+    # One place serves all batches, of which the last is the smallest: 4 films of 3 × 5.
+    assert run.stderr.count("locked") == 1
+    assert "locked 240 bytes" in run.stderr

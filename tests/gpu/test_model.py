@@ -146,3 +146,7 @@ def test_attention_over_many_tokens_stays_in_memory(device):
     )
     films = ca.phantom(n=2, size=768, seed=1)
     ca.train(model, films, "contrastive", batch_size=2, epochs=1, progress=False)
+
+
+def test_batches_that_nobody_has_read_yet_are_not_overwritten(device, run_program):
+    run_program("copies", device)

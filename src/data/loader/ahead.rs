@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use candle::{Device, Tensor};
 
 use super::{Batch, Epoch};
+use crate::device::Copies;
 use crate::{Error, Result};
 
 /// A batch whose pixels are a tensor (B, C, H, W); `None` when every film failed.
@@ -18,7 +19,7 @@ pub struct Ahead(Source);
 #[derive(Debug)]
 enum Source {
     /// On the CPU nothing is copied.
-    Here(Epoch, Device),
+    Here(Epoch),
     /// A GPU's copies are made by a thread, which waits for them in place of the caller.
     Thread(Option<Receiver<Result<OnDevice>>>, Option<JoinHandle<()>>),
 }
@@ -27,18 +28,18 @@ impl Epoch {
     /// The batches from here on, on `device`; on a GPU one is copied ahead.
     pub fn onto(self, device: &Device) -> Result<Ahead> {
         if device.is_cpu() {
-            return Ok(Ahead(Source::Here(self, device.clone())));
+            return Ok(Ahead(Source::Here(self)));
         }
-        copied_ahead(self, device.clone())
+        copied_ahead(self, Copies::to(device))
     }
 }
 
-fn copied_ahead(epoch: Epoch, device: Device) -> Result<Ahead> {
+fn copied_ahead(epoch: Epoch, mut copies: Copies) -> Result<Ahead> {
     // None waits beside the one that the thread holds out.
     let (sender, receiver) = sync_channel(0);
     let copy = move || {
         for batch in epoch {
-            let batch = batch.and_then(|batch| on_device(batch, &device));
+            let batch = batch.and_then(|batch| on_device(batch, &mut copies));
             if sender.send(batch).is_err() {
                 return; // nobody asks any more
             }
@@ -49,12 +50,12 @@ fn copied_ahead(epoch: Epoch, device: Device) -> Result<Ahead> {
     Ok(Ahead(Source::Thread(Some(receiver), Some(thread))))
 }
 
-fn on_device(mut batch: Batch, device: &Device) -> Result<OnDevice> {
+fn on_device(mut batch: Batch, copies: &mut Copies) -> Result<OnDevice> {
     if batch.indices.is_empty() {
         return Ok((batch, None));
     }
     let pixels = std::mem::take(&mut batch.pixels);
-    let pixels = Tensor::from_vec(pixels, batch.shape.as_slice(), device)?;
+    let pixels = copies.tensor(pixels, &batch.shape)?;
     Ok((batch, Some(pixels)))
 }
 
@@ -63,8 +64,9 @@ impl Iterator for Ahead {
 
     fn next(&mut self) -> Option<Self::Item> {
         match &mut self.0 {
-            Source::Here(epoch, device) => {
-                Some(epoch.next()?.and_then(|batch| on_device(batch, device)))
+            Source::Here(epoch) => {
+                let mut copies = Copies::to(&Device::Cpu);
+                Some(epoch.next()?.and_then(|batch| on_device(batch, &mut copies)))
             }
             Source::Thread(receiver, _) => receiver.as_ref()?.recv().ok(),
         }
@@ -121,14 +123,14 @@ mod tests {
             ahead.map(one).collect()
         };
         let here = read(epoch().onto(&Device::Cpu).unwrap());
-        assert_eq!(here, read(copied_ahead(epoch(), Device::Cpu).unwrap()));
+        assert_eq!(here, read(copied_ahead(epoch(), Copies::to(&Device::Cpu)).unwrap()));
         assert_eq!(here.len(), 4);
         assert_eq!(here[3], (3, vec![], 1, None));
     }
 
     #[test]
     fn an_epoch_that_is_left_early_ends_its_thread() {
-        let mut ahead = copied_ahead(epoch(), Device::Cpu).unwrap();
+        let mut ahead = copied_ahead(epoch(), Copies::to(&Device::Cpu)).unwrap();
         assert_eq!(ahead.next().unwrap().unwrap().0.indices, [0, 1]);
         drop(ahead); // joins the thread, or hangs
     }
