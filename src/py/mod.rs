@@ -75,9 +75,8 @@ mod module {
     use super::volume_geometry::VolumeGeometry;
 
     #[pymodule_init]
-    #[allow(clippy::unnecessary_wraps)] // the signature that pyo3 asks for
-    fn init(_module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
+    fn init(module: &pyo3::Bound<'_, pyo3::types::PyModule>) -> pyo3::PyResult<()> {
         super::system::keep_freed_pages();
-        Ok(())
+        super::system::start_no_threads_of_candle(module)
     }
 }

@@ -115,6 +115,17 @@ fn cpu_features() -> String {
     }
 }
 
+/// Leaves candle's pool, which its operations on large tensors use, without threads: they spin
+/// beside the kernels' own, and a forked process would wait for those of its parent for ever.
+pub(super) fn start_no_threads_of_candle(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    const COUNT: &str = "CANDLE_NUM_THREADS";
+    let environment = module.py().import("os")?.getattr("environ")?;
+    let before = environment.call_method1("get", (COUNT,))?;
+    environment.set_item(COUNT, "1")?;
+    let _ = candle::utils::barrier_pool(); // reads it now, and never again
+    if before.is_none() { environment.del_item(COUNT) } else { environment.set_item(COUNT, before) }
+}
+
 /// Tells the allocator to keep freed pages for ten seconds: giving them back at once costs a page
 /// fault per tensor (4 % of a training step even after one second), never holds on to the peak.
 /// `MIMALLOC_PURGE_DELAY` in the environment wins.

@@ -47,3 +47,19 @@ def test_a_forked_process_works_as_its_parent_did():
         assert in_a_child(lambda: volume.resample(1.0)) == 0
 
     assert in_a_child(work) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_large_tensors_are_added_in_a_forked_process():
+    vit = {"arch": "vit", "patch_size": 4, "image_size": 64, "depth": 1}
+    vit |= {"channels": 1, "dim": 128, "heads": 2}
+    model = ca.create("elixr", size="tiny", image_size=64, image=vit)
+    films = ca.phantom(8, seed=1, size=64, progress=False)
+    before = model.encode(films, progress=False)
+
+    def work():
+        after = model.encode(films, progress=False)
+        np.testing.assert_allclose(after, before, atol=1e-6)
+
+    assert in_a_child(work) == 0
