@@ -373,9 +373,9 @@ fn gradients_that_are_not_finite_end_the_run_and_reach_no_weight() {
     let large = Tensor::full(1e25f32, head.shape(), &Device::Cpu).unwrap();
     model.parameters().set("head.weight", &large).unwrap();
     let before = bits(&model);
-    let stage = Stage { train: vec!["*".to_owned()], ..stage("supervised") };
-    let error = train(&mut model, &stage, &RunOptions::default()).unwrap_err().to_string();
-    assert!(error.contains("the gradients are inf at step 1"), "{error}");
+    let options = RunOptions::default();
+    let error = train(&mut model, &stage("supervised"), &options).unwrap_err().to_string();
+    assert!(error.contains("the gradients are ") && error.contains(" at step 1;"), "{error}");
     let learnt = |(name, _): &(String, Vec<u32>)| !crate::nn::is_statistic(name);
     let learnt = |all: Vec<_>| all.into_iter().filter(learnt).collect::<Vec<_>>();
     assert_eq!(learnt(bits(&model)), learnt(before));
