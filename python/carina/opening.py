@@ -93,6 +93,11 @@ def load(folder: PathLike, *, device: str = "auto") -> Model:
         If a file of the folder is missing.
     CheckpointError
         If the weights do not fit the configuration.
+
+    Notes
+    -----
+    Processes that are forked from one which has loaded and used a model share its
+    weights.
     """
     path = Path(folder)
     core, report = _core.Model.load(path, device)

@@ -305,13 +305,19 @@ fn write(numbers: &[f32], bytes: &mut [u8]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::RunOptions;
+    use super::super::tests::{model, stage, train};
     use super::*;
+
+    /// Where nobody listens yet.
+    fn free_address() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().to_string()
+    }
 
     #[test]
     fn all_ranks_get_the_sum_and_every_row_has_one_reader() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        drop(listener);
+        let address = free_address();
         let run = |rank: usize| {
             let ranks = Ranks::meet(rank, 3, &address, &Device::Cpu).unwrap();
             let own = Tensor::new(&[rank as f32, 1.0], &Device::Cpu).unwrap();
@@ -335,5 +341,34 @@ mod tests {
     fn a_rank_that_cannot_be_is_named() {
         let error = Ranks::meet(2, 2, "127.0.0.1:1", &Device::Cpu).unwrap_err().to_string();
         assert_eq!(error, "RANK: found 2, expected less than WORLD_SIZE=2");
+    }
+
+    #[test]
+    fn two_processes_take_the_steps_of_one_with_the_whole_batch() {
+        // Without what depends on the batch as a whole (its statistics) or on the process (dropout).
+        let stage = Stage { train: vec!["head.*".to_owned()], ..stage("supervised") };
+        let run = |ranks: Option<Arc<Ranks>>| {
+            let mut model = model();
+            let options = RunOptions { ranks, ..RunOptions::default() };
+            let history = train(&mut model, &stage, &options).unwrap();
+            let losses: Vec<f64> = history.steps.iter().map(|row| row.loss).collect();
+            let head = model.parameters().get("head.weight").unwrap();
+            (losses, head.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+        };
+        let (losses, alone) = run(None);
+        let address = free_address();
+        let together =
+            |rank| run(Some(Arc::new(Ranks::meet(rank, 2, &address, &Device::Cpu).unwrap())));
+        let (first, second) = std::thread::scope(|scope| {
+            let second = scope.spawn(|| together(1));
+            (together(0), second.join().unwrap())
+        });
+        assert_eq!(first, second, "all processes hold the same bits");
+        for (one, two) in losses.iter().zip(&first.0) {
+            assert!((one - two).abs() < 1e-5, "{losses:?} {:?}", first.0);
+        }
+        for (one, two) in alone.iter().zip(&first.1) {
+            assert!((one - two).abs() < 1e-5, "{one} {two}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle::{Device, Tensor};
 use ndarray::Array2;
 
-use super::{History, Ranks, RunOptions, Stage, run};
+use super::{History, RunOptions, Stage, run};
 use crate::data::{Dataset, Film, Pixels, Question, Report, Study};
 use crate::imaging::{Image, View};
 use crate::language::{Decoder, LlamaConfig, Tokenizer};
@@ -91,11 +91,11 @@ fn model_of(size: &str) -> Model {
     Model::create(spec, Tokenizer::builtin().unwrap(), 1, &Device::Cpu).unwrap()
 }
 
-fn stage(name: &str) -> Stage {
+pub(super) fn stage(name: &str) -> Stage {
     Stage { epochs: 3, batch_size: 8, accumulate: 2, ..Stage::preset(name).unwrap() }
 }
 
-fn train(model: &mut Model, stage: &Stage, options: &RunOptions) -> Result<History> {
+pub(super) fn train(model: &mut Model, stage: &Stage, options: &RunOptions) -> Result<History> {
     run(model, &studies(48), None, stage, options, &Progress::silent())
 }
 
@@ -379,35 +379,4 @@ fn gradients_that_are_not_finite_end_the_run_and_reach_no_weight() {
     let learnt = |(name, _): &(String, Vec<u32>)| !crate::nn::is_statistic(name);
     let learnt = |all: Vec<_>| all.into_iter().filter(learnt).collect::<Vec<_>>();
     assert_eq!(learnt(bits(&model)), learnt(before));
-}
-
-#[test]
-fn two_processes_take_the_steps_of_one_with_the_whole_batch() {
-    // Without what depends on the batch as a whole (its statistics) or on the process (dropout).
-    let stage = Stage { train: vec!["head.*".to_owned()], ..stage("supervised") };
-    let train = |ranks: Option<Arc<Ranks>>| {
-        let mut model = model();
-        let options = RunOptions { ranks, ..RunOptions::default() };
-        let history = train(&mut model, &stage, &options).unwrap();
-        let losses: Vec<f64> = history.steps.iter().map(|row| row.loss).collect();
-        let head = model.parameters().get("head.weight").unwrap();
-        (losses, head.flatten_all().unwrap().to_vec1::<f32>().unwrap())
-    };
-    let (losses, alone) = train(None);
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    drop(listener);
-    let together =
-        |rank| train(Some(Arc::new(Ranks::meet(rank, 2, &address, &Device::Cpu).unwrap())));
-    let (first, second) = std::thread::scope(|scope| {
-        let second = scope.spawn(|| together(1));
-        (together(0), second.join().unwrap())
-    });
-    assert_eq!(first, second, "all processes hold the same bits");
-    for (one, two) in losses.iter().zip(&first.0) {
-        assert!((one - two).abs() < 1e-5, "{losses:?} {:?}", first.0);
-    }
-    for (one, two) in alone.iter().zip(&first.1) {
-        assert!((one - two).abs() < 1e-5, "{one} {two}");
-    }
 }

@@ -29,8 +29,9 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
-# What the wheel's allocator does: freed pages are kept.
-KEEP_PAGES = {
+# What the wheel does: freed pages are kept, and candle's pool has no threads.
+AS_THE_WHEEL = {
+    "CANDLE_NUM_THREADS": "1",
     "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 31),
     "MALLOC_TOP_PAD_": str(1 << 26),
@@ -57,7 +58,7 @@ class Worker:
         counts |= {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
         self._process = subprocess.Popen(
             command,
-            env=os.environ | counts | (KEEP_PAGES if own else {}),
+            env=os.environ | counts | (AS_THE_WHEEL if own else {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

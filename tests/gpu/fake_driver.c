@@ -44,9 +44,12 @@ static void fetch(void) {
     for (int i = 0; i < waiting; i++) memcpy(pending[i].to, pending[i].from, pending[i].size);
     waiting = 0;
 }
+static int lies_in(int i, const char *at) {
+    return locked[i].start && locked[i].start <= at && at < locked[i].start + locked[i].size;
+}
 static int is_locked(const char *at) {
     for (int i = 0; i < 64; i++)
-        if (locked[i].start && locked[i].start <= at && at < locked[i].start + locked[i].size) return 1;
+        if (lies_in(i, at)) return 1;
     return 0;
 }
 
@@ -101,7 +104,7 @@ int cuMemFreeHost(char *place) {
     for (int i = 0; i < 64; i++)
         if (locked[i].start == place) {
             for (int j = 0; j < waiting; j++)
-                if (is_locked(pending[j].from)) abort(); /* it was still to be fetched from */
+                if (lies_in(i, pending[j].from)) abort(); /* it was still to be fetched from */
             locked[i].start = NULL;
         }
     free(place);

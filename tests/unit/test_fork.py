@@ -52,6 +52,7 @@ def test_a_forked_process_works_as_its_parent_did():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_large_tensors_are_added_in_a_forked_process():
+    # From 65,536 numbers on candle would ask threads of its own: 8 films of 256 × 128.
     vit = {"arch": "vit", "patch_size": 4, "image_size": 64, "depth": 1}
     vit |= {"channels": 1, "dim": 128, "heads": 2}
     model = ca.create("elixr", size="tiny", image_size=64, image=vit)
