@@ -148,9 +148,19 @@ pub(super) fn filled_pair(
     (first, second)
 }
 
+/// A copy of `from` in a block of the same size.
+#[allow(unsafe_code)]
+pub(super) fn copied<'a>(from: &[f32], block: &'a mut [Blank]) -> &'a mut [f32] {
+    // SAFETY: of the same layout.
+    let from = unsafe { &*(std::ptr::from_ref(from) as *const [Blank]) };
+    block.copy_from_slice(from);
+    // SAFETY: every number was written just above.
+    unsafe { &mut *(std::ptr::from_mut(block) as *mut [f32]) }
+}
+
 /// Zeros, written by the thread that fills the block, while it is in the cache.
 #[allow(unsafe_code)]
-fn zeroed(block: &mut [Blank]) -> &mut [f32] {
+pub(super) fn zeroed(block: &mut [Blank]) -> &mut [f32] {
     block.fill(Blank::new(0.0));
     // SAFETY: every number was written just above.
     unsafe { &mut *(std::ptr::from_mut(block) as *mut [f32]) }

@@ -123,7 +123,7 @@ pub(crate) fn depthwise_finished(
     let sizes = Sizes::new(x.shape(), weight.shape(), geometry)?;
     let (scale, shift) = affine(sizes, then)?;
     let finish = depthwise::Finish { affine: Some((&scale, &shift)), map: then.map };
-    let run = |x: &[f32], weight: &[f32]| depthwise::forward(x, weight, sizes, finish);
+    let run = |x: &[f32], weight: &[f32]| depthwise::forward_summed(x, weight, sizes, finish);
     let (out, mut sums) = read(x, |x| read(weight, |weight| run(x, weight)))??;
     let area = (sizes.out_height * sizes.out_width) as f32;
     for sum in &mut sums {
@@ -257,7 +257,7 @@ impl CustomOp2 for Conv {
         let sizes = Sizes::new(x_layout.shape(), weight_layout.shape(), self.0)?;
         let (x, weight) = (slice(x, x_layout)?, slice(weight, weight_layout)?);
         let out = if sizes.depthwise() {
-            depthwise::forward(x, weight, sizes, depthwise::Finish::default()).0
+            depthwise::forward(x, weight, sizes, depthwise::Finish::default())
         } else {
             conv_product::forward(x, weight, sizes, Finish::default())
         };

@@ -222,15 +222,29 @@ impl Work<'_> {
         let depth = self.sizes.taps();
         let width = tile::size(self.level).1;
         let (values, reach) = (&self.planes.values, self.planes.reach);
+        let channels = channel..channel + count;
+        let (scales, shifts) = self.finish.affine.unzip();
+        let mut starts = [0.0; tile::TILE];
+        if let Some(shifts) = shifts {
+            let rows = starts.chunks_exact_mut(width).zip(&shifts[channels.clone()]);
+            rows.for_each(|(row, shift)| row.fill(*shift));
+        }
+        let shifted = shifts.map(|_| Start { rows: starts.as_ptr(), stride: width });
         let parts = depth.div_ceil(DEPTH);
         let mut copied = Vec::new();
         for part in 0..parts {
             let taps = depth * part / parts..depth * (part + 1) / parts;
-            for (i, to) in block.chunks_exact_mut(STRIDE).take(count).enumerate() {
-                let row = &self.weight[(channel + i) * depth..][taps.clone()];
+            for (channel, to) in channels.clone().zip(block.chunks_exact_mut(STRIDE)) {
+                let row = &self.weight[channel * depth..][taps.clone()];
+                let to = &mut to[..row.len()];
                 match gate {
-                    None => to[..row.len()].copy_from_slice(row),
-                    Some(gate) => times(row, &gate[taps.clone()], &mut to[..row.len()]),
+                    None => to.copy_from_slice(row),
+                    Some(gate) => times(row, &gate[taps.clone()], to),
+                }
+                if let Some(scales) = scales {
+                    for weight in to {
+                        *weight *= scales[channel];
+                    }
                 }
             }
             for place in (0..places).step_by(width) {
@@ -245,7 +259,7 @@ impl Work<'_> {
                     Right::Panel(&copied)
                 };
                 let out = sums[place..].as_mut_ptr();
-                let begun = (part > 0).then_some(Start { rows: out, stride });
+                let begun = if part > 0 { Some(Start { rows: out, stride }) } else { shifted };
                 // SAFETY: `level` found the processor's features; `sums` holds `count` rows, each
                 // with room for whole tiles; no tap is farther than `reach`.
                 unsafe {
@@ -274,15 +288,30 @@ impl Work<'_> {
         mapped: &mut [f32],
     ) {
         let (sizes, row, target) = (self.sizes, self.planes.row, self.target);
-        let Finish { affine, residual, map, .. } = self.finish;
-        if let Some((scale, shift)) = affine {
-            rescale(sums, scale[channel], shift[channel]);
-        }
+        let Finish { residual, map, .. } = self.finish;
         if let Some(residual) = residual {
             let plane = image * sizes.channels() + channel;
             let residual = &residual[(plane * sizes.out_height + rows.start) * sizes.out_width..];
             let residual = residual.chunks_exact(sizes.out_width).take(rows.len());
             sums.chunks_mut(row).zip(residual).for_each(|(sums, x)| add(x, &mut sums[..x.len()]));
+        }
+        let first = target.first + image * target.image + channel * target.channel;
+        let to = |y: usize, len: usize| {
+            // SAFETY: this row of this channel (or all of the task's) lies inside the result, as
+            // `convolve` has checked for the last one, and belongs to this task alone.
+            unsafe {
+                let start = self.out.0.add(first + y * target.row);
+                std::slice::from_raw_parts_mut(start, len)
+            }
+        };
+        // Rows without anything between, here and there, are one.
+        if row == sizes.out_width && target.row == row {
+            let out = to(rows.start, sums.len());
+            match map {
+                Some(map) => map(sums, out),
+                None => copy(sums, out),
+            }
+            return;
         }
         let done = match map {
             Some(map) => {
@@ -292,18 +321,8 @@ impl Work<'_> {
             }
             None => sums,
         };
-        let first = target.first + image * target.image + channel * target.channel;
-        // Rows without anything between, here and there, are one.
-        let one = row == sizes.out_width && target.row == row;
-        let (step, wide) = if one { (done.len(), done.len()) } else { (row, sizes.out_width) };
-        for (y, done) in rows.clone().zip(done.chunks(step)) {
-            // SAFETY: this row of this channel (or all of the task's) lies inside the result, as
-            // `convolve` has checked for the last one, and belongs to this task alone.
-            let out = unsafe {
-                let start = self.out.0.add(first + y * target.row);
-                std::slice::from_raw_parts_mut(start, wide)
-            };
-            copy(&done[..out.len()], out);
+        for (y, done) in rows.clone().zip(done.chunks(row)) {
+            copy(&done[..sizes.out_width], to(y, sizes.out_width));
         }
     }
 }
@@ -317,16 +336,8 @@ kernel! {
 }
 
 kernel! {
-    fn rescale(x: &mut [f32], scale: f32, shift: f32) {
-        for x in x {
-            *x = fma::<FMA>(*x, scale, shift);
-        }
-    }
-}
-
-kernel! {
-    /// As `rescale`, with zero for what would be below, cut into parts of `width` that are written
-    /// `step` apart.
+    /// Scaled and shifted, with zero for what would be below, cut into parts of `width` that are
+    /// written `step` apart.
     fn rescale_up(
         x: &[f32], scale: f32, shift: f32, out: &mut [f32], width: usize, step: usize,
     ) {

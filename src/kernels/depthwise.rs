@@ -4,26 +4,24 @@
 //! all outputs: rows follow one another, and every tap lies at a fixed distance. A plane stays in
 //! the nearest cache from its splitting to its finished outputs.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 
 use super::activation::Forward;
-use super::buffer::{filled, filled_with};
+use super::buffer::{Blank, copied, filled, written_with, zeroed};
 use super::conv::Sizes;
 use super::crew::{each, parts};
 use super::planes::{Places, copy_rows};
+use super::runs::Runs;
 use super::simd::{fma, kernel, sum};
 
-/// Numbers of the widest register, and of those that are computed together.
+/// Numbers of the widest register.
 const LANES: usize = 16;
-const REGISTERS: usize = 4;
-const WIDE: usize = LANES * REGISTERS;
 /// Taps whose gradients are summed together.
 const TAPS: usize = 5;
 
 thread_local! {
-    /// A split plane, its sums, and what a nonlinearity makes of them.
-    static SCRATCH: RefCell<[Vec<f32>; 3]> = const { RefCell::new([const { Vec::new() }; 3]) };
+    /// A split plane, and its sums.
+    static SCRATCH: RefCell<[Vec<f32>; 2]> = const { RefCell::new([const { Vec::new() }; 2]) };
 }
 
 /// What is done to the sums before they are written.
@@ -33,27 +31,6 @@ pub(super) struct Finish<'a> {
     pub(super) affine: Option<(&'a [f32], &'a [f32])>,
     /// Applied last.
     pub(super) map: Option<Forward>,
-}
-
-kernel! {
-    /// Writes `start` plus the sums over the taps, for whole blocks of `WIDE` places.
-    fn correlate(source: &[f32], weight: &[f32], taps: &[usize], start: f32, out: &mut [f32]) {
-        for (i, out) in out.as_chunks_mut::<WIDE>().0.iter_mut().enumerate() {
-            let source = &source[i * WIDE..];
-            let mut sums = [[start; LANES]; REGISTERS];
-            for (w, tap) in weight.iter().zip(taps) {
-                let from = source[*tap..][..WIDE].as_chunks::<LANES>().0;
-                for (sums, from) in sums.iter_mut().zip(from) {
-                    for (sum, x) in sums.iter_mut().zip(from) {
-                        *sum = fma::<FMA>(*w, *x, *sum);
-                    }
-                }
-            }
-            for (out, sums) in out.as_chunks_mut::<LANES>().0.iter_mut().zip(sums) {
-                *out = sums;
-            }
-        }
-    }
 }
 
 kernel! {
@@ -104,8 +81,10 @@ struct Plan {
     places: Places,
     /// How far from an output's place the source of each tap lies.
     taps: Vec<usize>,
-    /// Places of all outputs, filled up to whole blocks.
+    /// Places of all outputs, filled up to whole registers.
     span: usize,
+    /// Numbers of a split plane that may be read.
+    len: usize,
 }
 
 impl Plan {
@@ -113,15 +92,35 @@ impl Plan {
         let places = Places::of(sizes);
         let kernel = 0..sizes.kernel;
         let taps = kernel.clone().flat_map(|y| kernel.clone().map(move |x| (y, x)));
-        let taps = taps.map(|(y, x)| places.tap(y, x, sizes.stride)).collect();
-        Self { sizes, places, taps, span: places.span(sizes).next_multiple_of(WIDE) }
+        let taps: Vec<usize> = taps.map(|(y, x)| places.tap(y, x, sizes.stride)).collect();
+        let span = places.span(sizes).next_multiple_of(LANES);
+        let reach = taps.iter().copied().max().unwrap_or(0);
+        let len = places.plane().max(reach + span);
+        Self { sizes, places, taps, span, len }
     }
 
-    /// Splits a plane into `split`, with zeros behind for the last block.
-    fn split(&self, x: &[f32], split: &mut Vec<f32>) {
-        let reach = self.taps.iter().copied().max().unwrap_or(0);
+    /// The numbers of the taps of one phase, column by column, from above.
+    fn columns(&self, phase: usize) -> Vec<Vec<usize>> {
+        let Sizes { kernel, stride, .. } = self.sizes;
+        let (below, beside) = (phase / self.places.phases, phase % self.places.phases);
+        let column = |x| (below..kernel).step_by(stride).map(|y| y * kernel + x).collect();
+        (beside..kernel).step_by(stride).map(column).collect()
+    }
+
+    /// All taps, for the outputs.
+    fn runs(&self) -> Runs {
+        let phases = 0..self.places.phases.pow(2);
+        let columns: Vec<_> = phases
+            .flat_map(|phase| self.columns(phase))
+            .map(|column| (self.taps[column[0]], column))
+            .collect();
+        Runs::new(self.places.row, [self.sizes.out_height, self.sizes.out_width], &columns)
+    }
+
+    /// Splits a plane into `split`, with zeros behind.
+    fn split(&self, x: &[f32], len: usize, split: &mut Vec<f32>) {
         split.clear();
-        split.resize(self.places.plane().max(reach + self.span), 0.0);
+        split.resize(len.max(self.len), 0.0);
         self.places.split(x, self.sizes, split);
     }
 
@@ -132,42 +131,60 @@ impl Plan {
     }
 }
 
-/// All images and channels, finished: (B, O, H', W'), and the sum of each plane.
-pub(super) fn forward(
+/// All images and channels, finished: (B, O, H', W').
+pub(super) fn forward(x: &[f32], weight: &[f32], sizes: Sizes, finish: Finish) -> Vec<f32> {
+    forward_with(x, weight, sizes, finish, |_| ()).0
+}
+
+/// As [`forward`], with the sum of each plane.
+pub(super) fn forward_summed(
     x: &[f32],
     weight: &[f32],
     sizes: Sizes,
     finish: Finish,
 ) -> (Vec<f32>, Vec<f32>) {
+    forward_with(x, weight, sizes, finish, plane_sum)
+}
+
+/// As [`forward`], with what `after` makes of each plane.
+#[allow(unsafe_code)]
+fn forward_with<T: Send>(
+    x: &[f32],
+    weight: &[f32],
+    sizes: Sizes,
+    finish: Finish,
+    after: impl Fn(&[f32]) -> T + Sync,
+) -> (Vec<f32>, Vec<T>) {
     let plan = Plan::new(sizes);
+    let runs = plan.runs();
+    let len = plan.len.max(runs.reach());
     let (plane, area, taps) = areas(sizes);
     let channels = sizes.groups * sizes.outputs;
-    let mut weight = Cow::Borrowed(weight);
-    if let Some((scale, _)) = finish.affine {
-        let kernels = weight.to_mut().chunks_exact_mut(taps).zip(scale);
-        kernels.for_each(|(kernel, scale)| kernel.iter_mut().for_each(|w| *w *= scale));
+    let mut ordered = Vec::with_capacity(weight.len());
+    for (channel, kernel) in weight.chunks_exact(taps).enumerate() {
+        let scale = finish.affine.map_or(1.0, |(scale, _)| scale[channel]);
+        ordered.extend(runs.order.iter().map(|tap| kernel[*tap] * scale));
     }
-    filled_with(sizes.batch * sizes.out_image(), area, |i, out| {
+    let one = |i: usize, out: &mut [Blank]| {
         let (image, channel) = (i / channels, i % channels);
         let from = image * sizes.groups + channel / sizes.outputs;
-        let weight = &weight[channel * taps..][..taps];
-        SCRATCH.with_borrow_mut(|[split, sums, mapped]| {
-            plan.split(&x[from * plane..][..plane], split);
-            sums.resize(plan.span, 0.0);
-            let start = finish.affine.map_or(0.0, |(_, shift)| shift[channel]);
-            correlate(split, weight, &plan.taps, start, sums);
-            let places = match finish.map {
-                None => sums,
+        let weight = &ordered[channel * taps..][..taps];
+        let start = finish.affine.map_or(0.0, |(_, shift)| shift[channel]);
+        SCRATCH.with_borrow_mut(|[split, sums]| {
+            plan.split(&x[from * plane..][..plane], len, split);
+            let sums = runs.correlate(split, weight, start, sums);
+            after(match finish.map {
+                None => copied(sums, out),
                 Some(map) => {
-                    mapped.resize(plan.span, 0.0);
-                    map(sums, mapped);
-                    mapped
+                    let out = zeroed(out);
+                    map(sums, out);
+                    out
                 }
-            };
-            copy_rows(places, plan.places.row, sizes.out_width, out, sizes.out_width);
-            plane_sum(out)
+            })
         })
-    })
+    };
+    // SAFETY: a plane is written as a whole.
+    unsafe { written_with(sizes.batch * sizes.out_image(), area, one) }
 }
 
 /// The gradient of the input: for each phase of it the gradients its numbers went into, times
@@ -178,33 +195,38 @@ pub(super) fn input_gradient(weight: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32
     let Places { row, phase, phases } = plan.places;
     // Places of a phase that the farthest tap lies behind.
     let lead = (sizes.kernel - 1) / sizes.stride * (row + 1);
-    let span = phase.next_multiple_of(WIDE);
-    let long = lead + span;
-    // By phase of the input: the taps that lead there, and how far back in the gradients.
-    let ways: Vec<Vec<(usize, usize)>> = (0..phases * phases)
-        .map(|number| {
-            let base = number * phase;
-            let here = plan.taps.iter().enumerate().filter(|(_, tap)| **tap / phase == number);
-            here.map(|(i, tap)| (i, lead - (tap - base))).collect()
-        })
-        .collect();
+    let long = lead + phase;
+    // By phase of the input: the taps that lead there from each output channel. The last of a
+    // column lies farthest back in the gradients, so it comes first.
+    let ways = (0..phases * phases).map(|number| {
+        let mut columns = Vec::new();
+        for output in 0..sizes.outputs {
+            for mut column in plan.columns(number) {
+                column.reverse();
+                let back = plan.taps[column[0]] - number * phase;
+                for tap in &mut column {
+                    *tap += output * taps;
+                }
+                columns.push((output * long + lead - back, column));
+            }
+        }
+        Runs::new(row, [phase / row, row], &columns)
+    });
+    let ways: Vec<Runs> = ways.collect();
+    let len = ways.iter().map(Runs::reach).max().unwrap_or(0).max(sizes.outputs * long);
     filled(sizes.batch * sizes.image(), plane, |i, dx| {
         let first = i % sizes.groups * sizes.outputs;
         let weight = &weight[first * taps..][..sizes.outputs * taps];
         let g = &g[i * sizes.outputs * area..][..sizes.outputs * area];
-        SCRATCH.with_borrow_mut(|[spread, sums, _]| {
+        SCRATCH.with_borrow_mut(|[spread, sums]| {
             spread.clear();
-            spread.resize(sizes.outputs * long, 0.0);
+            spread.resize(len, 0.0);
             for (g, spread) in g.chunks_exact(area).zip(spread.chunks_exact_mut(long)) {
                 plan.spread(g, &mut spread[lead..]);
             }
-            sums.resize(span, 0.0);
             for (number, ways) in ways.iter().enumerate() {
-                let all = (0..sizes.outputs).flat_map(|o| ways.iter().map(move |way| (o, way)));
-                let (some, places): (Vec<f32>, Vec<usize>) =
-                    all.map(|(o, (tap, back))| (weight[o * taps + tap], o * long + back)).unzip();
-                correlate(spread, &some, &places, 0.0, sums);
-                plan.places.join(number, &sums[..phase], sizes, dx);
+                let weight: Vec<f32> = ways.order.iter().map(|tap| weight[*tap]).collect();
+                plan.places.join(number, ways.correlate(spread, &weight, 0.0, sums), sizes, dx);
             }
         });
     })
@@ -216,12 +238,12 @@ pub(super) fn weight_gradient(x: &[f32], g: &[f32], sizes: Sizes) -> Vec<f32> {
     let (plane, area, taps) = areas(sizes);
     let mut dw = vec![0.0; sizes.groups * sizes.outputs * taps];
     each(parts(&mut dw, sizes.outputs * taps), 1, |channel, dw| {
-        SCRATCH.with_borrow_mut(|[split, spread, _]| {
+        SCRATCH.with_borrow_mut(|[split, spread]| {
             spread.clear();
             spread.resize(plan.span, 0.0);
             for image in 0..sizes.batch {
                 let i = image * sizes.groups + channel;
-                plan.split(&x[i * plane..][..plane], split);
+                plan.split(&x[i * plane..][..plane], plan.len, split);
                 let g = &g[i * sizes.outputs * area..];
                 for (g, dw) in g.chunks_exact(area).zip(dw.chunks_exact_mut(taps)) {
                     plan.spread(g, spread);
@@ -247,6 +269,7 @@ mod tests {
     use super::super::RELU;
     use super::super::conv::Geometry;
     use super::super::naive::numbers;
+    use super::super::simd::forced::on_every_path;
     use super::*;
 
     /// Forward, gradient of the input and of the weights, as defined, in float64.
@@ -310,12 +333,16 @@ mod tests {
                     *out = (*out * f64::from(scale[c]) + f64::from(shift[c])).max(0.0);
                 }
             }
-            let (found, sums) = forward(&x, &w, sizes, finish);
-            close(&found, &out)?;
             let expected: Vec<f64> = out.chunks_exact(area).map(|plane| plane.iter().sum()).collect();
-            close(&sums, &expected)?;
-            close(&input_gradient(&w, &g, sizes), &dx)?;
-            close(&weight_gradient(&x, &g, sizes), &dw)?;
+            for found in on_every_path(|| {
+                let (found, sums) = forward_summed(&x, &w, sizes, finish);
+                let alone = forward(&x, &w, sizes, finish);
+                [found, sums, alone, input_gradient(&w, &g, sizes), weight_gradient(&x, &g, sizes)]
+            }) {
+                for (found, expected) in found.iter().zip([&out, &expected, &out, &dx, &dw]) {
+                    close(found, expected)?;
+                }
+            }
         }
     }
 }

@@ -1,22 +1,22 @@
 //! Freed memory, back to the system.
 
 /// Page faults of the system's allocator cost a fifth to a third of candle's time on a CPU.
-/// The allocator serves this extension only; the host process keeps its own.
-#[cfg(all(feature = "python", target_os = "linux"))]
+/// In the Python extension it serves that only; the host process keeps its own.
+#[cfg(all(feature = "allocator", target_os = "linux"))]
 #[global_allocator]
 static ALLOCATOR: super::blocks::Blocks<mimalloc::MiMalloc> =
     super::blocks::Blocks::new(mimalloc::MiMalloc);
-#[cfg(all(feature = "python", not(target_os = "linux")))]
+#[cfg(all(feature = "allocator", not(target_os = "linux")))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Gives the pages of freed memory back to the system at once. The extension's allocator keeps
 /// them for a while otherwise, because taking them anew costs a page fault each.
 ///
-/// Without the extension the system's allocator serves, which is left as it is.
+/// Without the feature `allocator` the system's allocator serves, which is left as it is.
 #[allow(unsafe_code)]
 pub fn give_back_freed_memory() {
-    #[cfg(feature = "python")]
+    #[cfg(feature = "allocator")]
     {
         // SAFETY: touches nothing but what the allocator holds free; callable at any time, from
         // any thread.

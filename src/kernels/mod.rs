@@ -10,7 +10,7 @@ mod activation;
 mod amx;
 mod attention;
 mod batch_norm;
-#[cfg(all(target_os = "linux", any(feature = "python", test)))]
+#[cfg(all(target_os = "linux", any(feature = "allocator", test)))]
 mod blocks;
 mod buffer;
 mod conv;
@@ -52,6 +52,7 @@ mod product;
 mod q8;
 mod q8_sums;
 mod rope;
+mod runs;
 mod simd;
 mod softmax;
 mod tape;

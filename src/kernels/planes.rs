@@ -2,7 +2,8 @@
 //!
 //! Each plane gets its padding and is split by rows and columns modulo the stride. Outputs then
 //! have places in rows of one width; a tap finds its source at a fixed distance from each. The
-//! few places at the end of a row that are no outputs are computed and thrown away.
+//! few places at the end of a row that are no outputs are computed and thrown away; with a stride
+//! of one the zeros on the left of a row serve the row above as well, so that they are fewer.
 
 use std::borrow::Cow;
 
@@ -27,9 +28,14 @@ pub(super) struct Places {
 impl Places {
     pub(super) fn of(sizes: Sizes) -> Self {
         let Sizes { stride, padding, kernel, width, height, .. } = sizes;
+        let rows = (height + 2 * padding).div_ceil(stride);
+        if stride == 1 && padding < kernel {
+            // What pads a row on its left pads the one before on its right.
+            let row = width + padding;
+            return Self { row, phase: rows * row + padding, phases: 1 };
+        }
         let row = (width + 2 * padding).div_ceil(stride);
-        let phase = (height + 2 * padding).div_ceil(stride) * row;
-        Self { row, phase, phases: stride.min(kernel) }
+        Self { row, phase: rows * row, phases: stride.min(kernel) }
     }
 
     /// Numbers of a plane with all its phases.

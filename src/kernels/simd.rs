@@ -17,6 +17,17 @@ pub(super) enum Level {
     Baseline,
 }
 
+impl Level {
+    /// Whether there are registers of 16 numbers.
+    pub(super) fn wide(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if self == Self::Avx512 {
+            return true;
+        }
+        false
+    }
+}
+
 /// The level of this processor; the standard library caches the detection.
 #[inline]
 pub(super) fn level() -> Level {

@@ -7,7 +7,7 @@ and a row whose outputs differ is an error.
 
 Needs a GPU, torch with CUDA, timm and transformers. Usage::
 
-    cargo bench --bench speed --features cuda --no-run
+    cargo bench --bench speed --features allocator,cuda --no-run
     python tests/compare/gpu.py target/release/deps/speed-<hash> [--rows vit]
         [--device cuda:0] [--rounds 15] [--json gpu.json]
 """

@@ -2,8 +2,10 @@
 
 Prints a table and JSON of the best times, which a busy machine disturbs least.
 
-Usage: build the benchmark with ``cargo bench --bench layers --no-run``, then
-``python layers.py target/release/deps/layers-<hash> [--threads 2] [--rounds 3]``.
+Usage::
+
+    cargo bench --bench layers --features allocator --no-run
+    python layers.py target/release/deps/layers-<hash> [--threads 2] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -81,10 +83,6 @@ def ours(binary: str, name: str, threads: int) -> float:
         environment = os.environ | {
             "CRITERION_HOME": folder,
             "RAYON_NUM_THREADS": str(threads),
-            # Pages are kept, as by the allocator of the wheel.
-            "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
-            "MALLOC_TRIM_THRESHOLD_": str(1 << 31),
-            "MALLOC_TOP_PAD_": str(1 << 26),
         }
         command = [binary, "--bench", "--noplot", "--exact", name]
         subprocess.run(command, env=environment, capture_output=True, check=True)

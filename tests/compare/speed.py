@@ -7,7 +7,7 @@ are compared too, and a row whose outputs differ is an error.
 
 Needs torch, timm, transformers, onnx, onnxscript and onnxruntime. Usage::
 
-    cargo bench --bench speed --no-run
+    cargo bench --bench speed --features allocator --no-run
     python tests/compare/speed.py target/release/deps/speed-<hash> [--rows vit bert]
         [--threads 2] [--rounds 15] [--json speed.json]
 """
@@ -29,13 +29,8 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
-# What the wheel does: freed pages are kept, and candle's pool has no threads.
-AS_THE_WHEEL = {
-    "CANDLE_NUM_THREADS": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 31),
-    "MALLOC_TOP_PAD_": str(1 << 26),
-}
+# As in the wheel, whose allocator the worker has: no threads in candle's pool.
+AS_THE_WHEEL = {"CANDLE_NUM_THREADS": "1"}
 
 # Idle threads of some peers spin for a while and would take a core from the next one.
 SETTLE = 0.1

@@ -96,7 +96,7 @@ pub(super) fn map<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Ve
 }
 
 /// Runs `chore` once on each worker when it has nothing else to do; nobody waits for it.
-#[cfg(feature = "python")]
+#[cfg(feature = "allocator")]
 pub(super) fn on_each_worker(chore: fn()) {
     with_workers(|workers| workers.ask(chore));
 }

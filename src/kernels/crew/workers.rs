@@ -144,7 +144,7 @@ impl Workers {
     }
 
     /// Has each worker run `chore` once, when it has nothing else to do.
-    #[cfg(any(test, feature = "python"))]
+    #[cfg(any(test, feature = "allocator"))]
     pub(super) fn ask(&self, chore: fn()) {
         *lock(&self.shared.chore) = chore;
         self.shared.asked.fetch_add(1, Ordering::SeqCst);
