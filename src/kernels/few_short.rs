@@ -123,7 +123,9 @@ mod tests {
         fn few_rows_agree_with_float64(
             rows in 1usize..=FEW, columns in 0usize..90, depth in 1usize..300,
         ) {
-            prop_assume!(unit().is_some());
+            if unit().is_none() {
+                return Ok(()); // this kernel is for other processors
+            }
             let example = Example::new(rows, columns, depth);
             // SAFETY: a processor with such a unit has AVX-512 with bfloat16.
             let out = unsafe {

@@ -16,6 +16,8 @@ use super::packed::{self, Packed, Precision};
 use super::panels::Columns;
 use super::product::{Finish, product};
 use super::q8::{self, Q8};
+use super::runs::Runs;
+use super::simd::forced::on_every_path;
 use super::{
     Classes, Targets, conv_gradient, conv_product, depthwise, few, norm, planes, q8_sums, rope,
 };
@@ -163,5 +165,19 @@ proptest! {
         let g = Guarded::noise(out.len(), 3);
         let (dx, dw) = (depthwise::input_gradient(&w, &g, sizes), depthwise::weight_gradient(&x, &g, sizes));
         prop_assert!(out.iter().chain(&dx).chain(&dw).all(|x| x.is_finite()));
+    }
+
+    #[test]
+    fn windows_of_one_plane_stay_inside(
+        height in 1usize..20, width in 1usize..40, kernel in 1usize..8,
+    ) {
+        let column = |x| (x, (0..kernel).map(|y| y * kernel + x).collect());
+        let columns: Vec<(usize, Vec<usize>)> = (0..kernel).map(column).collect();
+        let every = on_every_path(|| {
+            let runs = Runs::new(width + kernel - 1, [height, width], &columns);
+            let (source, weight) = (Guarded::noise(runs.reach(), 1), Guarded::noise(kernel * kernel, 2));
+            runs.correlate(&source, &weight, 0.5, &mut Vec::new()).to_vec()
+        });
+        prop_assert!(every.iter().flatten().all(|x| x.is_finite()));
     }
 }
